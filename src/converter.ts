@@ -1,0 +1,178 @@
+/**
+ * The interface of a converter, which makes one model out of another, and of the toolchain (a pinned, isolated Python
+ * environment) that it runs in. Like hubs, both are plain values.
+ */
+import type { Emit } from './events.js';
+
+export const PRECISIONS = ['fp32', 'fp16', 'int8', 'int4', 'nf4', 'mxfp4', 'cb4'] as const;
+export type Precision = (typeof PRECISIONS)[number];
+
+/** A model as a converter sees it: a directory of files that must not be changed. */
+export interface LocalModel {
+  readonly reference: string;
+  readonly hub: string;
+  readonly id: string;
+  /** Absolute directory that holds the files. */
+  readonly root: string;
+  readonly files: readonly LocalFile[];
+  readonly metadata: { readonly task?: string; readonly library?: string; readonly license?: string };
+}
+
+export interface LocalFile {
+  readonly path: string;
+  /** Bytes. */
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+export interface ConversionRequest {
+  readonly precision: Precision;
+  /** Upper case: `CPU`, `GPU`, `NPU`, `AUTO`, `HETERO:GPU,CPU`. */
+  readonly device: string;
+  readonly task?: string;
+  /** `--set` values, validated by the converter against its own list. */
+  readonly settings: Readonly<Record<string, string>>;
+  /** Absolute path of calibration data. */
+  readonly calibration?: string;
+  readonly trustRemoteCode: boolean;
+  readonly trustPickle: boolean;
+}
+
+/** Why a converter does not take a model or a request. */
+export interface Refusal {
+  readonly refused: string;
+  readonly hint?: string;
+  /** True when the converter handles such models but not this request: its reason beats others'. */
+  readonly handlesModel: boolean;
+}
+
+export interface ConversionPlan {
+  readonly converter: string;
+  /** Name of the toolchain it needs. */
+  readonly toolchain: string;
+  /** Files of the model that the conversion reads: they, and nothing else, belong to the cache key. */
+  readonly reads: readonly string[];
+  readonly precision: Precision;
+  readonly device: string;
+  readonly task?: string;
+  /** Everything that decides the result beside the files: resolved settings, digest of the worker. JSON values. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** For people: what will be done, in order. */
+  readonly steps: readonly string[];
+  /** What was changed from what was asked for, and why. */
+  readonly adjustments: readonly string[];
+  readonly estimate: { readonly diskBytes: number; readonly memoryBytes: number };
+  /** Conversion runs code from the model or loads a pickle: recorded. */
+  readonly consent?: readonly string[];
+}
+
+export interface Converter {
+  readonly name: string;
+  /** For people: what it takes and makes. */
+  readonly accepts: string;
+  readonly makes: string;
+  readonly toolchain: string;
+  /** Settings of `--set`, by key, with their description. */
+  readonly settings: Readonly<Record<string, string>>;
+  /**
+   * What it would do, or why it can't. Reads small files and headers only.
+   * @throws ModeldlError USAGE for an unknown or malformed setting
+   */
+  plan(model: LocalModel, request: ConversionRequest): Promise<ConversionPlan | Refusal>;
+  /**
+   * Writes the result into `outDir` (empty, exclusively its own).
+   * @throws ModeldlError CONVERSION (log path and cause line), UNSUPPORTED (naming the operation), TOOLCHAIN
+   */
+  run(model: LocalModel, plan: ConversionPlan, outDir: string, context: ConverterContext): Promise<ConversionReport>;
+  /** Loads the result and runs it once, comparing it with the original where that is possible. */
+  check(model: LocalModel, plan: ConversionPlan, outDir: string, context: ConverterContext): Promise<CheckReport>;
+}
+
+export interface ConverterContext extends ToolchainContext {
+  /** Absolute path of the log that everything the tools print goes to. */
+  readonly logFile: string;
+  /** A private directory on the same file system as the output; removed afterwards. */
+  readonly workDir: string;
+}
+
+export interface ConversionReport {
+  /** Versions of what did the work, by package name. */
+  readonly versions: Readonly<Record<string, string>>;
+  readonly warnings: readonly string[];
+}
+
+export interface CheckReport {
+  readonly passed: boolean;
+  /** Whether outputs were compared with the original's, or the model only ran. */
+  readonly compared: boolean;
+  /** Why not compared, or what failed. */
+  readonly reason?: string;
+  readonly outputs: readonly CheckedOutput[];
+}
+
+export interface CheckedOutput {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly type: string;
+  readonly finite: boolean;
+  /** Largest absolute difference to the original's output, in the output's own unit. */
+  readonly maxDifference?: number;
+  /** Cosine similarity to the original's output, -1 to 1. */
+  readonly cosine?: number;
+}
+
+/** Where toolchains live and how they may be made. */
+export interface ToolchainContext {
+  /** Absolute directory that holds all environments. */
+  readonly toolchainsDir: string;
+  readonly signal: AbortSignal;
+  readonly emit: Emit;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** `toolchains.*` of the configuration. */
+  readonly settings: ToolchainSettings;
+  /** Runs `work` while no other process works on the same name. @throws ModeldlError BUSY */
+  exclusively<T>(name: string, work: () => Promise<T>): Promise<T>;
+}
+
+export interface ToolchainSettings {
+  /** `never`: a missing toolchain is an error instead of an installation. */
+  readonly install: 'auto' | 'never';
+  readonly offline: boolean;
+  /** Python to make environments with; default the first suitable `python3` on the PATH. */
+  readonly python?: string;
+  /** An existing interpreter to use as it is, by toolchain name. */
+  readonly interpreters: Readonly<Record<string, string>>;
+}
+
+export interface Toolchain {
+  readonly name: string;
+  /** For people: what is in it. */
+  readonly title: string;
+  /** Rough size of the download in bytes, for plans. */
+  readonly downloadBytes: number;
+  /** Digest of the lock file: part of every conversion's key. */
+  lockDigest(): Promise<string>;
+  /** State on this machine, without changing anything. */
+  status(context: ToolchainContext): Promise<ToolchainStatus>;
+  /** Makes it when missing or broken; returns the interpreter. @throws ModeldlError TOOLCHAIN, DISK, NETWORK */
+  ensure(context: ToolchainContext): Promise<ToolchainEnvironment>;
+  /** Removes every environment of this name; returns the bytes freed. */
+  remove(context: ToolchainContext): Promise<number>;
+}
+
+export interface ToolchainEnvironment {
+  /** Absolute path of the interpreter. */
+  readonly python: string;
+  /** Absolute directory, undefined for a user's own interpreter. */
+  readonly directory?: string;
+}
+
+export interface ToolchainStatus {
+  readonly state: 'installed' | 'missing' | 'broken' | 'external';
+  readonly directory?: string;
+  readonly bytes?: number;
+  /** Versions of the pinned packages that matter, by name. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** Why it cannot be installed or is broken. */
+  readonly reason?: string;
+}

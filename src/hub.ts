@@ -1,0 +1,135 @@
+/**
+ * The interface of a hub: a source of models. A hub turns a reference into a snapshot and returns data;
+ * transfer, retries, verification, archives, the cache and progress live in modeldl.
+ */
+import type { Reference, ReferenceSyntax } from './reference.js';
+
+export interface Hub {
+  /** Word for this hub in references, configuration and output: `hf`. */
+  readonly name: string;
+  /** For people: `Hugging Face`. */
+  readonly title: string;
+  readonly syntax: ReferenceSyntax;
+  /** Settings under `hubs.<name>` beside the common `endpoint` and `mirrors`, by key, with their description. */
+  readonly settings?: Readonly<Record<string, HubSetting>>;
+  readonly credentials?: CredentialSpec;
+  /** Address that `modeldl hubs --check` and mirrors refer to; undefined for hubs without one. */
+  endpoint?(context: HubSettingsContext): string | undefined;
+  /**
+   * Resolves a reference to an immutable listing.
+   * @throws ModeldlError NOT_FOUND, AUTH, GATED, NETWORK, UNSUPPORTED, INTEGRITY
+   */
+  resolve(reference: Reference, context: HubContext): Promise<Snapshot>;
+}
+
+export interface HubSetting {
+  readonly description: string;
+  readonly type: 'string' | 'boolean' | 'number' | 'string[]';
+  /** True for what decides where bytes come from: a project file may set it only after it was trusted. */
+  readonly trust?: boolean;
+}
+
+/** What a hub may know before any request. */
+export interface HubSettingsContext {
+  /** `hubs.<name>` of the configuration, validated against `settings`. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly home: string;
+}
+
+export interface HubContext extends HubSettingsContext {
+  /**
+   * The one HTTP client as a `fetch`: proxies, CAs, retries, rate limits and redirects are its business, and it adds
+   * the hub's credential for the origin that this belongs to. `redirect: 'manual'` is honoured. Throws NETWORK.
+   */
+  readonly fetch: typeof globalThis.fetch;
+  readonly signal: AbortSignal;
+  /** The credential in use for an address, if any: for error messages and SDKs that insist on a token. */
+  credential(url: string): Promise<Credential | undefined>;
+  /** What this reference resolved to before, when it is still stored: to answer "unchanged" by its validator. */
+  readonly previous?: { readonly revision: string; readonly validator?: string };
+  warn(message: string): void;
+}
+
+/** An immutable, pinned listing of a model's files. */
+export interface Snapshot {
+  readonly hub: string;
+  readonly id: string;
+  /**
+   * Commit, version or digest. Undefined when only the bytes themselves can tell: the store then uses the sha256 over
+   * the listing, which for a single file is that file's own sha256.
+   */
+  readonly revision?: string;
+  /** What to compare next time instead of fetching: an ETag, a modification time. Only used without `revision`. */
+  readonly validator?: string;
+  readonly files: readonly RemoteFile[];
+  readonly metadata: SnapshotMetadata;
+}
+
+export interface SnapshotMetadata {
+  /** SPDX identifier in lower case where the hub gives one. */
+  readonly license?: string;
+  readonly gated?: boolean;
+  /** The hub's word for what the model does: `feature-extraction`. */
+  readonly task?: string;
+  /** The hub's word for the library it was made with: `sentence-transformers`. */
+  readonly library?: string;
+  /** Page for people. */
+  readonly page?: string;
+}
+
+export interface RemoteFile {
+  /** Relative, `/`-separated; validated before any use. */
+  readonly path: string;
+  /** Bytes. */
+  readonly size?: number;
+  /** What upstream promises. */
+  readonly digest?: Digest;
+  /** Stable address, asked again for every attempt, so what it redirects to may expire. `file:` for local files. */
+  readonly url: string;
+  /** The bytes are an archive whose members are the model's files. */
+  readonly unpack?: Unpack;
+}
+
+export type DigestAlgorithm = 'sha256' | 'sha512' | 'sha384' | 'sha1' | 'git-sha1';
+
+export interface Digest {
+  readonly algorithm: DigestAlgorithm;
+  /** Lower-case hex. `git-sha1` is the id of a git blob: sha1 over `blob <size>\0` and the bytes. */
+  readonly hex: string;
+}
+
+export interface Unpack {
+  readonly format: 'tar' | 'tar.gz' | 'tar.xz' | 'tar.zst' | 'zip';
+  /** Leading path segments to drop from every member (`package/` of npm is 1); default 0. */
+  readonly strip?: number;
+}
+
+/** A token or password, with where it came from; never printed. */
+export interface Credential {
+  readonly token: string;
+  /** For messages: `HF_TOKEN`, `modeldl login`, a file path. */
+  readonly source: string;
+}
+
+export interface CredentialSpec {
+  /** Environment variables, best first. */
+  readonly environment: readonly string[];
+  /** Files that other tools of this hub keep their token in, best first. */
+  files?(context: HubSettingsContext): readonly string[];
+  /** Address of the endpoint that credentials belong to. */
+  endpoint(context: HubSettingsContext): string;
+  /** Request headers that carry it; default `Authorization: Bearer <token>`. */
+  headers?(credential: Credential): Readonly<Record<string, string>>;
+  /** Page where a user makes a token. */
+  readonly page?: string;
+  /** Who the credential belongs to. @throws ModeldlError AUTH when the hub refuses it, NETWORK */
+  whoami(context: HubContext): Promise<Identity>;
+}
+
+export interface Identity {
+  readonly name: string;
+  /** What the token may do, as the hub calls it: `read`, `write`, `fineGrained`. */
+  readonly scope?: string;
+  readonly organisations?: readonly string[];
+}
