@@ -1,0 +1,76 @@
+/** What every operation is given: built once per program run by `src/index.ts`, handed down, never global. */
+import type { Converter, Toolchain, ToolchainSettings } from './converter.js';
+import { ModeldlError } from './errors.js';
+import type { Emit } from './events.js';
+import type { Credential, Hub, HubContext } from './hub.js';
+import { formatReference, parseReference, type Reference, type ReferenceSyntax } from './reference.js';
+import type { Session } from './store/session.js';
+import type { Store } from './store/layout.js';
+import type { HttpClient } from './transfer/http.js';
+
+export interface Context {
+  readonly cwd: string;
+  readonly home: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+  readonly emit: Emit;
+  readonly hubs: readonly Hub[];
+  readonly converters: readonly Converter[];
+  readonly toolchains: readonly Toolchain[];
+  readonly syntaxes: readonly ReferenceSyntax[];
+  readonly store: Store;
+  readonly http: HttpClient;
+  readonly freshness: Freshness;
+  /** Bound on waiting for other processes, milliseconds. */
+  readonly maxWaitMs: number;
+  readonly spaceCheck: boolean;
+  /** Large files at once. */
+  readonly jobs: number;
+  readonly toolchainSettings: ToolchainSettings;
+  hubSettings(hub: string): Readonly<Record<string, unknown>>;
+  credential(hub: Hub): Promise<Credential | undefined>;
+  /** The session of this process in the store, opened on first use. @throws ModeldlError DISK for a read-only cache */
+  session(): Promise<Session>;
+}
+
+/** `offline` opens no socket; `stored` asks only for what is not stored; `refresh` accepts no stale answer. */
+export type Freshness = 'offline' | 'stored' | 'online' | 'refresh';
+
+/** Parses what a user typed, in the context's directory. */
+export function parse(context: Context, text: string, unpack = false): Reference {
+  return parseReference(text, context.syntaxes, { cwd: context.cwd, home: context.home, unpack });
+}
+
+export function format(context: Context, reference: Reference): string {
+  return formatReference(reference, context.syntaxes);
+}
+
+/** @throws ModeldlError USAGE */
+export function hubNamed(context: Context, name: string): Hub {
+  const hub = context.hubs.find((candidate) => candidate.name === name);
+  if (hub !== undefined) return hub;
+  throw new ModeldlError('USAGE', `Unknown hub: ${name}`, {
+    hint: `known hubs: ${context.hubs.map((candidate) => candidate.name).join(', ')}`,
+  });
+}
+
+/** What a hub may use while it resolves a reference. */
+export function hubContext(context: Context, hub: Hub, previous?: HubContext['previous']): HubContext {
+  const settings = {
+    settings: context.hubSettings(hub.name),
+    environment: context.environment,
+    home: context.home,
+  };
+  return {
+    ...settings,
+    fetch: context.http.fetch,
+    signal: context.signal,
+    credential: async (url) => {
+      const spec = hub.credentials;
+      if (spec === undefined || new URL(url).origin !== new URL(spec.endpoint(settings)).origin) return undefined;
+      return context.credential(hub);
+    },
+    ...(previous === undefined ? {} : { previous }),
+    warn: (message) => context.emit({ type: 'warning', message }),
+  };
+}

@@ -1,0 +1,122 @@
+/** From a reference to a pinned listing: asked of the hub, or read from the store when that is allowed and enough. */
+import { createHash } from 'node:crypto';
+import { format, hubContext, hubNamed, type Context } from './context.js';
+import { ModeldlError } from './errors.js';
+import type { Snapshot } from './hub.js';
+import type { Reference } from './reference.js';
+import { readRef, readSnapshot, saveRef, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
+
+export interface Resolved {
+  /** As asked, with the id as the hub spells it. */
+  readonly reference: Reference;
+  readonly snapshot: Snapshot | StoredSnapshot;
+  /** The snapshot came from the store because the hub was unreachable. */
+  readonly stale: boolean;
+}
+
+/** The reference without what selects inside a revision: the name that floats. */
+export function floatingName(context: Context, reference: Reference): string {
+  const { hub, id, revision } = reference;
+  return format(context, { hub, id, ...(revision === undefined ? {} : { revision }) });
+}
+
+/** The revision that a reference pins by itself, if any; only the store can tell whether it is a full one. */
+export function namedRevision(reference: Reference): string | undefined {
+  return reference.sha256 ?? reference.revision;
+}
+
+/**
+ * The stored listing that a reference means without asking its hub: a pinned revision that is stored, else what the
+ * floating reference last resolved to.
+ */
+export async function storedSnapshot(context: Context, reference: Reference): Promise<StoredSnapshot | undefined> {
+  const named = namedRevision(reference);
+  if (named !== undefined) {
+    const pinned = await readSnapshot(context.store, reference.hub, reference.id, named);
+    if (pinned !== undefined) return pinned;
+  }
+  const last = await readRef(context.store, floatingName(context, reference));
+  if (last === undefined) return undefined;
+  return readSnapshot(context.store, reference.hub, last.id ?? reference.id, last.revision);
+}
+
+/**
+ * Resolves a reference by the context's freshness.
+ * @throws ModeldlError NETWORK when offline and not stored, and whatever the hub throws
+ */
+export async function resolveReference(context: Context, reference: Reference): Promise<Resolved> {
+  const text = format(context, reference);
+  const named = namedRevision(reference);
+  const pinned =
+    named === undefined ? undefined : await readSnapshot(context.store, reference.hub, reference.id, named);
+  if (pinned !== undefined) return { reference, snapshot: pinned, stale: false };
+
+  const stored = await storedSnapshot(context, reference);
+  if (stored !== undefined && (context.freshness === 'offline' || context.freshness === 'stored')) {
+    return { reference: { ...reference, id: stored.id }, snapshot: stored, stale: false };
+  }
+  const hub = hubNamed(context, reference.hub);
+  if (context.freshness === 'offline' && hub.syntax.paths !== true) {
+    throw new ModeldlError('NETWORK', `Not stored, and --offline forbids asking ${hub.title}: ${text}`, {
+      hint: `run \`modeldl pull ${text}\` once with network`,
+      details: { reference: text },
+    });
+  }
+
+  context.emit({ type: 'resolve', reference: text });
+  try {
+    const previous =
+      stored === undefined
+        ? undefined
+        : {
+            revision: stored.revision,
+            ...(stored.validator === undefined ? {} : { validator: stored.validator }),
+          };
+    const snapshot = await hub.resolve(reference, hubContext(context, hub, previous));
+    if (
+      snapshot.revision === undefined &&
+      stored !== undefined &&
+      snapshot.validator !== undefined &&
+      snapshot.validator === stored.validator
+    ) {
+      return { reference, snapshot: stored, stale: false };
+    }
+    return { reference: { ...reference, id: snapshot.id }, snapshot, stale: false };
+  } catch (error) {
+    const unreachable = error instanceof ModeldlError && error.code === 'NETWORK' && !context.signal.aborted;
+    if (!unreachable || stored === undefined || context.freshness === 'refresh') throw error;
+    context.emit({
+      type: 'warning',
+      message: `${hub.title} could not be reached, using the stored revision ${stored.revision}: ${error.message}`,
+    });
+    return { reference: { ...reference, id: stored.id }, snapshot: stored, stale: true };
+  }
+}
+
+/** Remembers a pinned listing, and that the reference floated to it. */
+export async function rememberResolution(
+  context: Context,
+  reference: Reference,
+  snapshot: StoredSnapshot,
+): Promise<void> {
+  if (!context.store.writable) return;
+  await saveSnapshot(context.store, snapshot);
+  const named = namedRevision(reference);
+  if (named === snapshot.revision) return;
+  await saveRef(context.store, floatingName(context, reference), {
+    id: snapshot.id,
+    revision: snapshot.revision,
+    resolvedAt: new Date().toISOString(),
+  });
+}
+
+/** The revision of content that no hub gave one: the file's own sha256, or the sha256 over the sorted listing. */
+export function contentRevision(files: readonly { readonly path: string; readonly sha256: string }[]): string {
+  const [only] = files;
+  if (only !== undefined && files.length === 1) return only.sha256;
+  const hash = createHash('sha256');
+  for (const file of [...files].sort((a, b) => (a.path < b.path ? -1 : 1))) {
+    hash.update(`${file.path}\0${file.sha256}\n`);
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,203 @@
+/**
+ * What operations return. These are the JSON documents that scripts read (see README.md), so their keys are a
+ * contract: they are extended, never renamed. Sizes are bytes, times ISO 8601 in UTC.
+ */
+import type { CheckReport } from './converter.js';
+import type { ModeldlError } from './errors.js';
+import type { Identity } from './hub.js';
+
+/** One result per reference that succeeded, in the order given, and one error per reference that did not. */
+export interface Outcome<Result> {
+  readonly results: readonly Result[];
+  /** Each has `details.reference`. */
+  readonly errors: readonly ModeldlError[];
+}
+
+export interface ResultFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+export interface LeftOutFile {
+  readonly path: string;
+  readonly bytes?: number;
+}
+
+export interface PulledModel {
+  /** Canonical and pinned: `hf:org/name@<full revision>`. */
+  readonly reference: string;
+  /** What the caller asked for. */
+  readonly requested: string;
+  readonly hub: string;
+  readonly id: string;
+  readonly revision: string;
+  /** Directory, or the file when the reference named one. */
+  readonly path: string;
+  /** Same, at `--output`. */
+  readonly output: string | null;
+  readonly bytes: number;
+  readonly downloadedBytes: number;
+  /** Nothing had to be fetched. */
+  readonly cached: boolean;
+  /** The hub was unreachable and a stored revision was used. */
+  readonly stale: boolean;
+  readonly license: string | null;
+  readonly files: readonly ResultFile[];
+  readonly leftOut: readonly LeftOutFile[];
+}
+
+export interface PullPlan {
+  readonly reference: string;
+  readonly requested: string;
+  readonly hub: string;
+  readonly id: string;
+  readonly revision: string | null;
+  readonly files: readonly { readonly path: string; readonly bytes: number | null; readonly stored: boolean }[];
+  readonly leftOut: readonly LeftOutFile[];
+  readonly bytes: number;
+  readonly downloadBytes: number;
+  /** True when the files are members of an archive that has to be fetched before they can be listed. */
+  readonly archive: boolean;
+}
+
+export interface ConvertedModel extends PulledModel {
+  readonly origin: { readonly reference: string; readonly revision: string };
+  readonly converter: string;
+  readonly precision: string;
+  readonly device: string;
+  readonly task: string | null;
+  readonly toolchain: { readonly name: string; readonly versions: Readonly<Record<string, string>> };
+  readonly key: string;
+  readonly seconds: number;
+  readonly check: CheckReport | null;
+}
+
+export interface ConvertPlan {
+  readonly reference: string;
+  readonly converter: string;
+  readonly precision: string;
+  readonly device: string;
+  readonly task: string | null;
+  readonly toolchain: { readonly name: string; readonly state: string; readonly downloadBytes: number };
+  readonly steps: readonly string[];
+  readonly adjustments: readonly string[];
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly key: string;
+  /** The conversion is stored already. */
+  readonly stored: boolean;
+  readonly estimate: { readonly diskBytes: number; readonly memoryBytes: number };
+}
+
+export interface ListedModel {
+  readonly reference: string;
+  readonly kind: 'pulled' | 'converted';
+  readonly precision: string | null;
+  readonly device: string | null;
+  readonly path: string;
+  readonly bytes: number;
+  readonly pulledAt: string;
+  readonly lastUsedAt: string | null;
+}
+
+export interface ModelList {
+  readonly models: readonly ListedModel[];
+  readonly totals: { readonly models: number; readonly bytes: number; readonly physicalBytes: number };
+}
+
+export interface ShownModel {
+  readonly reference: string;
+  readonly hub: string;
+  readonly id: string;
+  readonly revision: string;
+  /** Null when the model is not stored and was looked up at its hub. */
+  readonly path: string | null;
+  readonly kind: 'pulled' | 'converted' | 'remote';
+  readonly bytes: number;
+  readonly license: string | null;
+  readonly gated: boolean | null;
+  readonly task: string | null;
+  readonly page: string | null;
+  readonly files: readonly { readonly path: string; readonly bytes: number | null; readonly sha256: string | null }[];
+  readonly leftOut: readonly LeftOutFile[];
+  readonly conversions: readonly ListedModel[];
+  readonly precision: string | null;
+  readonly device: string | null;
+  readonly converter: string | null;
+  readonly pulledAt: string | null;
+  readonly check: CheckReport | null;
+}
+
+export interface RemovalPlan {
+  readonly models: readonly ListedModel[];
+  readonly bytes: number;
+}
+
+export interface RemovalResult {
+  readonly removed: readonly string[];
+  /** Bytes given back to the file system; without `--prune` blobs stay until the next prune. */
+  readonly freedBytes: number;
+}
+
+export interface PrunePlan {
+  /** Models that age or the size limit evicts. */
+  readonly models: readonly ListedModel[];
+  readonly blobs: { readonly count: number; readonly bytes: number };
+  readonly partials: { readonly count: number; readonly bytes: number };
+  readonly toolchains: readonly { readonly name: string; readonly bytes: number }[];
+  readonly bytes: number;
+}
+
+export interface PruneResult {
+  readonly removed: readonly string[];
+  readonly freedBytes: number;
+}
+
+export interface VerifiedModel {
+  readonly reference: string;
+  readonly path: string;
+  readonly ok: boolean;
+  /** Paths whose bytes are not what the record says. */
+  readonly damaged: readonly string[];
+  readonly missing: readonly string[];
+  readonly repaired: boolean;
+}
+
+export interface HubState {
+  readonly name: string;
+  readonly title: string;
+  readonly endpoint: string | null;
+  /** Which credential would be used, by its source; null when the hub takes none or none was found. */
+  readonly credentials: string | null;
+  readonly takesCredentials: boolean;
+  /** Only with a check: did the endpoint answer. */
+  readonly reachable: boolean | null;
+  readonly problem: string | null;
+}
+
+export interface ConverterState {
+  readonly name: string;
+  readonly accepts: string;
+  readonly makes: string;
+  readonly toolchain: string;
+  readonly settings: Readonly<Record<string, string>>;
+  readonly ready: boolean;
+  /** Why it cannot run now, or what will be installed first. */
+  readonly reason: string | null;
+}
+
+export interface ToolchainState {
+  readonly name: string;
+  readonly title: string;
+  readonly state: 'installed' | 'missing' | 'broken' | 'external';
+  readonly directory: string | null;
+  readonly bytes: number | null;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly reason: string | null;
+}
+
+export interface LoggedIn extends Identity {
+  readonly hub: string;
+  /** Where the credential comes from. */
+  readonly source: string;
+}
