@@ -1,0 +1,120 @@
+/**
+ * Names that come from the network are hostile until checked here: what is refused, and how any name becomes one safe
+ * directory name. Pure.
+ */
+import { createHash } from 'node:crypto';
+import { ModeldlError } from './errors.js';
+
+/** How the file system that will hold a tree treats names. */
+export interface FileSystemRules {
+  /** `A` and `a` are the same file (macOS, Windows). */
+  readonly caseInsensitive: boolean;
+  /** Composed and decomposed characters are the same file (macOS). */
+  readonly normalizing: boolean;
+  /** Windows' reserved names and characters are refused too. */
+  readonly windows: boolean;
+}
+
+/** Longest segment that common file systems take, bytes of UTF-8. */
+const MAX_SEGMENT_BYTES = 255;
+/** Longest path inside a model, bytes of UTF-8; leaves room for the cache directory within Linux' 4,096. */
+const MAX_PATH_BYTES = 2048;
+const WINDOWS_RESERVED = /^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$/i;
+const WINDOWS_CHARACTERS = /[<>:"|?*]|[. ]$/;
+// eslint-disable-next-line no-control-regex -- control characters are what is looked for
+const CONTROL = /[\u0000-\u001f\u007f]/;
+
+/** The rules of a platform's usual file system. */
+export function fileSystemRules(platform: NodeJS.Platform): FileSystemRules {
+  return {
+    caseInsensitive: platform === 'darwin' || platform === 'win32',
+    normalizing: platform === 'darwin',
+    windows: platform === 'win32',
+  };
+}
+
+function refuse(path: string, why: string): ModeldlError {
+  return new ModeldlError('INTEGRITY', `Refused the file name ${JSON.stringify(path)}: ${why}`, {
+    hint: 'nothing was written; the source of this model is broken or hostile',
+    details: { file: path },
+  });
+}
+
+/** @throws ModeldlError INTEGRITY naming the path, when it could leave its directory or cannot exist there */
+export function checkRelativePath(path: string, rules: FileSystemRules): void {
+  if (path === '') throw refuse(path, 'it is empty');
+  if (CONTROL.test(path)) throw refuse(path, 'it holds a control character');
+  if (path.includes('\\')) throw refuse(path, 'it holds a backslash');
+  if (path.startsWith('/')) throw refuse(path, 'it is absolute');
+  if (/^[A-Za-z]:/.test(path)) throw refuse(path, 'it starts with a drive letter');
+  if (!path.isWellFormed()) throw refuse(path, 'it is not valid Unicode');
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw refuse(path, `it is longer than ${MAX_PATH_BYTES} bytes`);
+  for (const segment of path.split('/')) {
+    if (segment === '') throw refuse(path, 'it has an empty segment');
+    if (segment === '.' || segment === '..') throw refuse(path, `it has a \`${segment}\` segment`);
+    if (Buffer.byteLength(segment) > MAX_SEGMENT_BYTES) {
+      throw refuse(path, `a segment is longer than ${MAX_SEGMENT_BYTES} bytes`);
+    }
+    if (rules.windows && (WINDOWS_RESERVED.test(segment) || WINDOWS_CHARACTERS.test(segment))) {
+      throw refuse(path, 'Windows cannot store it');
+    }
+  }
+}
+
+/**
+ * Checks every path of a listing, and that no two of them are the same file, or one a file and a directory.
+ * @throws ModeldlError INTEGRITY naming the offending path or paths
+ */
+export function checkListing(paths: readonly string[], rules: FileSystemRules): void {
+  const files = new Map<string, string>();
+  const directories = new Map<string, string>();
+  for (const path of paths) {
+    checkRelativePath(path, rules);
+    const folded = fold(path, rules);
+    const twin = files.get(folded);
+    if (twin !== undefined) throw refuse(path, `it collides with ${JSON.stringify(twin)}`);
+    files.set(folded, path);
+    for (let at = folded.lastIndexOf('/'); at > 0; at = folded.lastIndexOf('/', at - 1)) {
+      const directory = folded.slice(0, at);
+      if (directories.has(directory)) break;
+      directories.set(directory, path);
+    }
+  }
+  for (const [folded, path] of files) {
+    const inside = directories.get(folded);
+    if (inside !== undefined) throw refuse(path, `it is also the directory of ${JSON.stringify(inside)}`);
+  }
+}
+
+function fold(path: string, rules: FileSystemRules): string {
+  const normal = rules.normalizing ? path.normalize('NFC') : path;
+  return rules.caseInsensitive ? normal.toLowerCase() : normal;
+}
+
+/** Longest directory name made from an id; longer ones keep a head and get a hash. */
+const MAX_ENCODED = 160;
+
+/**
+ * One directory name for an id or tag: `org/name` becomes `org--name`; what file systems refuse is %-encoded. Two
+ * different texts never share a name: a literal `--` and `%` are encoded as well. Case is kept, so on a
+ * case-insensitive file system two ids that differ in case meet in one directory and are told apart by their records.
+ */
+export function encodeSegment(text: string): string {
+  let encoded = text
+    // eslint-disable-next-line no-control-regex -- control characters are encoded like the rest
+    .replace(/[\u0000-\u0020\u007f%\\:*?"<>|@#+]|[^\u0020-\u007e]/gu, (character) =>
+      character === '*' ? '%2A' : character.isWellFormed() ? encodeURIComponent(character) : '%EF%BF%BD',
+    )
+    .replace(/-(?=[-/])|(?<=\/)-/g, '%2D')
+    .replaceAll('/', '--');
+  if (/^\./.test(encoded)) encoded = `%2E${encoded.slice(1)}`;
+  if (/[. ]$/.test(encoded)) encoded = `${encoded.slice(0, -1)}%2E`;
+  if (WINDOWS_RESERVED.test(encoded)) encoded = `%${hexOf(encoded[0] ?? '')}${encoded.slice(1)}`;
+  if (encoded.length <= MAX_ENCODED) return encoded;
+  const hash = createHash('sha256').update(text).digest('hex').slice(0, 16);
+  return `${encoded.slice(0, MAX_ENCODED - 18)}--${hash}`;
+}
+
+function hexOf(character: string): string {
+  return Buffer.from(character).toString('hex').toUpperCase();
+}

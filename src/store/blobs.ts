@@ -1,0 +1,54 @@
+/** Blobs: the bytes of a file, stored once under their sha256, read-only, with a time in whole seconds. */
+import { chmod, mkdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { diskError, systemErrorCode } from '../errors.js';
+import { inStore, type Store } from './layout.js';
+
+export function blobPath(store: Store, sha256: string): string {
+  return inStore(store, 'blobs/sha256', sha256.slice(0, 2), sha256);
+}
+
+/**
+ * The size of a stored blob, or undefined when it is not there. With an expected size a blob of another size is
+ * damaged: it is removed, so that it is fetched again.
+ */
+export async function hasBlob(store: Store, sha256: string, bytes?: number): Promise<number | undefined> {
+  const path = blobPath(store, sha256);
+  try {
+    const { size } = await stat(path);
+    if (bytes === undefined || size === bytes) return size;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw diskError(error, path);
+  }
+  if (store.writable) await rm(path, { force: true });
+  store.emit({ type: 'warning', message: `A stored file had the wrong size and is fetched again: ${sha256}` });
+  return undefined;
+}
+
+/**
+ * Moves a complete, verified temporary file of the store's file system into place. The caller vouches for the digest;
+ * when the blob exists already the temporary file is dropped.
+ */
+export async function adoptBlob(store: Store, temporary: string, sha256: string, bytes: number): Promise<void> {
+  const path = blobPath(store, sha256);
+  try {
+    if ((await hasBlob(store, sha256, bytes)) !== undefined) {
+      await rm(temporary, { force: true });
+      return;
+    }
+    const { mtimeMs } = await stat(temporary);
+    const seconds = Math.floor(mtimeMs / 1000);
+    await utimes(temporary, seconds, seconds);
+    await chmod(temporary, 0o444);
+    await mkdir(dirname(path), { recursive: true });
+    await rename(temporary, path);
+  } catch (error) {
+    throw diskError(error, path);
+  }
+}
+
+/** Drops a blob whose bytes turned out to be wrong. */
+export async function dropBlob(store: Store, sha256: string): Promise<void> {
+  await rm(blobPath(store, sha256), { force: true });
+}

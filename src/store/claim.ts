@@ -1,0 +1,178 @@
+/**
+ * Claims: who works on something, so that eight processes fetch each byte once. They save work; correctness never
+ * depends on them, since what a claim's owner writes is its own until it is published.
+ *
+ * A claim is a directory that holds one empty file named after its owner (`<session>.<nonce>`). It is made by
+ * renaming a staged directory into place, and taken over by renaming the owner's file: both succeed for one process
+ * only, on every file system that renames atomically, whatever its locks promise.
+ */
+import { createHash } from 'node:crypto';
+import { access, mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { abortError, diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import { inStore, uniqueName, type Store } from './layout.js';
+import { isGone, readSession, type Session } from './session.js';
+
+export interface Claim {
+  /** @throws ModeldlError BUSY when another process took over, as after a long suspension */
+  assertHeld(): Promise<void>;
+  release(): Promise<void>;
+}
+
+export interface ClaimOptions {
+  /** Bound on waiting, milliseconds. */
+  readonly maxWaitMs: number;
+  readonly signal: AbortSignal;
+  /** Told once when waiting begins. */
+  readonly onWait?: (holder: string) => void;
+  /** An owner that cannot be looked up is dead when its counter has not moved for this long, milliseconds. */
+  readonly deadAfterMs?: number;
+  /** Milliseconds between looks. */
+  readonly pollMs?: number;
+}
+
+const DEAD_AFTER_MS = 20_000;
+const POLL_MS = 100;
+
+/** @throws ModeldlError BUSY past `maxWaitMs`, INTERRUPTED, DISK */
+export async function claim(store: Store, session: Session, name: string, options: ClaimOptions): Promise<Claim> {
+  const directory = inStore(store, 'claims', createHash('sha256').update(name).digest('hex').slice(0, 40));
+  const token = `${session.id}.${uniqueName()}`;
+  const started = performance.now();
+  const watch: Watch = {};
+  let told = false;
+  for (;;) {
+    if (await tryCreate(store, directory, token)) break;
+    const owner = await ownerOf(directory);
+    if (owner !== undefined) {
+      if (await isDead(store, owner, watch, options.deadAfterMs ?? DEAD_AFTER_MS)) {
+        if (await takeOver(directory, owner, token)) break;
+        continue;
+      }
+      const holder = await describeHolder(store, owner);
+      if (!told) options.onWait?.(holder);
+      told = true;
+      if (performance.now() - started >= options.maxWaitMs) throw busy(name, holder, options.maxWaitMs);
+    }
+    try {
+      await delay(options.pollMs ?? POLL_MS, undefined, { signal: options.signal });
+    } catch {
+      throw abortError(options.signal);
+    }
+  }
+  return {
+    assertHeld: async () => {
+      try {
+        await access(join(directory, token));
+      } catch (error) {
+        throw new ModeldlError('BUSY', `Another process took over: ${name}`, {
+          hint: 'this process was suspended for too long; run the command again',
+          cause: error,
+        });
+      }
+    },
+    release: () => release(directory, token),
+  };
+}
+
+/** Runs `work` under a claim. */
+export async function withClaim<Result>(
+  store: Store,
+  session: Session,
+  name: string,
+  options: ClaimOptions,
+  work: (held: Claim) => Promise<Result>,
+): Promise<Result> {
+  const held = await claim(store, session, name, options);
+  try {
+    return await work(held);
+  } finally {
+    await held.release();
+  }
+}
+
+async function tryCreate(store: Store, directory: string, token: string): Promise<boolean> {
+  const staged = inStore(store, 'tmp', uniqueName());
+  try {
+    await mkdir(staged);
+    await writeFile(join(staged, token), '');
+    await rename(staged, directory);
+    return true;
+  } catch (error) {
+    await rm(staged, { recursive: true, force: true });
+    const code = systemErrorCode(error);
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+    // Windows answers EPERM for a directory that is there.
+    if (code === 'EPERM' && (await ownerOf(directory)) !== undefined) return false;
+    throw diskError(error, directory);
+  }
+}
+
+/** The file that names the owner; undefined while the claim is being let go. */
+async function ownerOf(directory: string): Promise<string | undefined> {
+  try {
+    return (await readdir(directory))[0];
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw diskError(error, directory);
+  }
+}
+
+async function takeOver(directory: string, owner: string, token: string): Promise<boolean> {
+  try {
+    await rename(join(directory, owner), join(directory, token));
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw diskError(error, directory);
+  }
+}
+
+const RELEASED = '.released';
+
+/** Lets go only of what is still ours: after a take-over the rename finds nothing. */
+async function release(directory: string, token: string): Promise<void> {
+  const released = join(directory, `${token}${RELEASED}`);
+  try {
+    await rename(join(directory, token), released);
+    await rm(released);
+    await rmdir(directory);
+  } catch {
+    // Taken over, or taken anew between two of these steps: nothing of ours is left.
+  }
+}
+
+/** What a waiting process has seen of the owner, on its own monotonic clock. */
+interface Watch {
+  owner?: string;
+  counter?: number;
+  since?: number;
+}
+
+async function isDead(store: Store, owner: string, watch: Watch, deadAfterMs: number): Promise<boolean> {
+  if (owner.endsWith(RELEASED)) return true;
+  const session = await readSession(store, owner.split('.')[0] ?? '');
+  // Sessions outlive their claims, so an owner without one has ended.
+  if (session === undefined) return true;
+  const gone = await isGone(store, session);
+  if (gone !== undefined) return gone;
+  if (watch.owner !== owner || watch.counter !== session.counter) {
+    watch.owner = owner;
+    watch.counter = session.counter;
+    watch.since = performance.now();
+    return false;
+  }
+  return performance.now() - (watch.since ?? 0) >= deadAfterMs;
+}
+
+async function describeHolder(store: Store, owner: string): Promise<string> {
+  const session = await readSession(store, owner.split('.')[0] ?? '');
+  return session === undefined ? 'a process that ends' : `process ${session.pid} on ${session.host}`;
+}
+
+function busy(name: string, holder: string, maxWaitMs: number): ModeldlError {
+  return new ModeldlError('BUSY', `Held by ${holder} for longer than ${Math.round(maxWaitMs / 1000)} s: ${name}`, {
+    hint: 'wait for it to end, or allow more with `--max-wait`',
+  });
+}

@@ -1,0 +1,65 @@
+/** Small JSON files of the store: written whole by rename, read with a schema, set aside when they are damaged. */
+import { open, readFile, rename, unlink, mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import * as v from 'valibot';
+import { diskError, systemErrorCode } from '../errors.js';
+import { inStore, uniqueName, type Store } from './layout.js';
+
+/** Writes through a temporary file of the same file system, so readers see the old or the new document, never half. */
+export async function writeJson(store: Store, path: string, document: unknown): Promise<void> {
+  const temporary = inStore(store, 'tmp', `${uniqueName()}.json`);
+  try {
+    const file = await open(temporary, 'wx', 0o644);
+    try {
+      await file.writeFile(`${JSON.stringify(document, null, 2)}\n`);
+      if (store.durability === 'flush') await file.sync();
+    } finally {
+      await file.close();
+    }
+    await mkdir(dirname(path), { recursive: true });
+    await rename(temporary, path);
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw diskError(error, path);
+  }
+}
+
+/**
+ * Reads a document, or undefined when it is absent. A damaged one is moved aside with a warning and counts as absent:
+ * everything in the store can be fetched or made again.
+ */
+export async function readJson<Schema extends v.GenericSchema>(
+  store: Store,
+  path: string,
+  schema: Schema,
+): Promise<v.InferOutput<Schema> | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw diskError(error, path);
+  }
+  const parsed = v.safeParse(schema, parseJson(text));
+  if (parsed.success) return parsed.output;
+  await setAside(store, path);
+  return undefined;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+async function setAside(store: Store, path: string): Promise<void> {
+  let what = 'it is ignored';
+  if (store.writable) {
+    await rename(path, inStore(store, 'trash', `${uniqueName()}.damaged`)).catch(() => undefined);
+    what = 'it was set aside and will be made again';
+  }
+  store.emit({ type: 'warning', message: `Damaged file in the cache, ${what}: ${path}` });
+}

@@ -1,0 +1,107 @@
+/**
+ * Where everything lies in the cache, and the identity of the boot and mount it is used on. A store is plain data;
+ * every function of this room takes it first.
+ */
+import { randomBytes } from 'node:crypto';
+import { access, constants, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { uptime } from 'node:os';
+import { join } from 'node:path';
+import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import type { Emit } from '../events.js';
+
+/** `lazy` flushes on the next command of the same boot, `flush` before a record is written, `trust` never. */
+export type Durability = 'lazy' | 'flush' | 'trust';
+
+export interface Store {
+  readonly cacheDir: string;
+  /** `<cache>/v1`: a layout that changes incompatibly gets another directory. */
+  readonly root: string;
+  readonly writable: boolean;
+  readonly durability: Durability;
+  /** Changes with every boot of the machine. */
+  readonly bootId: string;
+  readonly emit: Emit;
+}
+
+export interface StoreOptions {
+  readonly cacheDir: string;
+  readonly durability: Durability;
+  readonly emit: Emit;
+}
+
+const DIRECTORIES = [
+  'blobs/sha256',
+  'snapshots',
+  'models',
+  'records',
+  'refs',
+  'used',
+  'partials',
+  'sessions',
+  'claims',
+  'tmp',
+  'trash',
+  'toolchains',
+  'logs',
+] as const;
+
+export type Area = (typeof DIRECTORIES)[number];
+
+/** First line fixed by the cache directory tagging specification (bford.info/cachedir). */
+const CACHEDIR_TAG = 'Signature: 8a477f597d28d172789f06886806bc55\n# This directory is the cache of modeldl.\n';
+
+/** Opens the cache, creating what is missing; a cache that cannot be written is opened for reading. */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const root = join(options.cacheDir, 'v1');
+  return { ...options, root, writable: await prepare(options.cacheDir, root), bootId: await bootIdentity() };
+}
+
+async function prepare(cacheDir: string, root: string): Promise<boolean> {
+  try {
+    for (const directory of DIRECTORIES) await mkdir(join(root, directory), { recursive: true });
+    await access(root, constants.W_OK);
+    await writeFile(join(cacheDir, 'CACHEDIR.TAG'), CACHEDIR_TAG, { flag: 'wx' }).catch((error: unknown) => {
+      if (systemErrorCode(error) !== 'EEXIST') throw error;
+    });
+    return true;
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return false;
+    if (code === 'ENOTDIR' || code === 'EEXIST') {
+      throw new ModeldlError('DISK', `The cache path is not a directory: ${cacheDir}`, {
+        hint: 'choose another with `--cache-dir` or `MODELDL_CACHE_DIR`',
+        cause: error,
+        details: { file: cacheDir },
+      });
+    }
+    throw diskError(error, cacheDir);
+  }
+}
+
+/** @throws ModeldlError DISK when the cache can only be read */
+export function assertWritable(store: Store): void {
+  if (store.writable) return;
+  throw new ModeldlError('DISK', `The cache is read-only: ${store.cacheDir}`, {
+    hint: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
+    details: { file: store.cacheDir },
+  });
+}
+
+/** Path of something in the store. */
+export function inStore(store: Store, area: Area, ...rest: readonly string[]): string {
+  return join(store.root, area, ...rest);
+}
+
+/** A name that nothing else in this store has. */
+export function uniqueName(): string {
+  return randomBytes(8).toString('hex');
+}
+
+/** Linux: the kernel's boot id. Elsewhere: the time of boot, in steps of ten seconds since clocks drift. */
+async function bootIdentity(): Promise<string> {
+  try {
+    return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+  } catch {
+    return `boot-${Math.round((Date.now() / 1000 - uptime()) / 10)}`;
+  }
+}

@@ -1,0 +1,127 @@
+/** What the store knows of a model, and where it lies. */
+import { createHash } from 'node:crypto';
+import * as v from 'valibot';
+import { encodeSegment } from '../paths.js';
+
+const digest = v.object({
+  algorithm: v.picklist(['sha256', 'sha512', 'sha384', 'sha1', 'git-sha1']),
+  hex: v.pipe(v.string(), v.regex(/^[0-9a-f]+$/)),
+});
+
+const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+const size = v.pipe(v.number(), v.integer(), v.minValue(0));
+
+const recordFile = v.object({
+  path: v.string(),
+  bytes: size,
+  sha256,
+  /** Modification time in whole seconds since 1970, as placed in the tree. */
+  mtime: v.number(),
+  upstream: v.optional(digest),
+});
+
+const conversion = v.object({
+  /** Full key: sha256 over everything that decides the result. */
+  key: sha256,
+  converter: v.string(),
+  precision: v.string(),
+  device: v.string(),
+  task: v.optional(v.string()),
+  settings: v.record(v.string(), v.unknown()),
+  /** Path of the origin's record relative to `records/`, without `.json`. */
+  origin: v.string(),
+  originReference: v.string(),
+  toolchain: v.object({ name: v.string(), versions: v.record(v.string(), v.string()) }),
+  seconds: v.number(),
+  adjustments: v.array(v.string()),
+  consent: v.array(v.string()),
+  check: v.optional(
+    v.object({
+      passed: v.boolean(),
+      compared: v.boolean(),
+      reason: v.optional(v.string()),
+      outputs: v.array(
+        v.object({
+          name: v.string(),
+          shape: v.array(v.number()),
+          type: v.string(),
+          finite: v.boolean(),
+          maxDifference: v.optional(v.number()),
+          cosine: v.optional(v.number()),
+        }),
+      ),
+    }),
+  ),
+});
+
+export const recordSchema = v.object({
+  version: v.literal(1),
+  hub: v.string(),
+  id: v.string(),
+  revision: v.string(),
+  /** Canonical reference, pinned, conversion included. */
+  reference: v.string(),
+  /** Hash of the chosen files; absent when all were. */
+  selection: v.optional(v.string()),
+  subpath: v.optional(v.string()),
+  /** The reference named this one file. */
+  single: v.optional(v.string()),
+  files: v.array(recordFile),
+  leftOut: v.array(v.object({ path: v.string(), bytes: v.optional(size) })),
+  license: v.optional(v.string()),
+  gated: v.optional(v.boolean()),
+  task: v.optional(v.string()),
+  library: v.optional(v.string()),
+  page: v.optional(v.string()),
+  /** ISO 8601. */
+  pulledAt: v.string(),
+  conversion: v.optional(conversion),
+  /** Where and when the tree was written: what a later boot must distrust until it was flushed (promise 1). */
+  placement: v.object({ bootId: v.string(), device: v.number(), inode: v.number(), durable: v.boolean() }),
+});
+
+export type ModelRecord = v.InferOutput<typeof recordSchema>;
+export type ConversionRecord = v.InferOutput<typeof conversion>;
+
+/** What names a model in the store. */
+export interface ModelKey {
+  readonly hub: string;
+  readonly id: string;
+  readonly revision: string;
+  /** Hash of the chosen files, any length; absent when all were chosen. */
+  readonly selection?: string;
+  readonly conversion?: { readonly precision: string; readonly device: string; readonly key: string };
+}
+
+/** `HETERO:GPU,CPU` → `hetero_gpu_cpu`: a device as part of a file name. */
+export function deviceSlug(device: string): string {
+  return device.toLowerCase().replace(/[:,]/g, '_');
+}
+
+/** A commit or digest by its first `length` hex digits, any other revision by its text and 8 hex of its hash. */
+export function revisionSegment(revision: string, length = 12): string {
+  if (/^[0-9a-f]{40,128}$/.test(revision)) return revision.slice(0, length);
+  const hash = createHash('sha256').update(revision).digest('hex').slice(0, length - 4);
+  return `${encodeSegment(revision).slice(0, 120)}-${hash}`;
+}
+
+/** Path of a model below `models/` and `records/`, `/`-separated; a longer `length` ends a collision. */
+export function modelPath(key: ModelKey, length = 12): string {
+  const selection = key.selection === undefined ? '' : `+${key.selection.slice(0, length - 4)}`;
+  const conversion =
+    key.conversion === undefined
+      ? ''
+      : `--openvino-${key.conversion.precision}-${deviceSlug(key.conversion.device)}-${key.conversion.key.slice(0, length - 4)}`;
+  return `${key.hub}/${encodeSegment(key.id)}/${revisionSegment(key.revision, length)}${selection}${conversion}`;
+}
+
+/** Does this record describe exactly the model that the key names? */
+export function recordMatches(record: ModelRecord, key: ModelKey): boolean {
+  return (
+    record.hub === key.hub &&
+    record.id === key.id &&
+    record.revision === key.revision &&
+    record.selection === key.selection &&
+    record.conversion?.key === key.conversion?.key
+  );
+}

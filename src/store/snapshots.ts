@@ -1,0 +1,89 @@
+/** Full listings of revisions as hubs gave them, and what floating references last resolved to. No secrets in either. */
+import { createHash } from 'node:crypto';
+import * as v from 'valibot';
+import { encodeSegment } from '../paths.js';
+import { readJson, writeJson } from './json.js';
+import { inStore, type Store } from './layout.js';
+import { revisionSegment } from './record.js';
+
+const digest = v.object({
+  algorithm: v.picklist(['sha256', 'sha512', 'sha384', 'sha1', 'git-sha1']),
+  hex: v.string(),
+});
+
+const snapshotSchema = v.object({
+  hub: v.string(),
+  id: v.string(),
+  revision: v.string(),
+  validator: v.optional(v.string()),
+  files: v.array(
+    v.object({
+      path: v.string(),
+      size: v.optional(v.number()),
+      digest: v.optional(digest),
+      url: v.string(),
+      unpack: v.optional(
+        v.object({
+          format: v.picklist(['tar', 'tar.gz', 'tar.xz', 'tar.zst', 'zip']),
+          strip: v.optional(v.number()),
+        }),
+      ),
+    }),
+  ),
+  /** Members of the archives among the files, once they were read: the listing that selections work on. */
+  members: v.optional(v.array(v.object({ path: v.string(), bytes: v.number(), archive: v.string() }))),
+  metadata: v.object({
+    license: v.optional(v.string()),
+    gated: v.optional(v.boolean()),
+    task: v.optional(v.string()),
+    library: v.optional(v.string()),
+    page: v.optional(v.string()),
+  }),
+});
+
+export type StoredSnapshot = v.InferOutput<typeof snapshotSchema>;
+
+const refSchema = v.object({
+  reference: v.string(),
+  id: v.string(),
+  revision: v.string(),
+  /** ISO 8601. */
+  resolvedAt: v.string(),
+});
+
+export type StoredRef = v.InferOutput<typeof refSchema>;
+
+function snapshotPath(store: Store, hub: string, id: string, revision: string): string {
+  // The whole revision is part of the name: a snapshot is looked up by exactly that.
+  const name = /^[0-9a-f]{40,128}$/.test(revision) ? revision : revisionSegment(revision);
+  return inStore(store, 'snapshots', hub, encodeSegment(id), `${name}.json`);
+}
+
+export async function saveSnapshot(store: Store, snapshot: StoredSnapshot): Promise<void> {
+  await writeJson(store, snapshotPath(store, snapshot.hub, snapshot.id, snapshot.revision), snapshot);
+}
+
+export async function readSnapshot(
+  store: Store,
+  hub: string,
+  id: string,
+  revision: string,
+): Promise<StoredSnapshot | undefined> {
+  const snapshot = await readJson(store, snapshotPath(store, hub, id, revision), snapshotSchema);
+  return snapshot?.revision === revision && snapshot.id === id ? snapshot : undefined;
+}
+
+function refPath(store: Store, reference: string): string {
+  const hash = createHash('sha256').update(reference).digest('hex').slice(0, 32);
+  return inStore(store, 'refs', `${hash}.json`);
+}
+
+/** Remembers what a floating reference (its canonical text) resolved to. */
+export async function saveRef(store: Store, reference: string, to: Omit<StoredRef, 'reference'>): Promise<void> {
+  await writeJson(store, refPath(store, reference), { reference, ...to });
+}
+
+export async function readRef(store: Store, reference: string): Promise<StoredRef | undefined> {
+  const ref = await readJson(store, refPath(store, reference), refSchema);
+  return ref?.reference === reference ? ref : undefined;
+}

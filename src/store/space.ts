@@ -1,0 +1,62 @@
+/** Full disks are found before the first byte moves. */
+import { stat, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { ModeldlError, systemErrorCode } from '../errors.js';
+
+/** Bytes that something needs in a directory (which need not exist yet). */
+export interface SpaceNeed {
+  readonly directory: string;
+  readonly bytes: number;
+  /** For the message: `the cache`, `the output`. */
+  readonly what: string;
+}
+
+/** Left free for the file system's own needs and for others, bytes. */
+const RESERVE_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Sums the needs of each file system and compares them with what is free there.
+ * @throws ModeldlError DISK naming the directory, what is needed and what is free
+ */
+export async function checkSpace(needs: readonly SpaceNeed[]): Promise<void> {
+  const byDevice = new Map<number, { directory: string; bytes: number; what: string[] }>();
+  for (const need of needs) {
+    if (need.bytes === 0) continue;
+    const directory = await existingAncestor(need.directory);
+    const { dev } = await stat(directory);
+    const sum = byDevice.get(dev) ?? { directory, bytes: 0, what: [] };
+    sum.bytes += need.bytes;
+    sum.what.push(need.what);
+    byDevice.set(dev, sum);
+  }
+  for (const { directory, bytes, what } of byDevice.values()) {
+    const free = await freeBytes(directory);
+    if (bytes + RESERVE_BYTES <= free) continue;
+    throw new ModeldlError(
+      'DISK',
+      `Not enough space for ${what.join(' and ')} in ${directory}: ${bytes} bytes needed, ${free} bytes free`,
+      {
+        hint: 'free space with `modeldl prune`, choose another place with `--cache-dir`, or pass `--no-space-check`',
+        details: { file: directory, neededBytes: bytes, freeBytes: free },
+      },
+    );
+  }
+}
+
+/** Bytes that an unprivileged process may still write on a directory's file system. */
+export async function freeBytes(directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory);
+  return bavail * bsize;
+}
+
+async function existingAncestor(directory: string): Promise<string> {
+  for (let current = directory; ; current = dirname(current)) {
+    try {
+      if ((await stat(current)).isDirectory()) return current;
+    } catch (error) {
+      const code = systemErrorCode(error);
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error;
+    }
+    if (current === dirname(current)) return current;
+  }
+}
