@@ -1,0 +1,30 @@
+/** Secrets leave the program nowhere: the one place that takes them out of addresses and texts. */
+
+const SECRET_PARAMETER = /token|signature|credential|key|secret|password|policy|sig$|auth/i;
+const REDACTED = '***';
+
+/** An address for messages and records: without user information, and without the values of signed parameters. */
+export function redactUrl(url: string): string {
+  if (!URL.canParse(url)) return url;
+  const parsed = new URL(url);
+  parsed.username = '';
+  parsed.password = '';
+  for (const name of [...parsed.searchParams.keys()]) {
+    if (SECRET_PARAMETER.test(name)) parsed.searchParams.set(name, REDACTED);
+  }
+  return parsed.href;
+}
+
+/** Token shapes of the hubs, so that one which slipped into a text from outside is caught as well. */
+const TOKEN_SHAPES = /\b(hf_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{16,}|pypi-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,})\b/g;
+
+/** Replaces the given secrets, whatever looks like a hub's token, and user information in addresses. */
+export function redactSecrets(text: string, secrets: readonly string[] = []): string {
+  let clean = text;
+  for (const secret of secrets) if (secret.length >= 4) clean = clean.replaceAll(secret, REDACTED);
+  return clean
+    .replace(TOKEN_SHAPES, REDACTED)
+    .replace(/\b(https?:\/\/)[^\s/@:]+(:[^\s/@]*)?@/g, '$1')
+    .replace(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, `$1 ${REDACTED}`)
+    .replace(/([?&](?:X-Amz-(?:Signature|Credential|Security-Token)|Signature|Policy|Key-Pair-Id|sig|token)=)[^&\s"'`]+/gi, `$1${REDACTED}`);
+}

@@ -1,0 +1,156 @@
+/**
+ * Unfinished downloads: a journal and a data file in a directory of their own. A data file is written by the process
+ * that made it and by no other, ever: who takes over copies the prefix that the journal vouches for into a new file,
+ * hashing it on the way. So a former owner that wakes up late writes into a file that nobody reads.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants, copyFile, mkdir, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { diskError } from '../errors.js';
+
+const JOURNAL = 'journal.json';
+const COPY_BYTES = 1024 * 1024;
+
+const journalSchema = v.object({
+  version: v.literal(1),
+  /** Name of the data file beside the journal. */
+  data: v.pipe(v.string(), v.regex(/^data\.[0-9a-f]+$/)),
+  /** What upstream said about the bytes: a partial of other bytes is of no use. */
+  identity: v.string(),
+  /** HTTP validator (ETag) of the answer the bytes came from. */
+  validator: v.optional(v.string()),
+  bootId: v.string(),
+  /** Written ranges, `[start, end)`; today always one from 0. */
+  ranges: v.array(v.tuple([v.number(), v.number()])),
+  /** The same, as far as they had been flushed to the disk. */
+  flushed: v.array(v.tuple([v.number(), v.number()])),
+});
+
+type Journal = v.InferOutput<typeof journalSchema>;
+
+export interface Partial {
+  readonly path: string;
+  readonly handle: FileHandle;
+  /** Bytes at the start of the file that are there already. */
+  readonly prefixBytes: number;
+  readonly validator: string | undefined;
+  /** Writes the journal: everything before `bytes` is in the file, everything before `flushedBytes` on the disk. */
+  record(bytes: number, flushedBytes: number, validator: string | undefined): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface PartialOptions {
+  /** Digest and size as one text; a journal with another starts over. */
+  readonly identity: string;
+  readonly bootId: string;
+  readonly signal: AbortSignal;
+  /** Sees every byte of the prefix in order. */
+  onPrefix(chunk: Buffer): void;
+}
+
+/** @throws file system errors as DISK errors */
+export async function openPartial(directory: string, options: PartialOptions): Promise<Partial> {
+  try {
+    await mkdir(directory, { recursive: true });
+    const journal = await readJournal(directory);
+    const name = `data.${randomBytes(8).toString('hex')}`;
+    const path = join(directory, name);
+    const usable = journal !== undefined && journal.identity === options.identity ? journal : undefined;
+    const prefixBytes = usable === undefined ? 0 : await adoptPrefix(directory, usable, path, options);
+    const handle = await open(path, prefixBytes > 0 ? 'r+' : 'w+');
+    for (const other of await readdir(directory)) {
+      if (other !== name && other !== JOURNAL) await rm(join(directory, other), { force: true });
+    }
+    const partial: Partial = {
+      path,
+      handle,
+      prefixBytes,
+      validator: prefixBytes > 0 ? usable?.validator : undefined,
+      record: (bytes, flushedBytes, validator) =>
+        writeJournal(directory, {
+          version: 1,
+          data: name,
+          identity: options.identity,
+          ...(validator === undefined ? {} : { validator }),
+          bootId: options.bootId,
+          ranges: bytes === 0 ? [] : [[0, bytes]],
+          flushed: flushedBytes === 0 ? [] : [[0, flushedBytes]],
+        }),
+      close: () => handle.close(),
+    };
+    // From here on the journal names the new file: the old one is gone.
+    await partial.record(prefixBytes, 0, partial.validator);
+    return partial;
+  } catch (error) {
+    throw diskError(error, directory);
+  }
+}
+
+/** Copies what the journal vouches for; returns its length. A shorter data file counts as far as it goes. */
+async function adoptPrefix(
+  directory: string,
+  journal: Journal,
+  path: string,
+  options: PartialOptions,
+): Promise<number> {
+  const ranges = journal.bootId === options.bootId ? journal.ranges : journal.flushed;
+  const first = ranges.find(([start]) => start === 0);
+  const source = join(directory, journal.data);
+  const size = await stat(source).then(
+    (found) => found.size,
+    () => 0,
+  );
+  const bytes = Math.min(first?.[1] ?? 0, size);
+  if (bytes === 0) return 0;
+  const reflinked = await copyFile(source, path, constants.COPYFILE_FICLONE_FORCE).then(
+    () => true,
+    () => false,
+  );
+  const target = await open(path, reflinked ? 'r+' : 'w');
+  const reader = await open(reflinked ? path : source, 'r');
+  try {
+    const buffer = Buffer.allocUnsafe(COPY_BYTES);
+    let at = 0;
+    while (at < bytes) {
+      options.signal.throwIfAborted();
+      const { bytesRead } = await reader.read(buffer, 0, Math.min(COPY_BYTES, bytes - at), at);
+      if (bytesRead === 0) break;
+      const chunk = buffer.subarray(0, bytesRead);
+      options.onPrefix(chunk);
+      if (!reflinked) await target.write(chunk, 0, bytesRead, at);
+      at += bytesRead;
+    }
+    await target.truncate(at);
+    return at;
+  } finally {
+    await reader.close();
+    await target.close();
+  }
+}
+
+async function readJournal(directory: string): Promise<Journal | undefined> {
+  try {
+    const parsed = v.safeParse(journalSchema, JSON.parse(await readFile(join(directory, JOURNAL), 'utf8')));
+    return parsed.success ? parsed.output : undefined;
+  } catch {
+    // Absent or damaged: the download starts over.
+    return undefined;
+  }
+}
+
+async function writeJournal(directory: string, journal: Journal): Promise<void> {
+  const temporary = join(directory, `journal.${randomBytes(4).toString('hex')}`);
+  const handle = await open(temporary, 'w');
+  try {
+    await handle.writeFile(JSON.stringify(journal));
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, join(directory, JOURNAL));
+}
+
+/** Removes a finished or useless partial. */
+export async function removePartial(directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+}
