@@ -16,10 +16,28 @@ export interface Hub {
   /** Address that `modeldl hubs --check` and mirrors refer to; undefined for hubs without one. */
   endpoint?(context: HubSettingsContext): string | undefined;
   /**
+   * Says no to an address: asked for the first one and every redirect while this hub's listing or files are fetched.
+   * @throws ModeldlError USAGE
+   */
+  allow?(url: URL, context: HubSettingsContext): void;
+  /**
+   * Request headers for an address, where another tool's configuration holds credentials by address (npm, pip) and
+   * `credentials` cannot say it. Asked for every hop, and only while this hub's listing or files are fetched.
+   */
+  authorize?(url: URL, context: HubSettingsContext): Promise<Readonly<Record<string, string>> | undefined>;
+  /** Certificates and proxies that this hub's own tool is configured with; modeldl's own settings win over them. */
+  network?(context: HubSettingsContext): Promise<HubNetwork>;
+  /**
    * Resolves a reference to an immutable listing.
    * @throws ModeldlError NOT_FOUND, AUTH, GATED, NETWORK, UNSUPPORTED, INTEGRITY
    */
   resolve(reference: Reference, context: HubContext): Promise<Snapshot>;
+}
+
+export interface HubNetwork {
+  /** PEM texts, used beside the built-in certificates. */
+  readonly ca?: readonly string[];
+  readonly proxy?: { readonly http?: string; readonly https?: string; readonly no?: string };
 }
 
 export interface HubSetting {
@@ -87,6 +105,15 @@ export interface RemoteFile {
   readonly digest?: Digest;
   /** Stable address, asked again for every attempt, so what it redirects to may expire. `file:` for local files. */
   readonly url: string;
+  /**
+   * Query that every request adds to `url`, without `?`. It may hold a signature, so it is part of no stored listing,
+   * record, event or message.
+   */
+  readonly query?: string;
+  /** More bytes than this are refused while they arrive. */
+  readonly maxBytes?: number;
+  /** An answer of type `text/html` is a login or error page, never this file. */
+  readonly refuseHtml?: boolean;
   /** The bytes are an archive whose members are the model's files. */
   readonly unpack?: Unpack;
 }

@@ -16,6 +16,8 @@ export interface Reference {
   readonly subpath?: string;
   /** Lower-case hex sha256 that the bytes must have (`#sha256=` of a web address). */
   readonly sha256?: string;
+  /** Query of a web address, without `?`: for fetching only, so never formatted, recorded or logged. */
+  readonly query?: string;
   /** A stored conversion: `int8-cpu`, or the 8 hex digits of its key. */
   readonly conversion?: string;
 }
@@ -52,6 +54,11 @@ export interface ReferenceSyntax {
 const CONVERSION = /\+((?:fp32|fp16|int8|int4|nf4|mxfp4|cb4)-[a-z][a-z0-9_.]*|[0-9a-f]{8})$/;
 const SCHEME = /^([a-z][a-z0-9-]*):/;
 const BARE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*(\/[A-Za-z0-9][A-Za-z0-9._-]*)?$/;
+
+/** Would the end of this text be read as a conversion? A hub whose ids are not encoded must avoid that. */
+export function endsLikeConversion(text: string): boolean {
+  return CONVERSION.test(text);
+}
 
 /** Decodes `%xx` after splitting; a stray `%` stays as it is, so that a name with `%` can be typed. */
 export function decodePart(text: string): string {
