@@ -2,18 +2,21 @@
  * Brings the bytes of a listing into the store as blobs: what is there is not fetched, what another process is
  * fetching is waited for, and every byte is hashed on its way.
  */
-import { join } from 'node:path';
+import { createHash } from 'node:crypto';
+import pLimit from 'p-limit';
 import type { Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import type { Digest, RemoteFile } from './hub.js';
 import { adoptBlob, hasBlob } from './store/blobs.js';
-import { claim } from './store/claim.js';
-import { downloadResumable, downloadSmall } from './transfer/download.js';
+import { claim, type Claim, type ClaimOptions } from './store/claim.js';
+import { inStore, uniqueName } from './store/layout.js';
+import { downloadResumable, downloadSmall, type Downloaded, type DownloadOptions } from './transfer/download.js';
 import { removePartial } from './transfer/partial.js';
-import { runTransfers } from './transfer/schedule.js';
 
 /** Below this size a file is fetched in one go, without a journal (architecture.md, promise 5). */
-export const SMALL_FILE_BYTES = 8 * 1024 * 1024;
+const SMALL_FILE_BYTES = 8 * 1024 * 1024;
+/** Small files in flight: measured best for many files at 0 to 30 ms per request. */
+const SMALL_FILES_AT_ONCE = 32;
 
 /** A file of a snapshot under the path it gets in the tree. */
 export interface WantedFile {
@@ -30,38 +33,200 @@ export interface StoredFile {
   readonly upstream?: Digest;
 }
 
-/** Key of an upstream digest in the map of what is known. */
+export interface Fetched {
+  readonly files: readonly StoredFile[];
+  readonly downloadedBytes: number;
+}
+
+/** Files known from records of the same model, by upstream digest. */
+export type KnownFiles = ReadonlyMap<string, { readonly sha256: string; readonly bytes: number }>;
+
+/** Key of an upstream digest in {@link KnownFiles}. */
 export function digestKey(digest: Digest): string {
   return `${digest.algorithm}:${digest.hex}`;
 }
 
-/** Splits a listing into what the store holds and what has to be fetched. */
-export async function missingFiles(
-  context: Context,
-  wanted: readonly WantedFile[],
-  known: ReadonlyMap<string, StoredFile>,
-): Promise<{ stored: StoredFile[]; missing: WantedFile[] }> {
-  const stored: StoredFile[] = [];
-  const missing: WantedFile[] = [];
-  for (const file of wanted) {
-    const found = await storedFile(context, file, known);
-    if (found === undefined) missing.push(file);
-    else stored.push(found);
-  }
-  return { stored, missing };
-}
-
-async function storedFile(
+/** The blob that a file of a listing is already stored as, if any. */
+export async function storedFile(
   context: Context,
   file: WantedFile,
-  known: ReadonlyMap<string, StoredFile>,
+  known: KnownFiles,
 ): Promise<StoredFile | undefined> {
   const { digest, size } = file.source;
   if (digest === undefined) return undefined;
   const earlier = known.get(digestKey(digest));
   const sha256 = digest.algorithm === 'sha256' ? digest.hex : earlier?.sha256;
-  const bytes = size ?? earlier?.bytes;
   if (sha256 === undefined) return undefined;
-  const present = await hasBlob(context.store, sha256, bytes);
-  return present === undefined ? undefined : { path: file.path, bytes: present, sha256, upstream: digest };
+  const bytes = await hasBlob(context.store, sha256, size ?? earlier?.bytes);
+  return bytes === undefined ? undefined : { path: file.path, bytes, sha256, upstream: digest };
+}
+
+/**
+ * Fetches files into the store. Small ones share one claim and go first, each large one has its own claim; the first
+ * failure stops the rest, whose partials stay.
+ *
+ * @param scope names the claim for the small files: hub, id and revision
+ * @throws ModeldlError as the transfer does, with the file's path in its details
+ */
+export async function fetchFiles(
+  context: Context,
+  reference: string,
+  scope: string,
+  files: readonly WantedFile[],
+  known: KnownFiles,
+): Promise<Fetched> {
+  const stop = new AbortController();
+  const fetching: Fetching = { context, reference, signal: AbortSignal.any([context.signal, stop.signal]), stop };
+  const isSmall = ({ source }: WantedFile): boolean => (source.size ?? Infinity) < SMALL_FILE_BYTES;
+  const small = await fetchSmall(fetching, scope, files.filter(isSmall), known);
+  const large = await atMost(context.jobs, files.filter((file) => !isSmall(file)), fetching, (file) =>
+    fetchLarge(fetching, scope, file, known),
+  );
+  const all = [...small, ...large];
+  return {
+    files: all.map(({ file }) => file),
+    downloadedBytes: all.reduce((sum, { fetchedBytes }) => sum + fetchedBytes, 0),
+  };
+}
+
+interface Fetching {
+  readonly context: Context;
+  readonly reference: string;
+  readonly signal: AbortSignal;
+  readonly stop: AbortController;
+}
+
+interface FetchedFile {
+  readonly file: StoredFile;
+  readonly fetchedBytes: number;
+}
+
+async function fetchSmall(
+  fetching: Fetching,
+  scope: string,
+  files: readonly WantedFile[],
+  known: KnownFiles,
+): Promise<readonly FetchedFile[]> {
+  if (files.length === 0) return [];
+  const { context } = fetching;
+  const held = await claim(context.store, await context.session(), `small files of ${scope}`, waiting(fetching, scope));
+  try {
+    return await atMost(SMALL_FILES_AT_ONCE, files, fetching, async (file) => {
+      const stored = await storedFile(context, file, known);
+      if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
+      const temporary = inStore(context.store, 'tmp', uniqueName());
+      const options = downloadOptions(fetching, file, held);
+      return keep(fetching, file, await downloadSmall(context.http, requestOf(file), temporary, options));
+    });
+  } finally {
+    await held.release();
+  }
+}
+
+async function fetchLarge(
+  fetching: Fetching,
+  scope: string,
+  file: WantedFile,
+  known: KnownFiles,
+): Promise<FetchedFile> {
+  const { context } = fetching;
+  const { digest } = file.source;
+  const name = digest === undefined ? `${scope} ${file.source.path}` : digestKey(digest);
+  const held = await claim(context.store, await context.session(), `bytes of ${name}`, waiting(fetching, file.path));
+  try {
+    const stored = await storedFile(context, file, known);
+    if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
+    const directory = partialDirectory(context, name);
+    const options = downloadOptions(fetching, file, held);
+    const downloaded = await downloadResumable(context.http, requestOf(file), directory, options);
+    const kept = await keep(fetching, file, downloaded);
+    await removePartial(directory);
+    return kept;
+  } finally {
+    await held.release();
+  }
+}
+
+/** Where the unfinished bytes of something lie, by its claim's name. */
+export function partialDirectory(context: Context, name: string): string {
+  return inStore(context.store, 'partials', createHash('sha256').update(name).digest('hex').slice(0, 32));
+}
+
+export function requestOf(file: WantedFile): Parameters<typeof downloadSmall>[1] {
+  const { url, size, digest } = file.source;
+  return {
+    label: file.source.path,
+    url,
+    ...(size === undefined ? {} : { size }),
+    ...(digest === undefined ? {} : { digest }),
+  };
+}
+
+function waiting(fetching: Fetching, what: string): ClaimOptions {
+  const { context, signal } = fetching;
+  return {
+    maxWaitMs: context.maxWaitMs,
+    signal,
+    onWait: (holder) => {
+      context.emit({ type: 'waiting', what, holder });
+    },
+  };
+}
+
+export function downloadOptions(
+  fetching: Pick<Fetching, 'context' | 'reference' | 'signal'>,
+  file: WantedFile,
+  held: Claim,
+): DownloadOptions {
+  const { context, reference, signal } = fetching;
+  const { path } = file;
+  return {
+    signal,
+    bootId: context.store.bootId,
+    durable: context.store.durability === 'flush',
+    assertOwned: () => held.assertHeld(),
+    onStart: (resumedBytes, size) => {
+      context.emit({ type: 'file-start', reference, path, resumedBytes, ...(size === undefined ? {} : { bytes: size }) });
+    },
+    onProgress: (receivedBytes) => {
+      context.emit({ type: 'file-progress', reference, path, receivedBytes });
+    },
+  };
+}
+
+async function keep(fetching: Fetching, file: WantedFile, downloaded: Downloaded): Promise<FetchedFile> {
+  const { context, reference } = fetching;
+  const { path, source } = file;
+  const { sha256, bytes, fetchedBytes } = downloaded;
+  await adoptBlob(context.store, downloaded.path, sha256, bytes);
+  context.emit({ type: 'file-done', reference, path, bytes, sha256 });
+  const upstream = source.digest === undefined ? {} : { upstream: source.digest };
+  return { file: { path, bytes, sha256, ...upstream }, fetchedBytes };
+}
+
+/** Bounded concurrency; the first error aborts what runs, and is the one that is thrown once all have stopped. */
+async function atMost<Result>(
+  limit: number,
+  files: readonly WantedFile[],
+  fetching: Fetching,
+  work: (file: WantedFile) => Promise<Result>,
+): Promise<readonly Result[]> {
+  const queue = pLimit(limit);
+  let first: { readonly error: unknown } | undefined;
+  const results = await Promise.all(
+    files.map((file) =>
+      queue(async () => {
+        if (first !== undefined) return undefined;
+        try {
+          return await work(file);
+        } catch (error) {
+          first ??= { error: error instanceof ModeldlError ? error.with({ file: file.path }) : error };
+          fetching.stop.abort(first.error);
+          return undefined;
+        }
+      }),
+    ),
+  );
+  if (first !== undefined) throw first.error;
+  return results.filter((result): result is Awaited<Result> & NonNullable<typeof result> => result !== undefined);
 }

@@ -1,0 +1,429 @@
+/** Downloads: bytes from an address into a file, hashed on the way, resumed where that is possible. */
+import { createReadStream } from 'node:fs';
+import { open, rm, stat, type FileHandle } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
+import type { Digest } from '../hub.js';
+import { redactUrl } from '../redact.js';
+import { BrokenBody, readBody } from './body.js';
+import { createHasher, type Hasher } from './digest.js';
+import type { HttpClient, HttpResponse } from './http.js';
+import { backoff } from './limits.js';
+import { openPartial } from './partial.js';
+import { checkRange, statusError } from './response.js';
+
+export interface DownloadRequest {
+  /** For messages: path of the file within its model. */
+  readonly label: string;
+  readonly url: string;
+  /** Bytes, as upstream promised. */
+  readonly size?: number;
+  readonly digest?: Digest;
+  /** More than this is refused while it arrives, bytes. */
+  readonly maxBytes?: number;
+}
+
+export interface Downloaded {
+  /** The complete, verified file. */
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  /** Bytes that came over the network in this run. */
+  readonly fetchedBytes: number;
+}
+
+export interface DownloadOptions {
+  readonly signal: AbortSignal;
+  readonly bootId: string;
+  /** Flush before the journal names a range. */
+  readonly durable: boolean;
+  onStart(resumedBytes: number, size: number | undefined): void;
+  onProgress(receivedBytes: number): void;
+  /** Throws when another process took over. */
+  assertOwned(): Promise<void>;
+}
+
+/** The journal is written this often, bytes: so much is fetched twice at most after a kill. */
+const JOURNAL_BYTES = 16 * 1024 * 1024;
+/** Without `durable`, data is flushed in the background this often, so that a power cut loses no more. */
+const FLUSH_BYTES = 256 * 1024 * 1024;
+/** Chunks are gathered to this size before a write, bytes. */
+const WRITE_BYTES = 1024 * 1024;
+
+/** Fetches a small file in one go, without a journal; `destination` must not exist and is removed on failure. */
+export async function downloadSmall(
+  http: HttpClient,
+  request: DownloadRequest,
+  destination: string,
+  options: DownloadOptions,
+): Promise<Downloaded> {
+  const handle = await open(destination, 'wx').catch((error: unknown) => {
+    throw diskError(error, destination);
+  });
+  try {
+    return await transfer(http, request, options, {
+      path: destination,
+      handle,
+      startBytes: 0,
+      validator: undefined,
+      hasher: createHasher(request.digest, request.size),
+      journal: undefined,
+    });
+  } catch (error) {
+    await rm(destination, { force: true });
+    throw diskError(error, destination);
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Fetches a file into a partial that later runs continue. When the digest of a resumed file is wrong, it is fetched
+ * once more from zero before that is an error. The caller moves the file away and removes the partial.
+ *
+ * @throws ModeldlError NETWORK, NOT_FOUND, AUTH, GATED, INTEGRITY, DISK, BUSY when the claim was lost
+ */
+export async function downloadResumable(
+  http: HttpClient,
+  request: DownloadRequest,
+  directory: string,
+  options: DownloadOptions,
+): Promise<Downloaded> {
+  for (let fresh = false; ; fresh = true) {
+    const hasher = createHasher(request.digest, request.size);
+    const partial = await openPartial(directory, {
+      identity: identityOf(request),
+      bootId: options.bootId,
+      signal: options.signal,
+      onPrefix: (chunk) => {
+        hasher.update(chunk);
+      },
+    });
+    try {
+      return await transfer(http, request, options, {
+        path: partial.path,
+        handle: partial.handle,
+        startBytes: partial.prefixBytes,
+        validator: partial.validator,
+        hasher,
+        journal: (bytes, flushedBytes, validator) => partial.record(bytes, flushedBytes, validator),
+      });
+    } catch (error) {
+      const damaged = error instanceof ModeldlError && error.code === 'INTEGRITY';
+      if (!damaged) throw diskError(error, directory);
+      await rm(directory, { recursive: true, force: true });
+      if (fresh || partial.prefixBytes === 0) throw error;
+    } finally {
+      await partial.close();
+    }
+  }
+}
+
+function identityOf(request: DownloadRequest): string {
+  const digest = request.digest === undefined ? redactUrl(request.url) : `${request.digest.algorithm}:${request.digest.hex}`;
+  return `${digest} ${request.size ?? 'unknown'}`;
+}
+
+interface Target {
+  readonly path: string;
+  readonly handle: FileHandle;
+  readonly startBytes: number;
+  readonly validator: string | undefined;
+  readonly hasher: Hasher;
+  readonly journal: ((bytes: number, flushedBytes: number, validator: string | undefined) => Promise<void>) | undefined;
+}
+
+/** Where a transfer stands; one object because a restart resets all of it together. */
+interface Position {
+  bytes: number;
+  validator: string | undefined;
+  hasher: Hasher;
+  fetchedBytes: number;
+}
+
+async function transfer(
+  http: HttpClient,
+  request: DownloadRequest,
+  options: DownloadOptions,
+  target: Target,
+): Promise<Downloaded> {
+  const position: Position = {
+    bytes: target.startBytes,
+    validator: target.validator,
+    hasher: target.hasher,
+    fetchedBytes: 0,
+  };
+  options.onStart(position.bytes, request.size);
+  const writer = createWriter(target, options, position);
+  try {
+    if (request.url.startsWith('file:')) await readLocal(request, options, position, writer);
+    else if (position.bytes === 0 || position.bytes !== request.size) {
+      await readRemote(http, request, options, target, position, writer);
+    }
+  } finally {
+    await writer.finish();
+  }
+  if (request.size !== undefined && position.bytes !== request.size) throw wrongSize(request, position.bytes);
+  const sha256 = position.hasher.finish(request.label, position.bytes);
+  await options.assertOwned();
+  return { path: target.path, bytes: position.bytes, sha256, fetchedBytes: position.fetchedBytes };
+}
+
+function wrongSize(request: DownloadRequest, bytes: number): ModeldlError {
+  return new ModeldlError(
+    'INTEGRITY',
+    `The size of ${request.label} is wrong: expected ${request.size ?? 0} bytes, got ${bytes}`,
+    {
+      hint: 'the source changed or something between cuts its answers; try again later',
+      details: { file: request.label, url: redactUrl(request.url) },
+    },
+  );
+}
+
+interface Writer {
+  /** Takes a chunk into the file; a promise asks for a pause. */
+  write(chunk: Buffer): Promise<void> | undefined;
+  /** Drops everything: the bytes at hand belong to another version of the file. */
+  restart(size: number | undefined, digest: Digest | undefined): Promise<void>;
+  /** Writes what was gathered and, with a journal, how far it goes. */
+  finish(): Promise<void>;
+}
+
+function createWriter(target: Target, options: DownloadOptions, position: Position): Writer {
+  let gathered: Buffer[] = [];
+  let gatheredBytes = 0;
+  let journaled = position.bytes;
+  let flushed = 0;
+  let flushing: Promise<void> | undefined;
+
+  async function drain(): Promise<void> {
+    const chunks = gathered;
+    const at = position.bytes - gatheredBytes;
+    gathered = [];
+    gatheredBytes = 0;
+    if (chunks.length > 0) await writeAll(target.handle, chunks, at);
+    if (target.journal === undefined || position.bytes - journaled < JOURNAL_BYTES) return;
+    const reached = position.bytes;
+    if (options.durable) {
+      await target.handle.datasync();
+      flushed = reached;
+    } else if (reached - flushed >= FLUSH_BYTES) {
+      flushing ??= target.handle.datasync().then(() => {
+        flushed = reached;
+        flushing = undefined;
+      });
+    }
+    await options.assertOwned();
+    await target.journal(reached, flushed, position.validator);
+    journaled = reached;
+    options.onProgress(reached);
+  }
+
+  return {
+    write(chunk) {
+      position.hasher.update(chunk);
+      position.bytes += chunk.length;
+      gathered.push(chunk);
+      gatheredBytes += chunk.length;
+      return gatheredBytes >= WRITE_BYTES ? drain() : undefined;
+    },
+    async restart(size, digest) {
+      gathered = [];
+      gatheredBytes = 0;
+      position.bytes = 0;
+      position.validator = undefined;
+      position.hasher = createHasher(digest, size);
+      journaled = 0;
+      flushed = 0;
+      await target.handle.truncate(0);
+      await target.journal?.(0, 0, undefined);
+      options.onProgress(0);
+    },
+    async finish() {
+      const at = position.bytes - gatheredBytes;
+      const chunks = gathered;
+      gathered = [];
+      gatheredBytes = 0;
+      await flushing?.catch(() => undefined);
+      if (chunks.length > 0) await writeAll(target.handle, chunks, at);
+      await target.journal?.(position.bytes, flushed, position.validator);
+      options.onProgress(position.bytes);
+    },
+  };
+}
+
+async function writeAll(handle: FileHandle, chunks: readonly Buffer[], at: number): Promise<void> {
+  const { bytesWritten } = await handle.writev(chunks, at);
+  const total = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+  if (bytesWritten === total) return;
+  // A short write: the rest one by one, until it fails with the reason (mostly ENOSPC).
+  const rest = Buffer.concat(chunks).subarray(bytesWritten);
+  for (let done = 0; done < rest.length; ) {
+    const step = await handle.write(rest, done, rest.length - done, at + bytesWritten + done);
+    done += step.bytesWritten;
+  }
+}
+
+async function readLocal(
+  request: DownloadRequest,
+  options: DownloadOptions,
+  position: Position,
+  writer: Writer,
+): Promise<void> {
+  const source = fileURLToPath(request.url);
+  const found = await stat(source).catch((error: unknown) => {
+    const missing = systemErrorCode(error) === 'ENOENT';
+    throw new ModeldlError(missing ? 'NOT_FOUND' : 'DISK', `Cannot read ${source}: ${missing ? 'it is gone' : String(error)}`, {
+      cause: error,
+      details: { file: source },
+    });
+  });
+  if (position.bytes > 0) await writer.restart(request.size ?? found.size, request.digest);
+  const stream = createReadStream(source, { highWaterMark: WRITE_BYTES });
+  let shown = 0;
+  await readBody(stream, {
+    signal: options.signal,
+    idleTimeoutMs: 3_600_000,
+    onChunk: (chunk) => {
+      const paused = writer.write(chunk);
+      if (position.bytes - shown >= JOURNAL_BYTES) {
+        shown = position.bytes;
+        options.onProgress(shown);
+      }
+      return paused;
+    },
+  });
+}
+
+/** Reads until the file is complete, on as many connections one after another as it takes. */
+async function readRemote(
+  http: HttpClient,
+  request: DownloadRequest,
+  options: DownloadOptions,
+  target: Target,
+  position: Position,
+  writer: Writer,
+): Promise<void> {
+  let failures = 0;
+  for (;;) {
+    throwIfAborted(options.signal);
+    const before = position.bytes;
+    const problem = await readOnce(http, request, options, position, writer);
+    if (problem === undefined) return;
+    failures = position.bytes > before ? 1 : failures + 1;
+    if (failures > http.settings.retries) {
+      throw new ModeldlError('NETWORK', `Cannot finish ${request.label}: ${problem}`, {
+        hint: 'run the same command again to resume; what was fetched is kept',
+        details: { url: redactUrl(request.url), file: request.label },
+      });
+    }
+    const waitMs = position.bytes > before ? 0 : backoff(failures, Math.random);
+    http.settings.emit({ type: 'retry', url: redactUrl(request.url), reason: problem, attempt: failures, waitMs });
+    if (waitMs > 0) await http.wait(waitMs, options.signal);
+  }
+}
+
+/** One connection. Returns what went wrong when the rest should be asked for again, undefined when all is here. */
+async function readOnce(
+  http: HttpClient,
+  request: DownloadRequest,
+  options: DownloadOptions,
+  position: Position,
+  writer: Writer,
+): Promise<string | undefined> {
+  const headers: Record<string, string> = {};
+  if (position.bytes > 0) {
+    headers['range'] = `bytes=${position.bytes}-`;
+    if (position.validator !== undefined) headers['if-range'] = position.validator;
+  }
+  const response = await http.request(request.url, { headers, signal: options.signal });
+  if (response.status === 416 && position.bytes > 0) {
+    response.discard();
+    await writer.restart(request.size, request.digest);
+    return 'the server no longer has the part that was asked for';
+  }
+  if (response.status === 403 && new URL(response.url).origin !== new URL(request.url).origin) {
+    // A signed address that expired: the stable address gives a new one.
+    response.discard();
+    return `the address it redirects to was refused (${new URL(response.url).host})`;
+  }
+  if (response.status !== 200 && response.status !== 206) throw await statusError(response, request);
+  const expected = await acceptAnswer(response, request, position, writer);
+  if (typeof expected === 'string') return expected;
+  const limit = Math.min(expected ?? Infinity, request.size ?? Infinity, request.maxBytes ?? Infinity);
+  let shown = position.bytes;
+  try {
+    await readBody(response.body, {
+      signal: options.signal,
+      idleTimeoutMs: http.settings.idleTimeoutMs,
+      onChunk: (chunk) => {
+        position.fetchedBytes += chunk.length;
+        if (position.bytes + chunk.length > limit) throw tooLong(request, limit);
+        const paused = writer.write(chunk);
+        if (position.bytes - shown >= WRITE_BYTES) {
+          shown = position.bytes;
+          options.onProgress(shown);
+        }
+        const waitMs = http.throttle(chunk.length);
+        if (waitMs === 0) return paused;
+        return Promise.all([paused, http.wait(waitMs, options.signal)]).then(() => undefined);
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof BrokenBody)) throw error;
+    return error.message;
+  }
+  if (expected !== undefined && position.bytes < expected) return 'the connection ended early';
+  return undefined;
+}
+
+/** Checks the answer against what was asked; returns the whole file's size if known, or why to ask again. */
+async function acceptAnswer(
+  response: HttpResponse,
+  request: DownloadRequest,
+  position: Position,
+  writer: Writer,
+): Promise<number | undefined | string> {
+  const encoding = response.header('content-encoding');
+  if (encoding !== undefined && encoding !== 'identity') {
+    response.discard();
+    throw new ModeldlError('NETWORK', `${redactUrl(response.url)} answered ${encoding} although it was asked not to compress`, {
+      hint: 'a proxy between may be changing answers',
+      details: { url: redactUrl(response.url) },
+    });
+  }
+  if (request.digest === undefined) refuseWebPage(response, request);
+  const validator = response.header('etag');
+  if (response.status === 200) {
+    if (position.bytes > 0) await writer.restart(request.size, request.digest);
+    position.validator = validator?.startsWith('W/') ? undefined : validator;
+    const length = response.header('content-length');
+    return length === undefined ? undefined : Number(length);
+  }
+  const range = checkRange(response.header('content-range'), position.bytes, request.size);
+  const changed = position.validator !== undefined && validator !== undefined && validator !== position.validator;
+  if (range === undefined || changed) {
+    response.discard();
+    await writer.restart(request.size, request.digest);
+    return changed ? 'the file changed at its source' : 'the server sent another range than was asked for';
+  }
+  return range.total;
+}
+
+/** Error pages and login forms come with status 200; without a digest nothing else would notice. */
+function refuseWebPage(response: HttpResponse, request: DownloadRequest): void {
+  if (!/^(text\/html|application\/xhtml)/i.test(response.header('content-type') ?? '')) return;
+  if (/\.x?html?$/i.test(request.label)) return;
+  response.discard();
+  throw new ModeldlError('INTEGRITY', `The address answers a web page, not a model: ${redactUrl(request.url)}`, {
+    hint: 'use the address of the file itself, as the download button of the page has it',
+    details: { url: redactUrl(request.url), file: request.label },
+  });
+}
+
+function tooLong(request: DownloadRequest, limit: number): ModeldlError {
+  return new ModeldlError('INTEGRITY', `${request.label} is longer than the ${limit} bytes it may have`, {
+    hint: 'the source changed, or the address is not a model',
+    details: { file: request.label, url: redactUrl(request.url) },
+  });
+}
