@@ -112,8 +112,6 @@ export interface RemoteFile {
   readonly query?: string;
   /** More bytes than this are refused while they arrive. */
   readonly maxBytes?: number;
-  /** An answer of type `text/html` is a login or error page, never this file. */
-  readonly refuseHtml?: boolean;
   /** The bytes are an archive whose members are the model's files. */
   readonly unpack?: Unpack;
 }
