@@ -67,7 +67,8 @@ export function hubContext(context: Context, hub: Hub, previous?: HubContext['pr
     signal: context.signal,
     credential: async (url) => {
       const spec = hub.credentials;
-      if (spec === undefined || new URL(url).origin !== new URL(spec.endpoint(settings)).origin) return undefined;
+      if (spec === undefined || new URL(url).origin !== new URL(spec.endpoint(settings)).origin)
+        return undefined;
       return context.credential(hub);
     },
     ...(previous === undefined ? {} : { previous }),

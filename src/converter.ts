@@ -83,9 +83,19 @@ export interface Converter {
    * Writes the result into `outDir` (empty, exclusively its own).
    * @throws ModeldlError CONVERSION (log path and cause line), UNSUPPORTED (naming the operation), TOOLCHAIN
    */
-  run(model: LocalModel, plan: ConversionPlan, outDir: string, context: ConverterContext): Promise<ConversionReport>;
+  run(
+    model: LocalModel,
+    plan: ConversionPlan,
+    outDir: string,
+    context: ConverterContext,
+  ): Promise<ConversionReport>;
   /** Loads the result and runs it once, comparing it with the original where that is possible. */
-  check(model: LocalModel, plan: ConversionPlan, outDir: string, context: ConverterContext): Promise<CheckReport>;
+  check(
+    model: LocalModel,
+    plan: ConversionPlan,
+    outDir: string,
+    context: ConverterContext,
+  ): Promise<CheckReport>;
 }
 
 export interface ConverterContext extends ToolchainContext {

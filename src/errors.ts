@@ -86,8 +86,10 @@ const DISK_CODES: Readonly<Record<string, string>> = {
 };
 
 const DISK_HINTS: Readonly<Record<string, string>> = {
-  ENOSPC: 'free space with `modeldl prune`, or choose another cache with `--cache-dir`; what was fetched is kept',
-  EDQUOT: 'free space with `modeldl prune`, or choose another cache with `--cache-dir`; what was fetched is kept',
+  ENOSPC:
+    'free space with `modeldl prune`, or choose another cache with `--cache-dir`; what was fetched is kept',
+  EDQUOT:
+    'free space with `modeldl prune`, or choose another cache with `--cache-dir`; what was fetched is kept',
   EACCES: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
   EPERM: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
   EROFS: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',

@@ -23,7 +23,12 @@ export type ModeldlEvent =
       readonly resumedBytes: number;
     }
   /** `receivedBytes` counts from the file's start, resumed part included; it can fall when a file restarts. */
-  | { readonly type: 'file-progress'; readonly reference: string; readonly path: string; readonly receivedBytes: number }
+  | {
+      readonly type: 'file-progress';
+      readonly reference: string;
+      readonly path: string;
+      readonly receivedBytes: number;
+    }
   | {
       readonly type: 'file-done';
       readonly reference: string;

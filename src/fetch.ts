@@ -10,7 +10,12 @@ import type { Digest, RemoteFile } from './hub.js';
 import { adoptBlob, hasBlob } from './store/blobs.js';
 import { claim, type Claim, type ClaimOptions } from './store/claim.js';
 import { inStore, uniqueName } from './store/layout.js';
-import { downloadResumable, downloadSmall, type Downloaded, type DownloadOptions } from './transfer/download.js';
+import {
+  downloadResumable,
+  downloadSmall,
+  type Downloaded,
+  type DownloadOptions,
+} from './transfer/download.js';
 import { removePartial } from './transfer/partial.js';
 
 /** Below this size a file is fetched in one go, without a journal (architecture.md, promise 5). */
@@ -76,11 +81,19 @@ export async function fetchFiles(
   known: KnownFiles,
 ): Promise<Fetched> {
   const stop = new AbortController();
-  const fetching: Fetching = { context, reference, signal: AbortSignal.any([context.signal, stop.signal]), stop };
+  const fetching: Fetching = {
+    context,
+    reference,
+    signal: AbortSignal.any([context.signal, stop.signal]),
+    stop,
+  };
   const isSmall = ({ source }: WantedFile): boolean => (source.size ?? Infinity) < SMALL_FILE_BYTES;
   const small = await fetchSmall(fetching, scope, files.filter(isSmall), known);
-  const large = await atMost(context.jobs, files.filter((file) => !isSmall(file)), fetching, (file) =>
-    fetchLarge(fetching, scope, file, known),
+  const large = await atMost(
+    context.jobs,
+    files.filter((file) => !isSmall(file)),
+    fetching,
+    (file) => fetchLarge(fetching, scope, file, known),
   );
   const all = [...small, ...large];
   return {
@@ -109,7 +122,12 @@ async function fetchSmall(
 ): Promise<readonly FetchedFile[]> {
   if (files.length === 0) return [];
   const { context } = fetching;
-  const held = await claim(context.store, await context.session(), `small files of ${scope}`, waiting(fetching, scope));
+  const held = await claim(
+    context.store,
+    await context.session(),
+    `small files of ${scope}`,
+    waiting(fetching, scope),
+  );
   try {
     return await atMost(SMALL_FILES_AT_ONCE, files, fetching, async (file) => {
       const stored = await storedFile(context, file, known);
@@ -132,7 +150,12 @@ async function fetchLarge(
   const { context } = fetching;
   const { digest } = file.source;
   const name = digest === undefined ? `${scope} ${file.source.path}` : digestKey(digest);
-  const held = await claim(context.store, await context.session(), `bytes of ${name}`, waiting(fetching, file.path));
+  const held = await claim(
+    context.store,
+    await context.session(),
+    `bytes of ${name}`,
+    waiting(fetching, file.path),
+  );
   try {
     const stored = await storedFile(context, file, known);
     if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
@@ -186,7 +209,13 @@ export function downloadOptions(
     durable: context.store.durability === 'flush',
     assertOwned: () => held.assertHeld(),
     onStart: (resumedBytes, size) => {
-      context.emit({ type: 'file-start', reference, path, resumedBytes, ...(size === undefined ? {} : { bytes: size }) });
+      context.emit({
+        type: 'file-start',
+        reference,
+        path,
+        resumedBytes,
+        ...(size === undefined ? {} : { bytes: size }),
+      });
     },
     onProgress: (receivedBytes) => {
       context.emit({ type: 'file-progress', reference, path, receivedBytes });
@@ -228,5 +257,7 @@ async function atMost<Result>(
     ),
   );
   if (first !== undefined) throw first.error;
-  return results.filter((result): result is Awaited<Result> & NonNullable<typeof result> => result !== undefined);
+  return results.filter(
+    (result): result is Awaited<Result> & NonNullable<typeof result> => result !== undefined,
+  );
 }

@@ -48,7 +48,8 @@ export function checkRelativePath(path: string, rules: FileSystemRules): void {
   if (path.startsWith('/')) throw refuse(path, 'it is absolute');
   if (/^[A-Za-z]:/.test(path)) throw refuse(path, 'it starts with a drive letter');
   if (!path.isWellFormed()) throw refuse(path, 'it is not valid Unicode');
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES) throw refuse(path, `it is longer than ${MAX_PATH_BYTES} bytes`);
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES)
+    throw refuse(path, `it is longer than ${MAX_PATH_BYTES} bytes`);
   for (const segment of path.split('/')) {
     if (segment === '') throw refuse(path, 'it has an empty segment');
     if (segment === '.' || segment === '..') throw refuse(path, `it has a \`${segment}\` segment`);

@@ -16,7 +16,8 @@ export function redactUrl(url: string): string {
 }
 
 /** Token shapes of the hubs, so that one which slipped into a text from outside is caught as well. */
-const TOKEN_SHAPES = /\b(hf_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{16,}|pypi-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,})\b/g;
+const TOKEN_SHAPES =
+  /\b(hf_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{16,}|pypi-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,})\b/g;
 
 /** Replaces the given secrets, whatever looks like a hub's token, and user information in addresses. */
 export function redactSecrets(text: string, secrets: readonly string[] = []): string {
@@ -26,5 +27,8 @@ export function redactSecrets(text: string, secrets: readonly string[] = []): st
     .replace(TOKEN_SHAPES, REDACTED)
     .replace(/\b(https?:\/\/)[^\s/@:]+(:[^\s/@]*)?@/g, '$1')
     .replace(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, `$1 ${REDACTED}`)
-    .replace(/([?&](?:X-Amz-(?:Signature|Credential|Security-Token)|Signature|Policy|Key-Pair-Id|sig|token)=)[^&\s"'`]+/gi, `$1${REDACTED}`);
+    .replace(
+      /([?&](?:X-Amz-(?:Signature|Credential|Security-Token)|Signature|Policy|Key-Pair-Id|sig|token)=)[^&\s"'`]+/gi,
+      `$1${REDACTED}`,
+    );
 }

@@ -29,7 +29,10 @@ export function namedRevision(reference: Reference): string | undefined {
  * The stored listing that a reference means without asking its hub: a pinned revision that is stored, else what the
  * floating reference last resolved to.
  */
-export async function storedSnapshot(context: Context, reference: Reference): Promise<StoredSnapshot | undefined> {
+export async function storedSnapshot(
+  context: Context,
+  reference: Reference,
+): Promise<StoredSnapshot | undefined> {
   const named = namedRevision(reference);
   if (named !== undefined) {
     const pinned = await readSnapshot(context.store, reference.hub, reference.id, named);
@@ -111,7 +114,9 @@ export async function rememberResolution(
 }
 
 /** The revision of content that no hub gave one: the file's own sha256, or the sha256 over the sorted listing. */
-export function contentRevision(files: readonly { readonly path: string; readonly sha256: string }[]): string {
+export function contentRevision(
+  files: readonly { readonly path: string; readonly sha256: string }[],
+): string {
   const [only] = files;
   if (only !== undefined && files.length === 1) return only.sha256;
   const hash = createHash('sha256');

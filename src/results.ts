@@ -53,7 +53,11 @@ export interface PullPlan {
   readonly hub: string;
   readonly id: string;
   readonly revision: string | null;
-  readonly files: readonly { readonly path: string; readonly bytes: number | null; readonly stored: boolean }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly bytes: number | null;
+    readonly stored: boolean;
+  }[];
   readonly leftOut: readonly LeftOutFile[];
   readonly bytes: number;
   readonly downloadBytes: number;
@@ -118,7 +122,11 @@ export interface ShownModel {
   readonly gated: boolean | null;
   readonly task: string | null;
   readonly page: string | null;
-  readonly files: readonly { readonly path: string; readonly bytes: number | null; readonly sha256: string | null }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly bytes: number | null;
+    readonly sha256: string | null;
+  }[];
   readonly leftOut: readonly LeftOutFile[];
   readonly conversions: readonly ListedModel[];
   readonly precision: string | null;

@@ -22,7 +22,10 @@ export async function hasBlob(store: Store, sha256: string, bytes?: number): Pro
     throw diskError(error, path);
   }
   if (store.writable) await rm(path, { force: true });
-  store.emit({ type: 'warning', message: `A stored file had the wrong size and is fetched again: ${sha256}` });
+  store.emit({
+    type: 'warning',
+    message: `A stored file had the wrong size and is fetched again: ${sha256}`,
+  });
   return undefined;
 }
 
@@ -30,7 +33,12 @@ export async function hasBlob(store: Store, sha256: string, bytes?: number): Pro
  * Moves a complete, verified temporary file of the store's file system into place. The caller vouches for the digest;
  * when the blob exists already the temporary file is dropped.
  */
-export async function adoptBlob(store: Store, temporary: string, sha256: string, bytes: number): Promise<void> {
+export async function adoptBlob(
+  store: Store,
+  temporary: string,
+  sha256: string,
+  bytes: number,
+): Promise<void> {
   const path = blobPath(store, sha256);
   try {
     if ((await hasBlob(store, sha256, bytes)) !== undefined) {

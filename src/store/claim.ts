@@ -36,7 +36,12 @@ const DEAD_AFTER_MS = 20_000;
 const POLL_MS = 100;
 
 /** @throws ModeldlError BUSY past `maxWaitMs`, INTERRUPTED, DISK */
-export async function claim(store: Store, session: Session, name: string, options: ClaimOptions): Promise<Claim> {
+export async function claim(
+  store: Store,
+  session: Session,
+  name: string,
+  options: ClaimOptions,
+): Promise<Claim> {
   const directory = inStore(store, 'claims', createHash('sha256').update(name).digest('hex').slice(0, 40));
   const token = `${session.id}.${uniqueName()}`;
   const started = performance.now();
@@ -172,7 +177,11 @@ async function describeHolder(store: Store, owner: string): Promise<string> {
 }
 
 function busy(name: string, holder: string, maxWaitMs: number): ModeldlError {
-  return new ModeldlError('BUSY', `Held by ${holder} for longer than ${Math.round(maxWaitMs / 1000)} s: ${name}`, {
-    hint: 'wait for it to end, or allow more with `--max-wait`',
-  });
+  return new ModeldlError(
+    'BUSY',
+    `Held by ${holder} for longer than ${Math.round(maxWaitMs / 1000)} s: ${name}`,
+    {
+      hint: 'wait for it to end, or allow more with `--max-wait`',
+    },
+  );
 }

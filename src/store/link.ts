@@ -59,7 +59,11 @@ async function placeBy(mode: LinkMode, from: string, to: string): Promise<void> 
     await link(from, to);
     return;
   }
-  await copyFile(from, to, constants.COPYFILE_EXCL | (mode === 'reflink' ? constants.COPYFILE_FICLONE_FORCE : 0));
+  await copyFile(
+    from,
+    to,
+    constants.COPYFILE_EXCL | (mode === 'reflink' ? constants.COPYFILE_FICLONE_FORCE : 0),
+  );
   const { mtime, mode: permissions } = await stat(from);
   await chmod(to, permissions);
   await utimes(to, mtime, mtime);

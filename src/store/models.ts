@@ -92,7 +92,8 @@ export async function publishModel(
         await linker.place(blobPath(store, file.sha256), target);
         files.push({ ...file, mtime: Math.floor((await stat(target)).mtimeMs / 1000) });
       } catch (error) {
-        if (systemErrorCode(error) !== 'ENOENT' || (await hasBlob(store, file.sha256)) !== undefined) throw error;
+        if (systemErrorCode(error) !== 'ENOENT' || (await hasBlob(store, file.sha256)) !== undefined)
+          throw error;
         missing.push(file.sha256);
       }
     }
@@ -102,7 +103,12 @@ export async function publishModel(
     await moveToTrash(store, directory);
     await rename(staging, directory);
     const { dev, ino } = await stat(directory);
-    const placement = { bootId: store.bootId, device: dev, inode: ino, durable: store.durability === 'flush' };
+    const placement = {
+      bootId: store.bootId,
+      device: dev,
+      inode: ino,
+      durable: store.durability === 'flush',
+    };
     const complete: ModelRecord = { ...record, version: 1, files, placement };
     await writeJson(store, recordPath(store, path), complete);
     await touchUsed(store, path);
@@ -237,7 +243,11 @@ export async function checkModel(
     const expected = record.files.find((file) => file.path === path)?.sha256;
     if ((await hashFile(join(directory, ...path.split('/')), signal)) !== expected) damaged.push(path);
   }
-  if (missing.length + damaged.length === 0 && store.writable && (touched.length > 0 || undurable !== 'settled')) {
+  if (
+    missing.length + damaged.length === 0 &&
+    store.writable &&
+    (touched.length > 0 || undurable !== 'settled')
+  ) {
     await refresh(store, model, mtimes);
   }
   return { damaged, missing };
@@ -272,7 +282,11 @@ async function refresh(store: Store, model: StoredModel, mtimes: ReadonlyMap<str
 }
 
 /** Rewrites the record of a stored model with a later finding, such as the check of a conversion. */
-export async function updateRecord(store: Store, model: StoredModel, record: ModelRecord): Promise<StoredModel> {
+export async function updateRecord(
+  store: Store,
+  model: StoredModel,
+  record: ModelRecord,
+): Promise<StoredModel> {
   await writeJson(store, recordPath(store, model.path), record);
   return { ...model, record };
 }

@@ -49,7 +49,8 @@ export async function writeOutput(
       const target = join(directory, ...file.path.split('/'));
       const written = before?.files.find((candidate) => candidate.path === file.path);
       if (await isRight(target, file, options.link)) continue;
-      if (written === undefined && !options.overwrite && (await exists(target))) throw foreign(directory, file.path);
+      if (written === undefined && !options.overwrite && (await exists(target)))
+        throw foreign(directory, file.path);
       const temporary = join(dirname(target), `.modeldl-${uniqueName()}`);
       try {
         await linker.place(blobPath(store, file.sha256), temporary);
@@ -67,11 +68,15 @@ export async function writeOutput(
     await writeManifest(directory, record.reference, files);
   } catch (error) {
     if (systemErrorCode(error) === 'EXDEV') {
-      throw new ModeldlError('DISK', `Hard links need one file system for the cache and the output: ${directory}`, {
-        hint: 'leave out `--link` for a copy',
-        cause: error,
-        details: { file: directory },
-      });
+      throw new ModeldlError(
+        'DISK',
+        `Hard links need one file system for the cache and the output: ${directory}`,
+        {
+          hint: 'leave out `--link` for a copy',
+          cause: error,
+          details: { file: directory },
+        },
+      );
     }
     throw diskError(error, directory);
   }
@@ -79,7 +84,11 @@ export async function writeOutput(
 
 type ManifestFile = v.InferOutput<typeof manifestSchema>['files'][number];
 
-async function writeManifest(directory: string, reference: string, files: readonly ManifestFile[]): Promise<void> {
+async function writeManifest(
+  directory: string,
+  reference: string,
+  files: readonly ManifestFile[],
+): Promise<void> {
   await writeFile(join(directory, MANIFEST), `${JSON.stringify({ reference, files }, null, 2)}\n`);
 }
 
@@ -98,13 +107,21 @@ async function refuseForeign(directory: string): Promise<void> {
 }
 
 function foreign(directory: string, name: string): ModeldlError {
-  return new ModeldlError('USAGE', `The output directory holds files that modeldl did not write: ${directory}`, {
-    hint: `choose an empty directory, or pass \`--overwrite\`; the first such file: ${name}`,
-    details: { file: directory },
-  });
+  return new ModeldlError(
+    'USAGE',
+    `The output directory holds files that modeldl did not write: ${directory}`,
+    {
+      hint: `choose an empty directory, or pass \`--overwrite\`; the first such file: ${name}`,
+      details: { file: directory },
+    },
+  );
 }
 
-async function isRight(path: string, file: { bytes: number; sha256: string }, link: boolean): Promise<boolean> {
+async function isRight(
+  path: string,
+  file: { bytes: number; sha256: string },
+  link: boolean,
+): Promise<boolean> {
   const found = await lstat(path).catch(() => undefined);
   if (found === undefined || !found.isFile() || found.size !== file.bytes) return false;
   if (link && found.nlink < 2) return false;

@@ -101,7 +101,10 @@ export function deviceSlug(device: string): string {
 /** A commit or digest by its first `length` hex digits, any other revision by its text and 8 hex of its hash. */
 export function revisionSegment(revision: string, length = 12): string {
   if (/^[0-9a-f]{40,128}$/.test(revision)) return revision.slice(0, length);
-  const hash = createHash('sha256').update(revision).digest('hex').slice(0, length - 4);
+  const hash = createHash('sha256')
+    .update(revision)
+    .digest('hex')
+    .slice(0, length - 4);
   return `${encodeSegment(revision).slice(0, 120)}-${hash}`;
 }
 

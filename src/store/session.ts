@@ -76,7 +76,9 @@ export async function openSession(store: Store, heartbeatMs = HEARTBEAT_MS): Pro
   };
 }
 
-async function processIdentity(process: number): Promise<{ pid: number; pidNamespace: string; startTime: string }> {
+async function processIdentity(
+  process: number,
+): Promise<{ pid: number; pidNamespace: string; startTime: string }> {
   return {
     pid: process,
     pidNamespace: await readlink('/proc/self/ns/pid').catch(() => hostname()),

@@ -79,7 +79,11 @@ function refPath(store: Store, reference: string): string {
 }
 
 /** Remembers what a floating reference (its canonical text) resolved to. */
-export async function saveRef(store: Store, reference: string, to: Omit<StoredRef, 'reference'>): Promise<void> {
+export async function saveRef(
+  store: Store,
+  reference: string,
+  to: Omit<StoredRef, 'reference'>,
+): Promise<void> {
   await writeJson(store, refPath(store, reference), { reference, ...to });
 }
 

@@ -73,7 +73,8 @@ async function orphanTrees(store: Store, ageMs: number, now: number): Promise<Sw
         const path = inStore(store, 'models', hub, id, revision);
         if (recorded.has(path)) continue;
         const found = await stat(path).catch(() => undefined);
-        if (found !== undefined && now - found.ctimeMs >= ageMs) orphans.push({ path, bytes: await treeBytes(path) });
+        if (found !== undefined && now - found.ctimeMs >= ageMs)
+          orphans.push({ path, bytes: await treeBytes(path) });
       }
     }
   }

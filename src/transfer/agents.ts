@@ -24,10 +24,18 @@ const READ_BYTES = 1024 * 1024;
 
 /** @param ca extra certificates in PEM form, added to those that Node.js trusts */
 export function createAgents(proxy: ProxySettings, ca: readonly string[]): Agents {
-  const options = { keepAlive: true, keepAliveMsecs: KEEP_ALIVE_MS, maxSockets: Infinity, highWaterMark: READ_BYTES };
+  const options = {
+    keepAlive: true,
+    keepAliveMsecs: KEEP_ALIVE_MS,
+    maxSockets: Infinity,
+    highWaterMark: READ_BYTES,
+  };
   const trusted = ca.length === 0 ? {} : { ca: [...defaultCertificates(), ...ca] };
   const made = new Map<string, HttpAgent | HttpsAgent>();
-  const remember = <Agent extends HttpAgent | HttpsAgent>(key: string, make: () => Agent): HttpAgent | HttpsAgent => {
+  const remember = <Agent extends HttpAgent | HttpsAgent>(
+    key: string,
+    make: () => Agent,
+  ): HttpAgent | HttpsAgent => {
     const existing = made.get(key);
     if (existing !== undefined) return existing;
     const agent = make();

@@ -10,6 +10,9 @@ export interface ReadOptions {
   onChunk(chunk: Buffer): Promise<void> | undefined;
 }
 
+/** How often silence is looked for, milliseconds. */
+const WATCH_MS = 1000;
+
 /** A body that broke off: reset, truncated or silent. The bytes before are good. */
 export class BrokenBody extends Error {
   override readonly name = 'BrokenBody';
@@ -42,7 +45,7 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
     const watchdog = setInterval(() => {
       if (paused || performance.now() - lastByteAt < options.idleTimeoutMs) return;
       settle(new BrokenBody(`no byte for ${Math.round(options.idleTimeoutMs / 1000)} s`));
-    }, Math.min(1000, options.idleTimeoutMs));
+    }, WATCH_MS);
     options.signal.addEventListener('abort', onAbort, { once: true });
     if (options.signal.aborted) onAbort();
     body.on('data', (chunk: Buffer) => {

@@ -120,7 +120,10 @@ export async function downloadResumable(
 }
 
 function identityOf(request: DownloadRequest): string {
-  const digest = request.digest === undefined ? redactUrl(request.url) : `${request.digest.algorithm}:${request.digest.hex}`;
+  const digest =
+    request.digest === undefined
+      ? redactUrl(request.url)
+      : `${request.digest.algorithm}:${request.digest.hex}`;
   return `${digest} ${request.size ?? 'unknown'}`;
 }
 
@@ -130,7 +133,8 @@ interface Target {
   readonly startBytes: number;
   readonly validator: string | undefined;
   readonly hasher: Hasher;
-  readonly journal: ((bytes: number, flushedBytes: number, validator: string | undefined) => Promise<void>) | undefined;
+  readonly journal:
+    ((bytes: number, flushedBytes: number, validator: string | undefined) => Promise<void>) | undefined;
 }
 
 /** Where a transfer stands; one object because a restart resets all of it together. */
@@ -258,7 +262,7 @@ async function writeAll(handle: FileHandle, chunks: readonly Buffer[], at: numbe
   if (bytesWritten === total) return;
   // A short write: the rest one by one, until it fails with the reason (mostly ENOSPC).
   const rest = Buffer.concat(chunks).subarray(bytesWritten);
-  for (let done = 0; done < rest.length; ) {
+  for (let done = 0; done < rest.length;) {
     const step = await handle.write(rest, done, rest.length - done, at + bytesWritten + done);
     done += step.bytesWritten;
   }
@@ -273,10 +277,14 @@ async function readLocal(
   const source = fileURLToPath(request.url);
   const found = await stat(source).catch((error: unknown) => {
     const missing = systemErrorCode(error) === 'ENOENT';
-    throw new ModeldlError(missing ? 'NOT_FOUND' : 'DISK', `Cannot read ${source}: ${missing ? 'it is gone' : String(error)}`, {
-      cause: error,
-      details: { file: source },
-    });
+    throw new ModeldlError(
+      missing ? 'NOT_FOUND' : 'DISK',
+      `Cannot read ${source}: ${missing ? 'it is gone' : String(error)}`,
+      {
+        cause: error,
+        details: { file: source },
+      },
+    );
   });
   if (position.bytes > 0) await writer.restart(request.size ?? found.size, request.digest);
   const stream = createReadStream(source, { highWaterMark: WRITE_BYTES });
@@ -318,7 +326,13 @@ async function readRemote(
       });
     }
     const waitMs = position.bytes > before ? 0 : backoff(failures, Math.random);
-    http.settings.emit({ type: 'retry', url: redactUrl(request.url), reason: problem, attempt: failures, waitMs });
+    http.settings.emit({
+      type: 'retry',
+      url: redactUrl(request.url),
+      reason: problem,
+      attempt: failures,
+      waitMs,
+    });
     if (waitMs > 0) await http.wait(waitMs, options.signal);
   }
 }
@@ -387,10 +401,14 @@ async function acceptAnswer(
   const encoding = response.header('content-encoding');
   if (encoding !== undefined && encoding !== 'identity') {
     response.discard();
-    throw new ModeldlError('NETWORK', `${redactUrl(response.url)} answered ${encoding} although it was asked not to compress`, {
-      hint: 'a proxy between may be changing answers',
-      details: { url: redactUrl(response.url) },
-    });
+    throw new ModeldlError(
+      'NETWORK',
+      `${redactUrl(response.url)} answered ${encoding} although it was asked not to compress`,
+      {
+        hint: 'a proxy between may be changing answers',
+        details: { url: redactUrl(response.url) },
+      },
+    );
   }
   if (request.digest === undefined) refuseWebPage(response, request);
   const validator = response.header('etag');
@@ -401,7 +419,8 @@ async function acceptAnswer(
     return length === undefined ? undefined : Number(length);
   }
   const range = checkRange(response.header('content-range'), position.bytes, request.size);
-  const changed = position.validator !== undefined && validator !== undefined && validator !== position.validator;
+  const changed =
+    position.validator !== undefined && validator !== undefined && validator !== position.validator;
   if (range === undefined || changed) {
     response.discard();
     await writer.restart(request.size, request.digest);
@@ -415,10 +434,14 @@ function refuseWebPage(response: HttpResponse, request: DownloadRequest): void {
   if (!/^(text\/html|application\/xhtml)/i.test(response.header('content-type') ?? '')) return;
   if (/\.x?html?$/i.test(request.label)) return;
   response.discard();
-  throw new ModeldlError('INTEGRITY', `The address answers a web page, not a model: ${redactUrl(request.url)}`, {
-    hint: 'use the address of the file itself, as the download button of the page has it',
-    details: { url: redactUrl(request.url), file: request.label },
-  });
+  throw new ModeldlError(
+    'INTEGRITY',
+    `The address answers a web page, not a model: ${redactUrl(request.url)}`,
+    {
+      hint: 'use the address of the file itself, as the download button of the page has it',
+      details: { url: redactUrl(request.url), file: request.label },
+    },
+  );
 }
 
 function tooLong(request: DownloadRequest, limit: number): ModeldlError {

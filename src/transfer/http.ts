@@ -39,7 +39,12 @@ export interface HttpSettings {
   readonly wait?: Wait;
 }
 
-export const HTTP_DEFAULTS = { retries: 5, maxWaitMs: 120_000, connectTimeoutMs: 20_000, idleTimeoutMs: 15_000 };
+export const HTTP_DEFAULTS = {
+  retries: 5,
+  maxWaitMs: 120_000,
+  connectTimeoutMs: 20_000,
+  idleTimeoutMs: 15_000,
+};
 
 export interface HttpRequest {
   readonly method?: string;
@@ -112,7 +117,13 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         if (failure.response) return failure.response;
       }
       failure.response?.discard();
-      settings.emit({ type: 'retry', url: redactUrl(url), reason: failure.reason, attempt: attempt + 1, waitMs });
+      settings.emit({
+        type: 'retry',
+        url: redactUrl(url),
+        reason: failure.reason,
+        attempt: attempt + 1,
+        waitMs,
+      });
       waited += waitMs;
       await wait(waitMs, options.signal);
     }
@@ -150,12 +161,22 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     const waitMs = limits.delay(url, performance.now());
     if (waitMs === 0) return;
     if (waitMs > settings.maxWaitMs) {
-      throw new ModeldlError('NETWORK', `${url.host} takes no more requests for ${Math.ceil(waitMs / 1000)} s`, {
-        hint: 'try again later, log in for a higher limit, or allow more with `--max-wait`',
-        details: { url: redactUrl(url.href) },
-      });
+      throw new ModeldlError(
+        'NETWORK',
+        `${url.host} takes no more requests for ${Math.ceil(waitMs / 1000)} s`,
+        {
+          hint: 'try again later, log in for a higher limit, or allow more with `--max-wait`',
+          details: { url: redactUrl(url.href) },
+        },
+      );
     }
-    settings.emit({ type: 'retry', url: url.origin, reason: 'its rate limit is used up', attempt: 0, waitMs });
+    settings.emit({
+      type: 'retry',
+      url: url.origin,
+      reason: 'its rate limit is used up',
+      attempt: 0,
+      waitMs,
+    });
     await wait(waitMs, signal);
   }
 
@@ -245,8 +266,11 @@ function redirectTarget(from: URL, location: string): URL {
   const target = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
   const shown = redactUrl(target?.href ?? location);
   const refuse = (why: string): ModeldlError =>
-    new ModeldlError('NETWORK', `${redactUrl(from.href)} redirects to ${why}: ${shown}`, { details: { url: shown } });
-  if (target === undefined || !/^https?:$/.test(target.protocol)) throw refuse('an address that is not http or https');
+    new ModeldlError('NETWORK', `${redactUrl(from.href)} redirects to ${why}: ${shown}`, {
+      details: { url: shown },
+    });
+  if (target === undefined || !/^https?:$/.test(target.protocol))
+    throw refuse('an address that is not http or https');
   if (from.protocol === 'https:' && target.protocol === 'http:') throw refuse('an unencrypted address');
   return target;
 }

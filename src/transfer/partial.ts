@@ -4,7 +4,18 @@
  * hashing it on the way. So a former owner that wakes up late writes into a file that nobody reads.
  */
 import { randomBytes } from 'node:crypto';
-import { constants, copyFile, mkdir, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import {
+  constants,
+  copyFile,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  type FileHandle,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { diskError } from '../errors.js';

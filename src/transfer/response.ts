@@ -10,7 +10,8 @@ export function checkRange(
   size: number | undefined,
 ): { readonly total: number | undefined } | undefined {
   const [, from, to, total] = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(header?.trim() ?? '') ?? [];
-  if (from === undefined || to === undefined || Number(from) !== start || Number(to) < start) return undefined;
+  if (from === undefined || to === undefined || Number(from) !== start || Number(to) < start)
+    return undefined;
   if (total === undefined || total === '*') return { total: undefined };
   if (size !== undefined && Number(total) !== size) return undefined;
   return { total: Number(total) };
