@@ -2,7 +2,7 @@
 import type { Converter, Toolchain, ToolchainSettings } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
-import type { Credential, Hub, HubContext } from './hub.js';
+import type { Credential, Hub, HubContext, HubSettingsContext } from './hub.js';
 import { formatReference, parseReference, type Reference, type ReferenceSyntax } from './reference.js';
 import type { Session } from './store/session.js';
 import type { Store } from './store/layout.js';
@@ -19,7 +19,8 @@ export interface Context {
   readonly toolchains: readonly Toolchain[];
   readonly syntaxes: readonly ReferenceSyntax[];
   readonly store: Store;
-  readonly http: HttpClient;
+  /** The HTTP client with a hub's own rules and credentials. */
+  httpFor(hub: Hub): Promise<HttpClient>;
   readonly freshness: Freshness;
   /** Bound on waiting for other processes, milliseconds. */
   readonly maxWaitMs: number;
@@ -54,16 +55,22 @@ export function hubNamed(context: Context, name: string): Hub {
   });
 }
 
+/** What a hub may know before any request. */
+export function settingsContext(context: Context, hub: Hub): HubSettingsContext {
+  return { settings: context.hubSettings(hub.name), environment: context.environment, home: context.home };
+}
+
 /** What a hub may use while it resolves a reference. */
-export function hubContext(context: Context, hub: Hub, previous?: HubContext['previous']): HubContext {
-  const settings = {
-    settings: context.hubSettings(hub.name),
-    environment: context.environment,
-    home: context.home,
-  };
+export async function hubContext(
+  context: Context,
+  hub: Hub,
+  previous?: HubContext['previous'],
+): Promise<HubContext> {
+  const settings = settingsContext(context, hub);
+  const http = await context.httpFor(hub);
   return {
     ...settings,
-    fetch: context.http.fetch,
+    fetch: http.fetch,
     signal: context.signal,
     credential: async (url) => {
       const spec = hub.credentials;

@@ -16,6 +16,7 @@ import {
   type Downloaded,
   type DownloadOptions,
 } from './transfer/download.js';
+import type { HttpClient } from './transfer/http.js';
 import { removePartial } from './transfer/partial.js';
 
 /** Below this size a file is fetched in one go, without a journal (architecture.md, promise 5). */
@@ -77,12 +78,14 @@ export async function fetchFiles(
   context: Context,
   reference: string,
   scope: string,
+  http: HttpClient,
   files: readonly WantedFile[],
   known: KnownFiles,
 ): Promise<Fetched> {
   const stop = new AbortController();
   const fetching: Fetching = {
     context,
+    http,
     reference,
     signal: AbortSignal.any([context.signal, stop.signal]),
     stop,
@@ -104,6 +107,7 @@ export async function fetchFiles(
 
 interface Fetching {
   readonly context: Context;
+  readonly http: HttpClient;
   readonly reference: string;
   readonly signal: AbortSignal;
   readonly stop: AbortController;
@@ -134,7 +138,7 @@ async function fetchSmall(
       if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
       const temporary = inStore(context.store, 'tmp', uniqueName());
       const options = downloadOptions(fetching, file, held);
-      return keep(fetching, file, await downloadSmall(context.http, requestOf(file), temporary, options));
+      return keep(fetching, file, await downloadSmall(fetching.http, requestOf(file), temporary, options));
     });
   } finally {
     await held.release();
@@ -161,7 +165,7 @@ async function fetchLarge(
     if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
     const directory = partialDirectory(context, name);
     const options = downloadOptions(fetching, file, held);
-    const downloaded = await downloadResumable(context.http, requestOf(file), directory, options);
+    const downloaded = await downloadResumable(fetching.http, requestOf(file), directory, options);
     const kept = await keep(fetching, file, downloaded);
     await removePartial(directory);
     return kept;
@@ -176,10 +180,11 @@ export function partialDirectory(context: Context, name: string): string {
 }
 
 export function requestOf(file: WantedFile): Parameters<typeof downloadSmall>[1] {
-  const { url, size, digest } = file.source;
+  const { url, query, size, digest, maxBytes } = file.source;
   return {
     label: file.source.path,
-    url,
+    url: query === undefined ? url : `${url}?${query}`,
+    ...(maxBytes === undefined ? {} : { maxBytes }),
     ...(size === undefined ? {} : { size }),
     ...(digest === undefined ? {} : { digest }),
   };

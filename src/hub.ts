@@ -13,6 +13,10 @@ export interface Hub {
   /** Settings under `hubs.<name>` beside the common `endpoint` and `mirrors`, by key, with their description. */
   readonly settings?: Readonly<Record<string, HubSetting>>;
   readonly credentials?: CredentialSpec;
+  /** An id may be one file (web addresses, local paths): its path is printed instead of a directory's. */
+  readonly namesFiles?: boolean;
+  /** Revisions of this hub are sha256 digests that references carry as `#sha256=`. */
+  readonly pinsByDigest?: boolean;
   /** Address that `modeldl hubs --check` and mirrors refer to; undefined for hubs without one. */
   endpoint?(context: HubSettingsContext): string | undefined;
   /**

@@ -75,7 +75,7 @@ export async function resolveReference(context: Context, reference: Reference): 
             revision: stored.revision,
             ...(stored.validator === undefined ? {} : { validator: stored.validator }),
           };
-    const snapshot = await hub.resolve(reference, hubContext(context, hub, previous));
+    const snapshot = await hub.resolve(reference, await hubContext(context, hub, previous));
     if (
       snapshot.revision === undefined &&
       stored !== undefined &&

@@ -19,6 +19,7 @@ import {
 import { readBody } from './transfer/body.js';
 import { createHasher } from './transfer/digest.js';
 import { downloadResumable, type Downloaded } from './transfer/download.js';
+import type { HttpClient } from './transfer/http.js';
 import { removePartial } from './transfer/partial.js';
 
 export type ArchiveFile = RemoteFile & { readonly unpack: Unpack };
@@ -42,6 +43,7 @@ export async function openArchive(
   context: Context,
   reference: string,
   scope: string,
+  http: HttpClient,
   archive: ArchiveFile,
 ): Promise<OpenedArchive> {
   const name = archive.digest === undefined ? `${scope} ${archive.path}` : digestKey(archive.digest);
@@ -58,7 +60,7 @@ export async function openArchive(
     await held.release();
   };
   try {
-    const downloaded = await fetchArchive(context, reference, archive, directory, held);
+    const downloaded = await fetchArchive(context, http, reference, archive, directory, held);
     const opened: Archive = {
       file: downloaded.path,
       label: archive.path,
@@ -86,6 +88,7 @@ function limits(): Parameters<typeof listArchive>[1] {
 
 async function fetchArchive(
   context: Context,
+  http: HttpClient,
   reference: string,
   archive: ArchiveFile,
   directory: string,
@@ -93,7 +96,7 @@ async function fetchArchive(
 ): Promise<Downloaded> {
   const file = { path: archive.path, source: archive };
   const options = downloadOptions({ context, reference, signal: context.signal }, file, held);
-  const downloaded = await downloadResumable(context.http, requestOf(file), directory, options);
+  const downloaded = await downloadResumable(http, requestOf(file), directory, options);
   const { bytes, sha256 } = downloaded;
   context.emit({ type: 'file-done', reference, path: archive.path, bytes, sha256 });
   return downloaded;

@@ -17,7 +17,7 @@ const recordFile = v.object({
   sha256,
   /** Modification time in whole seconds since 1970, as placed in the tree. */
   mtime: v.number(),
-  upstream: v.optional(digest),
+  upstream: v.exactOptional(digest),
 });
 
 const conversion = v.object({
@@ -26,7 +26,7 @@ const conversion = v.object({
   converter: v.string(),
   precision: v.string(),
   device: v.string(),
-  task: v.optional(v.string()),
+  task: v.exactOptional(v.string()),
   settings: v.record(v.string(), v.unknown()),
   /** Path of the origin's record relative to `records/`, without `.json`. */
   origin: v.string(),
@@ -35,19 +35,19 @@ const conversion = v.object({
   seconds: v.number(),
   adjustments: v.array(v.string()),
   consent: v.array(v.string()),
-  check: v.optional(
+  check: v.exactOptional(
     v.object({
       passed: v.boolean(),
       compared: v.boolean(),
-      reason: v.optional(v.string()),
+      reason: v.exactOptional(v.string()),
       outputs: v.array(
         v.object({
           name: v.string(),
           shape: v.array(v.number()),
           type: v.string(),
           finite: v.boolean(),
-          maxDifference: v.optional(v.number()),
-          cosine: v.optional(v.number()),
+          maxDifference: v.exactOptional(v.number()),
+          cosine: v.exactOptional(v.number()),
         }),
       ),
     }),
@@ -62,20 +62,20 @@ export const recordSchema = v.object({
   /** Canonical reference, pinned, conversion included. */
   reference: v.string(),
   /** Hash of the chosen files; absent when all were. */
-  selection: v.optional(v.string()),
-  subpath: v.optional(v.string()),
+  selection: v.exactOptional(v.string()),
+  subpath: v.exactOptional(v.string()),
   /** The reference named this one file. */
-  single: v.optional(v.string()),
+  single: v.exactOptional(v.string()),
   files: v.array(recordFile),
-  leftOut: v.array(v.object({ path: v.string(), bytes: v.optional(size) })),
-  license: v.optional(v.string()),
-  gated: v.optional(v.boolean()),
-  task: v.optional(v.string()),
-  library: v.optional(v.string()),
-  page: v.optional(v.string()),
+  leftOut: v.array(v.object({ path: v.string(), bytes: v.exactOptional(size) })),
+  license: v.exactOptional(v.string()),
+  gated: v.exactOptional(v.boolean()),
+  task: v.exactOptional(v.string()),
+  library: v.exactOptional(v.string()),
+  page: v.exactOptional(v.string()),
   /** ISO 8601. */
   pulledAt: v.string(),
-  conversion: v.optional(conversion),
+  conversion: v.exactOptional(conversion),
   /** Where and when the tree was written: what a later boot must distrust until it was flushed (promise 1). */
   placement: v.object({ bootId: v.string(), device: v.number(), inode: v.number(), durable: v.boolean() }),
 });

@@ -15,29 +15,29 @@ const snapshotSchema = v.object({
   hub: v.string(),
   id: v.string(),
   revision: v.string(),
-  validator: v.optional(v.string()),
+  validator: v.exactOptional(v.string()),
   files: v.array(
     v.object({
       path: v.string(),
-      size: v.optional(v.number()),
-      digest: v.optional(digest),
+      size: v.exactOptional(v.number()),
+      digest: v.exactOptional(digest),
       url: v.string(),
-      unpack: v.optional(
+      unpack: v.exactOptional(
         v.object({
           format: v.picklist(['tar', 'tar.gz', 'tar.xz', 'tar.zst', 'zip']),
-          strip: v.optional(v.number()),
+          strip: v.exactOptional(v.number()),
         }),
       ),
     }),
   ),
   /** Members of the archives among the files, once they were read: the listing that selections work on. */
-  members: v.optional(v.array(v.object({ path: v.string(), bytes: v.number(), archive: v.string() }))),
+  members: v.exactOptional(v.array(v.object({ path: v.string(), bytes: v.number(), archive: v.string() }))),
   metadata: v.object({
-    license: v.optional(v.string()),
-    gated: v.optional(v.boolean()),
-    task: v.optional(v.string()),
-    library: v.optional(v.string()),
-    page: v.optional(v.string()),
+    license: v.exactOptional(v.string()),
+    gated: v.exactOptional(v.boolean()),
+    task: v.exactOptional(v.string()),
+    library: v.exactOptional(v.string()),
+    page: v.exactOptional(v.string()),
   }),
 });
 
