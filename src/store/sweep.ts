@@ -11,7 +11,7 @@ import { blobPath } from './blobs.js';
 import { isGone, listSessions, removeSession, type SessionFile } from './session.js';
 
 export interface SweepOptions {
-  /** Blobs younger than this by change time stay: a puller may be about to name them. Milliseconds. */
+  /** While other commands live, blobs younger than this by change time stay: a puller may be about to name them. Milliseconds. */
   readonly minimumAgeMs: number;
   /** Remove every unfinished download that no living command works on. */
   readonly partials: boolean;
@@ -40,13 +40,15 @@ export async function planSweep(store: Store, options: SweepOptions): Promise<Sw
   const now = Date.now();
   const sessions = await livingSessions(store);
   const wanted = await wantedBlobs(store, sessions);
+  // Without a living command there is no puller whose fresh blobs need protection.
+  const minimumAgeMs = sessions.length === 0 ? 0 : options.minimumAgeMs;
   const blobs: SweptItem[] = [];
   for (const directory of await names(inStore(store, 'blobs/sha256'))) {
     for (const sha256 of await names(inStore(store, 'blobs/sha256', directory))) {
       if (wanted.has(sha256)) continue;
       const path = inStore(store, 'blobs/sha256', directory, sha256);
       const found = await stat(path).catch(() => undefined);
-      if (found === undefined || now - found.ctimeMs < options.minimumAgeMs) continue;
+      if (found === undefined || now - found.ctimeMs < minimumAgeMs) continue;
       blobs.push({ path, bytes: found.nlink > 1 ? 0 : found.size });
     }
   }

@@ -1,0 +1,115 @@
+/** Hubs as a user sees them: which there are, whether they answer, and logging in. */
+import { hubContext, hubNamed, settingsContext, type Context } from './context.js';
+import { ModeldlError } from './errors.js';
+import type { Credential, CredentialSpec, Hub, Identity } from './hub.js';
+import type { HubState, LoggedIn } from './results.js';
+
+/** Where `login` keeps tokens. */
+export interface CredentialKeeper {
+  /** Saves a token for a hub, bound to the origin of its endpoint. */
+  save(hub: string, origin: string, token: string): Promise<void>;
+  /** Forgets it; false when there was none. */
+  remove(hub: string): Promise<boolean>;
+}
+
+export async function hubs(
+  context: Context,
+  options: { readonly check: boolean },
+): Promise<readonly HubState[]> {
+  return Promise.all(context.hubs.map((hub) => describe(context, hub, options.check)));
+}
+
+async function describe(context: Context, hub: Hub, check: boolean): Promise<HubState> {
+  const endpoint = hub.endpoint?.(settingsContext(context, hub)) ?? null;
+  const credential = hub.credentials === undefined ? undefined : await context.credential(hub);
+  let problem: string | null = null;
+  let reachable: boolean | null = null;
+  if (check && endpoint !== null) {
+    try {
+      const http = await context.httpFor(hub);
+      const response = await http.request(endpoint, { signal: context.signal, method: 'HEAD', retries: 0 });
+      response.discard();
+      reachable = true;
+    } catch (error) {
+      if (!(error instanceof ModeldlError) || context.signal.aborted) throw error;
+      reachable = false;
+      problem = error.message;
+    }
+  }
+  return {
+    name: hub.name,
+    title: hub.title,
+    endpoint,
+    credentials: credential?.source ?? null,
+    takesCredentials: hub.credentials !== undefined,
+    reachable,
+    problem,
+  };
+}
+
+/** Checks a token with its hub, then keeps it. @throws ModeldlError AUTH, NETWORK, USAGE */
+export async function login(
+  context: Context,
+  keeper: CredentialKeeper,
+  name: string,
+  token: string,
+): Promise<LoggedIn> {
+  const { hub, spec } = withCredentials(context, name);
+  if (token === '') {
+    throw new ModeldlError('USAGE', 'The token is empty', { hint: 'pipe it to `--token-stdin`' });
+  }
+  const identity = await whoamiWith(context, hub, spec, { token, source: 'the token given' });
+  const { origin } = new URL(spec.endpoint(settingsContext(context, hub)));
+  await keeper.save(hub.name, origin, token);
+  return { ...identity, hub: hub.name, source: '`modeldl login`' };
+}
+
+export async function logout(
+  context: Context,
+  keeper: CredentialKeeper,
+  name: string,
+): Promise<{ hub: string; removed: boolean }> {
+  const { hub } = withCredentials(context, name);
+  return { hub: hub.name, removed: await keeper.remove(hub.name) };
+}
+
+/** Who the credential in use belongs to. @throws ModeldlError AUTH without one or when the hub refuses it */
+export async function whoami(context: Context, name: string): Promise<LoggedIn> {
+  const { hub, spec } = withCredentials(context, name);
+  const credential = await context.credential(hub);
+  if (credential === undefined) {
+    throw new ModeldlError('AUTH', `Not logged in to ${hub.title}`, {
+      hint: `run \`modeldl login ${hub.name}\`, or set ${spec.environment.join(' or ')}`,
+      ...(spec.page === undefined ? {} : { details: { url: spec.page } }),
+    });
+  }
+  const identity = await whoamiWith(context, hub, spec, credential);
+  return { ...identity, hub: hub.name, source: credential.source };
+}
+
+async function whoamiWith(
+  context: Context,
+  hub: Hub,
+  spec: CredentialSpec,
+  credential: Credential,
+): Promise<Identity> {
+  const base = await hubContext({ ...context, credential: () => Promise.resolve(credential) }, hub);
+  const headers = spec.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
+  const { origin } = new URL(spec.endpoint(settingsContext(context, hub)));
+  const fetch: typeof globalThis.fetch = (input, init) => {
+    const request = new Request(input, init);
+    if (new URL(request.url).origin === origin) {
+      for (const [header, value] of Object.entries(headers)) request.headers.set(header, value);
+    }
+    return base.fetch(request);
+  };
+  return spec.whoami({ ...base, fetch });
+}
+
+function withCredentials(context: Context, name: string): { hub: Hub; spec: CredentialSpec } {
+  const hub = hubNamed(context, name);
+  if (hub.credentials !== undefined) return { hub, spec: hub.credentials };
+  throw new ModeldlError('USAGE', `${hub.title} takes no login`, {
+    hint: `hubs that do: ${context.hubs.flatMap((other) => (other.credentials ? [other.name] : [])).join(', ')}`,
+  });
+}

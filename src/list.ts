@@ -1,0 +1,123 @@
+/** Looking at the store: list, path, show. */
+import { format, parse, type Context } from './context.js';
+import { ModeldlError } from './errors.js';
+import { modelLocation, pinnedReference } from './pull.js';
+import { resolveReference } from './resolve.js';
+import type { ModelList, ShownModel } from './results.js';
+import {
+  describeListed,
+  distinctBytes,
+  findStored,
+  modelBytes,
+  storedModels,
+  wantsConversion,
+  type ConversionFilter,
+} from './stored.js';
+import { checkModel, listModels, touchUsed, type StoredModel } from './store/models.js';
+
+export async function list(context: Context): Promise<ModelList> {
+  const stored = await listModels(context.store);
+  const models = await Promise.all(stored.map((model) => describeListed(context, model)));
+  const bytes = models.reduce((sum, model) => sum + model.bytes, 0);
+  return { models, totals: { models: models.length, bytes, physicalBytes: distinctBytes(stored) } };
+}
+
+/**
+ * Path of a stored model, after a cheap look at its files. No network.
+ * @throws ModeldlError NOT_FOUND, INTEGRITY for a model that was damaged
+ */
+export async function path(
+  context: Context,
+  text: string,
+  filter: ConversionFilter,
+): Promise<{ reference: string; path: string }> {
+  const model = await findStored(context, parse(context, text), filter);
+  const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
+  if (damaged.length + missing.length > 0) {
+    throw new ModeldlError(
+      'INTEGRITY',
+      `The stored model is damaged: ${[...damaged, ...missing].join(', ')}`,
+      {
+        hint: `repair it with \`modeldl verify --repair ${model.record.reference}\``,
+        details: { reference: model.record.reference },
+      },
+    );
+  }
+  await touchUsed(context.store, model.path);
+  return { reference: model.record.reference, path: modelLocation(model) };
+}
+
+/** One model: the stored one, else what its hub says. @throws ModeldlError NOT_FOUND and as the hub does */
+export async function show(context: Context, text: string, filter: ConversionFilter): Promise<ShownModel> {
+  const reference = parse(context, text);
+  try {
+    const model = await findStored(context, reference, filter);
+    const siblings = await storedModels(
+      context,
+      { ...reference, revision: model.record.revision },
+      { allRevisions: false },
+    );
+    return await showStored(context, model, siblings);
+  } catch (error) {
+    const absent = error instanceof ModeldlError && error.code === 'NOT_FOUND';
+    if (!absent || wantsConversion(reference, filter) || context.freshness === 'offline') throw error;
+  }
+  const { snapshot } = await resolveReference(context, reference);
+  const { hub, id, revision, metadata } = snapshot;
+  const pinned = revision === undefined ? reference : pinnedReference(context, reference, { id, revision });
+  return {
+    reference: format(context, pinned),
+    hub,
+    id,
+    revision: revision ?? '',
+    path: null,
+    kind: 'remote',
+    bytes: snapshot.files.reduce((sum, { size }) => sum + (size ?? 0), 0),
+    license: metadata.license ?? null,
+    gated: metadata.gated ?? null,
+    task: metadata.task ?? null,
+    page: metadata.page ?? null,
+    files: snapshot.files.map(({ path: name, size, digest }) => ({
+      path: name,
+      bytes: size ?? null,
+      sha256: digest?.algorithm === 'sha256' ? digest.hex : null,
+    })),
+    leftOut: [],
+    conversions: [],
+    precision: null,
+    device: null,
+    converter: null,
+    pulledAt: null,
+    check: null,
+  };
+}
+
+async function showStored(
+  context: Context,
+  model: StoredModel,
+  siblings: readonly StoredModel[],
+): Promise<ShownModel> {
+  const { record } = model;
+  const conversions = siblings.filter((sibling) => sibling.record.conversion?.origin === model.path);
+  return {
+    reference: record.reference,
+    hub: record.hub,
+    id: record.id,
+    revision: record.revision,
+    path: modelLocation(model),
+    kind: record.conversion === undefined ? 'pulled' : 'converted',
+    bytes: modelBytes(model),
+    license: record.license ?? null,
+    gated: record.gated ?? null,
+    task: record.conversion?.task ?? record.task ?? null,
+    page: record.page ?? null,
+    files: record.files.map(({ path: name, bytes, sha256 }) => ({ path: name, bytes, sha256 })),
+    leftOut: record.leftOut,
+    conversions: await Promise.all(conversions.map((conversion) => describeListed(context, conversion))),
+    precision: record.conversion?.precision ?? null,
+    device: record.conversion?.device ?? null,
+    converter: record.conversion?.converter ?? null,
+    pulledAt: record.pulledAt,
+    check: record.conversion?.check ?? null,
+  };
+}

@@ -1,0 +1,164 @@
+/** Removing: models by name, and by age or size when pruning. First a plan, then its execution. */
+import { parse, type Context } from './context.js';
+import { ModeldlError } from './errors.js';
+import type { ListedModel, PrunePlan, PruneResult, RemovalPlan, RemovalResult } from './results.js';
+import {
+  describeListed,
+  distinctBytes,
+  storedModels,
+  wantsConversion,
+  type ConversionFilter,
+} from './stored.js';
+import { assertWritable } from './store/layout.js';
+import { lastUsed, listModels, removeModel, type StoredModel } from './store/models.js';
+import { BLOB_AGE_MS, planSweep, sweep } from './store/sweep.js';
+import { toolchainContext } from './toolchains.js';
+
+/**
+ * What a removal would take: without a revision every revision, and with a pulled model its conversions.
+ * @throws ModeldlError NOT_FOUND for a reference that names nothing stored
+ */
+export async function planRemove(
+  context: Context,
+  references: readonly string[],
+  filter: ConversionFilter,
+): Promise<RemovalPlan> {
+  const doomed = new Map<string, StoredModel>();
+  for (const text of references) {
+    const reference = parse(context, text);
+    const models = (await storedModels(context, reference, { allRevisions: true })).filter(({ record }) => {
+      if (!wantsConversion(reference, filter)) return true;
+      const { conversion } = record;
+      if (conversion === undefined) return false;
+      const slug = record.reference.slice(record.reference.lastIndexOf('+') + 1);
+      return (
+        (reference.conversion === undefined ||
+          [slug, conversion.key.slice(0, 8)].includes(reference.conversion)) &&
+        (filter.precision === undefined || conversion.precision === filter.precision) &&
+        (filter.device === undefined || conversion.device === filter.device.toUpperCase()) &&
+        (filter.converter === undefined || conversion.converter === filter.converter)
+      );
+    });
+    if (models.length === 0) {
+      throw new ModeldlError('NOT_FOUND', `Not stored: ${text}`, {
+        hint: '`modeldl list` shows what is',
+        details: { reference: text },
+      });
+    }
+    for (const model of models) doomed.set(model.path, model);
+  }
+  return describeRemoval(context, [...doomed.values()]);
+}
+
+async function describeRemoval(context: Context, models: readonly StoredModel[]): Promise<RemovalPlan> {
+  const listed = await Promise.all(models.map((model) => describeListed(context, model)));
+  return { models: listed, bytes: await reclaimed(context, models) };
+}
+
+/** Bytes that only these models hold. */
+async function reclaimed(context: Context, doomed: readonly StoredModel[]): Promise<number> {
+  const paths = new Set(doomed.map((model) => model.path));
+  const all = await listModels(context.store);
+  return distinctBytes(all) - distinctBytes(all.filter((model) => !paths.has(model.path)));
+}
+
+/** Removes what a plan names; blobs go now with `prune`, else with the next prune. @throws ModeldlError DISK */
+export async function remove(
+  context: Context,
+  plan: RemovalPlan,
+  options: { readonly prune: boolean },
+): Promise<RemovalResult> {
+  assertWritable(context.store);
+  const removed = await removeListed(context, plan.models);
+  if (!options.prune) return { removed, freedBytes: 0 };
+  const freedBytes = await sweep(
+    context.store,
+    await planSweep(context.store, { minimumAgeMs: 0, partials: false }),
+  );
+  return { removed, freedBytes };
+}
+
+async function removeListed(context: Context, listed: readonly ListedModel[]): Promise<readonly string[]> {
+  const names = new Set(listed.map(({ reference, pulledAt }) => `${reference} ${pulledAt}`));
+  const removed: string[] = [];
+  for (const model of await listModels(context.store)) {
+    if (!names.has(`${model.record.reference} ${model.record.pulledAt}`)) continue;
+    await removeModel(context.store, model);
+    removed.push(model.record.reference);
+  }
+  return removed;
+}
+
+export interface PruneOptions {
+  /** Evict models not used for this long, milliseconds. */
+  readonly olderThanMs?: number;
+  /** Evict the least recently used until the store is at most this large, bytes. */
+  readonly maxBytes?: number;
+  readonly partials?: boolean;
+  readonly toolchains?: boolean;
+}
+
+export async function planPrune(context: Context, options: PruneOptions): Promise<PrunePlan> {
+  const evicted = await chooseEvicted(context, options);
+  const removal = await describeRemoval(context, evicted);
+  const swept = await planSweep(context.store, {
+    minimumAgeMs: BLOB_AGE_MS,
+    partials: options.partials ?? false,
+  });
+  const toolchains: { name: string; bytes: number }[] = [];
+  if (options.toolchains === true) {
+    for (const toolchain of context.toolchains) {
+      const { bytes = 0, state } = await toolchain.status(toolchainContext(context));
+      if (state !== 'missing' && state !== 'external') toolchains.push({ name: toolchain.name, bytes });
+    }
+  }
+  const sum = (items: readonly { readonly bytes: number }[]): number =>
+    items.reduce((total, { bytes }) => total + bytes, 0);
+  const blobs = { count: swept.blobs.length, bytes: sum(swept.blobs) + sum(swept.leftovers) };
+  const partials = { count: swept.partials.length, bytes: sum(swept.partials) };
+  return {
+    models: removal.models,
+    blobs,
+    partials,
+    toolchains,
+    bytes: removal.bytes + blobs.bytes + partials.bytes + sum(toolchains),
+  };
+}
+
+async function chooseEvicted(context: Context, options: PruneOptions): Promise<readonly StoredModel[]> {
+  if (options.olderThanMs === undefined && options.maxBytes === undefined) return [];
+  const models = await listModels(context.store);
+  const used = new Map<StoredModel, number>();
+  for (const model of models) {
+    const last = await lastUsed(context.store, model.path);
+    used.set(model, last?.getTime() ?? Date.parse(model.record.pulledAt));
+  }
+  const oldestFirst = [...models].sort((a, b) => (used.get(a) ?? 0) - (used.get(b) ?? 0));
+  const limit = options.olderThanMs === undefined ? -Infinity : Date.now() - options.olderThanMs;
+  const kept = [...oldestFirst];
+  const evicted: StoredModel[] = [];
+  while (kept.length > 0) {
+    const [next] = kept;
+    if (next === undefined) break;
+    const tooOld = (used.get(next) ?? 0) < limit;
+    const tooLarge = options.maxBytes !== undefined && distinctBytes(kept) > options.maxBytes;
+    if (!tooOld && !tooLarge) break;
+    evicted.push(next);
+    kept.shift();
+  }
+  return evicted;
+}
+
+/** Carries a prune plan out. @throws ModeldlError DISK */
+export async function prune(context: Context, plan: PrunePlan, options: PruneOptions): Promise<PruneResult> {
+  assertWritable(context.store);
+  const removed = await removeListed(context, plan.models);
+  const minimumAgeMs = removed.length > 0 ? 0 : BLOB_AGE_MS;
+  const swept = await planSweep(context.store, { minimumAgeMs, partials: options.partials ?? false });
+  let freedBytes = await sweep(context.store, swept);
+  for (const { name } of plan.toolchains) {
+    const toolchain = context.toolchains.find((candidate) => candidate.name === name);
+    freedBytes += (await toolchain?.remove(toolchainContext(context))) ?? 0;
+  }
+  return { removed, freedBytes };
+}

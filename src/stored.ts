@@ -1,0 +1,132 @@
+/** Finding what a reference means among the stored models, and describing it. No network. */
+import { format, type Context } from './context.js';
+import { ModeldlError } from './errors.js';
+import type { Reference } from './reference.js';
+import { namedRevision, storedSnapshot } from './resolve.js';
+import type { ListedModel } from './results.js';
+import { lastUsed, listModels, type StoredModel } from './store/models.js';
+import { deviceSlug } from './store/record.js';
+import { modelLocation } from './pull.js';
+
+/** Which of several conversions is meant. */
+export interface ConversionFilter {
+  readonly precision?: string;
+  readonly device?: string;
+  readonly converter?: string;
+}
+
+export function wantsConversion(reference: Reference, filter: ConversionFilter): boolean {
+  const { precision, device, converter } = filter;
+  return [reference.conversion, precision, device, converter].some((value) => value !== undefined);
+}
+
+/** Short name of a conversion, as `list` prints it after `+`. */
+export function conversionName(conversion: { readonly precision: string; readonly device: string }): string {
+  return `${conversion.precision}-${deviceSlug(conversion.device)}`;
+}
+
+function conversionMatches(model: StoredModel, reference: Reference, filter: ConversionFilter): boolean {
+  const { conversion } = model.record;
+  if (!wantsConversion(reference, filter)) return conversion === undefined;
+  if (conversion === undefined) return false;
+  const named = reference.conversion;
+  return (
+    (named === undefined || named === conversionName(conversion) || named === conversion.key.slice(0, 8)) &&
+    (filter.precision === undefined || filter.precision === conversion.precision) &&
+    (filter.device === undefined || filter.device.toUpperCase() === conversion.device) &&
+    (filter.converter === undefined || filter.converter === conversion.converter)
+  );
+}
+
+/** Every stored model of the reference's hub, id, revision (all revisions without one) and subpath. */
+export async function storedModels(
+  context: Context,
+  reference: Reference,
+  options: { readonly allRevisions: boolean },
+): Promise<readonly StoredModel[]> {
+  const snapshot = await storedSnapshot(context, reference);
+  const named = namedRevision(reference);
+  const revision = snapshot?.revision ?? named;
+  const id = snapshot?.id ?? reference.id;
+  const anyRevision = named === undefined && (options.allRevisions || revision === undefined);
+  return (await listModels(context.store)).filter(
+    ({ record }) =>
+      record.hub === reference.hub &&
+      (record.id === id || record.id === reference.id) &&
+      (anyRevision || record.revision === revision) &&
+      (reference.subpath === undefined
+        ? options.allRevisions || record.subpath === undefined
+        : record.subpath === reference.subpath),
+  );
+}
+
+/**
+ * The one stored model that a reference means.
+ * @throws ModeldlError NOT_FOUND when none is stored, USAGE naming the candidates when several conversions match
+ */
+export async function findStored(
+  context: Context,
+  reference: Reference,
+  filter: ConversionFilter,
+): Promise<StoredModel> {
+  const text = format(context, reference);
+  const all = await storedModels(context, reference, { allRevisions: false });
+  const candidates = all.filter((model) => conversionMatches(model, reference, filter));
+  const [first] = candidates;
+  if (first === undefined) {
+    const converting = wantsConversion(reference, filter);
+    const { conversion: _, ...origin } = reference;
+    throw new ModeldlError('NOT_FOUND', `Not stored: ${text}`, {
+      hint: converting
+        ? `make it with \`modeldl convert ${format(context, origin)}\``
+        : `fetch it with \`modeldl pull ${text}\``,
+      details: { reference: text },
+    });
+  }
+  if (candidates.length === 1) return first;
+  if (wantsConversion(reference, filter)) {
+    throw new ModeldlError('USAGE', `Several conversions of ${text} are stored`, {
+      hint: `name one of ${candidates.map(exactReference).join(', ')}`,
+      details: { reference: text, candidates: candidates.map(exactReference) },
+    });
+  }
+  // Several selections of one revision: the whole model before parts of it, then the newest.
+  const whole = candidates.find(({ record }) => record.selection === undefined);
+  return (
+    whole ?? [...candidates].sort((a, b) => (a.record.pulledAt < b.record.pulledAt ? 1 : -1))[0] ?? first
+  );
+}
+
+/** The reference that names exactly this model: a conversion by its key. */
+function exactReference({ record }: StoredModel): string {
+  const { conversion, reference } = record;
+  if (conversion === undefined) return reference;
+  return `${reference.replace(/\+[^+]*$/, '')}+${conversion.key.slice(0, 8)}`;
+}
+
+export async function describeListed(context: Context, model: StoredModel): Promise<ListedModel> {
+  const { record } = model;
+  const used = await lastUsed(context.store, model.path);
+  return {
+    reference: record.reference,
+    kind: record.conversion === undefined ? 'pulled' : 'converted',
+    precision: record.conversion?.precision ?? null,
+    device: record.conversion?.device ?? null,
+    path: modelLocation(model),
+    bytes: modelBytes(model),
+    pulledAt: record.pulledAt,
+    lastUsedAt: used?.toISOString() ?? null,
+  };
+}
+
+export function modelBytes({ record }: StoredModel): number {
+  return record.files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** Bytes of distinct blobs: what the models take on a file system that links. */
+export function distinctBytes(models: readonly StoredModel[]): number {
+  const sizes = new Map(
+    models.flatMap(({ record }) => record.files.map(({ sha256, bytes }) => [sha256, bytes])),
+  );
+  return [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+}

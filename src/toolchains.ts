@@ -1,0 +1,80 @@
+/** Toolchains: listing, installing and removing the environments that converters run in. */
+import type { Context } from './context.js';
+import type { Toolchain, ToolchainContext } from './converter.js';
+import { ModeldlError } from './errors.js';
+import type { ConverterState, ToolchainState } from './results.js';
+import { withClaim } from './store/claim.js';
+import { inStore } from './store/layout.js';
+
+export function toolchainContext(context: Context): ToolchainContext {
+  return {
+    toolchainsDir: inStore(context.store, 'toolchains'),
+    signal: context.signal,
+    emit: context.emit,
+    environment: context.environment,
+    settings: context.toolchainSettings,
+    exclusively: async (name, work) => {
+      const waiting = {
+        maxWaitMs: context.maxWaitMs,
+        signal: context.signal,
+        onWait: (holder: string) => {
+          context.emit({ type: 'waiting', what: name, holder });
+        },
+      };
+      return withClaim(context.store, await context.session(), name, waiting, work);
+    },
+  };
+}
+
+/** @throws ModeldlError USAGE naming the known toolchains */
+export function toolchainNamed(context: Context, name: string): Toolchain {
+  const toolchain = context.toolchains.find((candidate) => candidate.name === name);
+  if (toolchain !== undefined) return toolchain;
+  throw new ModeldlError('USAGE', `Unknown toolchain: ${name}`, {
+    hint: `known toolchains: ${context.toolchains.map((candidate) => candidate.name).join(', ')}`,
+  });
+}
+
+export async function toolchains(context: Context): Promise<readonly ToolchainState[]> {
+  return Promise.all(context.toolchains.map((toolchain) => describe(context, toolchain)));
+}
+
+async function describe(context: Context, toolchain: Toolchain): Promise<ToolchainState> {
+  const status = await toolchain.status(toolchainContext(context));
+  return {
+    name: toolchain.name,
+    title: toolchain.title,
+    state: status.state,
+    directory: status.directory ?? null,
+    bytes: status.bytes ?? null,
+    versions: status.versions,
+    reason: status.reason ?? null,
+  };
+}
+
+/** @throws ModeldlError TOOLCHAIN, NETWORK, DISK */
+export async function installToolchain(context: Context, name: string): Promise<ToolchainState> {
+  const toolchain = toolchainNamed(context, name);
+  const asked = toolchainContext(context);
+  // Asking for it by name is the consent that `toolchains.install: never` withholds from conversions.
+  await toolchain.ensure({ ...asked, settings: { ...asked.settings, install: 'auto' } });
+  return describe(context, toolchain);
+}
+
+export async function removeToolchain(
+  context: Context,
+  name: string,
+): Promise<{ name: string; bytes: number }> {
+  return { name, bytes: await toolchainNamed(context, name).remove(toolchainContext(context)) };
+}
+
+/** What each converter takes, and whether it can run here. */
+export async function converters(context: Context): Promise<readonly ConverterState[]> {
+  const states = new Map((await toolchains(context)).map((toolchain) => [toolchain.name, toolchain]));
+  return context.converters.map(({ name, accepts, makes, toolchain, settings }) => {
+    const state = states.get(toolchain);
+    const ready = state?.state === 'installed' || state?.state === 'external';
+    const missing = state?.reason ?? `the toolchain \`${toolchain}\` is installed on first use`;
+    return { name, accepts, makes, toolchain, settings, ready, reason: ready ? null : missing };
+  });
+}
