@@ -1,0 +1,263 @@
+/**
+ * Finding, reading and checking configuration files. Data formats only: nothing of a file is ever run. Precedence,
+ * lowest first: defaults, user file, project file, environment, flags; the last two are applied by the caller.
+ */
+import { createHash } from 'node:crypto';
+import { access, readFile, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { geteuid } from 'node:process';
+import { defaultLoaders } from 'cosmiconfig';
+import { closest } from 'fastest-levenshtein';
+import * as v from 'valibot';
+import { ModeldlError } from '../errors.js';
+import { configSchema, KNOWN_KEYS, leaves, needsTrust, type Config } from './schema.js';
+import { isTrusted } from './trust.js';
+
+/** Names of a project file, best first, as cosmiconfig's search places have them, without those that run code. */
+const PROJECT_FILES = [
+  'modeldl.config.json',
+  'modeldl.config.yaml',
+  'modeldl.config.yml',
+  '.modeldlrc',
+  '.modeldlrc.json',
+  '.modeldlrc.yaml',
+  'package.json',
+] as const;
+
+const USER_FILES = ['config.json', 'config.yaml'] as const;
+const TOKEN_KEY = /token|password|secret|apikey|api-key|credential/i;
+const TOKEN_VALUE =
+  /^(hf_[A-Za-z0-9]{8,}|npm_[A-Za-z0-9]{8,}|gh[pousr]_[A-Za-z0-9]{8,}|pypi-[A-Za-z0-9_-]{8,})/;
+
+export interface ConfigFile {
+  readonly path: string;
+  readonly kind: 'user' | 'project' | 'named';
+  readonly config: Config;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** Where each key that a file sets came from, by `a.b.c`. */
+  readonly sources: ReadonlyMap<string, string>;
+  readonly files: readonly ConfigFile[];
+}
+
+export interface LoadOptions {
+  readonly cwd: string;
+  readonly home: string;
+  /** The user's configuration directory. */
+  readonly configDir: string;
+  /** `--config` or `MODELDL_CONFIG`: instead of searching. */
+  readonly file?: string;
+  /** Settings of each hub, by hub, and which of them need trust. */
+  readonly hubKeys: ReadonlyMap<string, readonly string[]>;
+  readonly hubTrustKeys: ReadonlySet<string>;
+}
+
+/** @throws ModeldlError CONFIG naming file and key */
+export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+  const files: ConfigFile[] = [];
+  for (const name of USER_FILES) {
+    const path = join(options.configDir, name);
+    if (await exists(path)) {
+      files.push(await readConfigFile(path, 'user', options));
+      break;
+    }
+  }
+  if (options.file !== undefined) {
+    files.push(await readConfigFile(resolve(options.cwd, options.file), 'named', options));
+  } else {
+    const project = await findProjectFile(options.cwd, options.home);
+    if (project !== undefined) files.push(await readConfigFile(project, 'project', options));
+  }
+  const sources = new Map<string, string>();
+  let config: Config = {};
+  for (const file of files) {
+    config = merge(config, file.config);
+    for (const [key] of leaves(file.config)) sources.set(key, file.path);
+  }
+  return { config, sources, files };
+}
+
+/** The nearest project file, upwards to the repository's root or the home directory, never one of another user. */
+export async function findProjectFile(cwd: string, home: string): Promise<string | undefined> {
+  for (let directory = cwd; ; directory = dirname(directory)) {
+    for (const name of PROJECT_FILES) {
+      const path = join(directory, name);
+      if (!(await isOwn(path))) continue;
+      if (name !== 'package.json' || (await hasModeldlKey(path))) return path;
+    }
+    const top = directory === home || (await exists(join(directory, '.git')));
+    if (top || dirname(directory) === directory) return undefined;
+  }
+}
+
+/** A file of another user could redirect downloads; root's own files are as trusted as the program. */
+async function isOwn(path: string): Promise<boolean> {
+  try {
+    const found = await stat(path);
+    const user = geteuid?.();
+    return found.isFile() && (user === undefined || found.uid === user || found.uid === 0);
+  } catch {
+    return false;
+  }
+}
+
+async function hasModeldlKey(path: string): Promise<boolean> {
+  try {
+    const parsed: unknown = JSON.parse(await readFile(path, 'utf8'));
+    return typeof parsed === 'object' && parsed !== null && 'modeldl' in parsed;
+  } catch {
+    return false;
+  }
+}
+
+async function readConfigFile(
+  path: string,
+  kind: ConfigFile['kind'],
+  options: LoadOptions,
+): Promise<ConfigFile> {
+  let content: string;
+  try {
+    content = await readFile(path, 'utf8');
+  } catch (error) {
+    throw new ModeldlError('CONFIG', `Cannot read the configuration file: ${path}`, {
+      cause: error,
+      details: { file: path },
+    });
+  }
+  const parsed = parseFile(path, content);
+  refuseTokens(path, kind, parsed);
+  const config = check(path, parsed, options);
+  if (kind === 'project') await requireTrust(path, content, config, options);
+  return { path, kind, config: absolutePaths(config, dirname(path)) };
+}
+
+function parseFile(path: string, content: string): unknown {
+  try {
+    if (path.endsWith('package.json')) {
+      const manifest: unknown = JSON.parse(content);
+      return typeof manifest === 'object' && manifest !== null && 'modeldl' in manifest
+        ? manifest.modeldl
+        : {};
+    }
+    const load = path.endsWith('.json') ? defaultLoaders['.json'] : defaultLoaders['.yaml'];
+    return (load(path, content) as unknown) ?? {};
+  } catch (error) {
+    throw new ModeldlError('CONFIG', `Cannot parse the configuration file: ${path}`, {
+      hint: error instanceof Error ? error.message.split('\n')[0] : undefined,
+      cause: error,
+      details: { file: path },
+    });
+  }
+}
+
+function refuseTokens(path: string, kind: ConfigFile['kind'], parsed: unknown): void {
+  for (const [key, value] of leaves(parsed)) {
+    const looksSecret = TOKEN_KEY.test(key) || (typeof value === 'string' && TOKEN_VALUE.test(value));
+    if (!looksSecret) continue;
+    throw new ModeldlError(
+      'CONFIG',
+      `A ${kind === 'user' ? 'configuration' : 'project'} file must not hold a token: \`${key}\` in ${path}`,
+      {
+        hint: 'remove it, revoke that token if the file was shared, and use `modeldl login` or an environment variable',
+        details: { file: path, key },
+      },
+    );
+  }
+}
+
+function check(path: string, parsed: unknown, options: LoadOptions): Config {
+  const result = v.safeParse(configSchema, parsed);
+  if (!result.success) throw schemaError(path, result.issues[0]);
+  for (const [hub, settings] of Object.entries(result.output.hubs ?? {})) {
+    const known = options.hubKeys.get(hub);
+    if (known === undefined)
+      throw unknownKey(
+        path,
+        `hubs.${hub}`,
+        [...options.hubKeys.keys()].map((name) => `hubs.${name}`),
+      );
+    for (const key of Object.keys(settings)) {
+      if (!known.includes(key))
+        throw unknownKey(
+          path,
+          `hubs.${hub}.${key}`,
+          known.map((name) => `hubs.${hub}.${name}`),
+        );
+    }
+  }
+  return result.output;
+}
+
+function schemaError(path: string, issue: v.BaseIssue<unknown>): ModeldlError {
+  const key = v.getDotPath(issue) ?? '';
+  if (issue.type === 'strict_object' && issue.expected === 'never') return unknownKey(path, key, KNOWN_KEYS);
+  return new ModeldlError(
+    'CONFIG',
+    `Wrong value for \`${key}\` in ${path}: expected ${issue.expected ?? 'another value'}, got ${issue.received}`,
+    {
+      details: { file: path, key },
+    },
+  );
+}
+
+function unknownKey(path: string, key: string, known: readonly string[]): ModeldlError {
+  return new ModeldlError('CONFIG', `Unknown key \`${key}\` in ${path}`, {
+    hint: `the nearest known key is \`${closest(key, [...known])}\``,
+    details: { file: path, key },
+  });
+}
+
+async function requireTrust(
+  path: string,
+  content: string,
+  config: Config,
+  options: LoadOptions,
+): Promise<void> {
+  const keys = leaves(config)
+    .map(([key]) => key)
+    .filter((key) => needsTrust(key, options.hubTrustKeys));
+  if (keys.length === 0 || (await isTrusted(options.configDir, path, contentDigest(content)))) return;
+  throw new ModeldlError(
+    'CONFIG',
+    `This project file decides where models come from and is not trusted yet: ${path}`,
+    {
+      hint: `it sets ${keys.join(', ')}; read it, then run \`modeldl config trust\``,
+      details: { file: path, keys },
+    },
+  );
+}
+
+export function contentDigest(content: string): string {
+  return createHash('sha256').update(content).digest('hex');
+}
+
+/** Paths in a file are relative to it. */
+function absolutePaths(config: Config, directory: string): Config {
+  return {
+    ...config,
+    ...(config.cacheDir === undefined ? {} : { cacheDir: resolve(directory, config.cacheDir) }),
+    ...(config.caFile === undefined ? {} : { caFile: resolve(directory, config.caFile) }),
+  };
+}
+
+function merge(base: Config, over: Config): Config {
+  const hubs: Record<string, NonNullable<Config['hubs']>[string]> = { ...base.hubs };
+  for (const [name, settings] of Object.entries(over.hubs ?? {})) hubs[name] = { ...hubs[name], ...settings };
+  return {
+    ...base,
+    ...over,
+    proxy: { ...base.proxy, ...over.proxy },
+    convert: { ...base.convert, ...over.convert },
+    toolchains: { ...base.toolchains, ...over.toolchains },
+    hubs,
+  };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

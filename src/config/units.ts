@@ -1,0 +1,38 @@
+/** Sizes and durations as people type them. */
+import { ModeldlError } from '../errors.js';
+
+const SIZE_UNITS: Readonly<Record<string, number>> = {
+  '': 1,
+  k: 1024,
+  m: 1024 ** 2,
+  g: 1024 ** 3,
+  t: 1024 ** 4,
+};
+const TIME_UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 7 * 86_400_000,
+};
+
+/** `20M`, `1.5GiB`, `512` → bytes; units are powers of 1,024. @throws ModeldlError USAGE naming `what` */
+export function parseSize(text: string, what: string): number {
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim()) ?? [];
+  const factor = SIZE_UNITS[unit.toLowerCase()];
+  if (number !== undefined && factor !== undefined) return Math.floor(Number(number) * factor);
+  throw new ModeldlError('USAGE', `Expected a size for ${what}, got ${text}`, {
+    hint: 'for example 20M or 50G',
+  });
+}
+
+/** `30d`, `5m`, `20` (seconds) → milliseconds. @throws ModeldlError USAGE naming `what` */
+export function parseDuration(text: string, what: string): number {
+  const [, number, unit = 's'] = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?$/i.exec(text.trim()) ?? [];
+  const factor = TIME_UNITS[unit.toLowerCase()];
+  if (number !== undefined && factor !== undefined) return Number(number) * factor;
+  throw new ModeldlError('USAGE', `Expected a duration for ${what}, got ${text}`, {
+    hint: 'for example 30d or 10m',
+  });
+}
