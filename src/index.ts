@@ -1,0 +1,343 @@
+/**
+ * The programmatic API of modeldl; the command line uses nothing else.
+ *
+ * @example
+ * const modeldl = await createModeldl({ cwd: process.cwd(), home: homedir(), environment: process.env });
+ * const { results } = await modeldl.pull(['hf:org/name'], {});
+ * await modeldl.close();
+ */
+import { readFile } from 'node:fs/promises';
+import { isAbsolute, join, resolve } from 'node:path';
+import { arch, platform, version as nodeVersion } from 'node:process';
+import envPaths from 'env-paths';
+import { findCredential, removeCredential, saveCredential } from './config/credentials.js';
+import { loadConfig, type LoadedConfig } from './config/load.js';
+import type { Config } from './config/schema.js';
+import { parseDuration, parseSize } from './config/units.js';
+import { settingsContext, type Context, type Freshness } from './context.js';
+import { convert, planConvert, type ConvertOptions } from './convert.js';
+import { ModeldlError } from './errors.js';
+import type { Emit } from './events.js';
+import type { Credential, Hub } from './hub.js';
+import * as hubOperations from './hub-operations.js';
+import { list, path, show } from './list.js';
+import { builtInPlugins, type Plugins } from './plugins.js';
+import { planPull, pull, type PullOptions } from './pull.js';
+import { planPrune, planRemove, prune, remove, type PruneOptions } from './remove.js';
+import type * as results from './results.js';
+import type { ConversionFilter } from './stored.js';
+import { openStore } from './store/layout.js';
+import { openSession, type Session } from './store/session.js';
+import { converters, installToolchain, removeToolchain, toolchains } from './toolchains.js';
+import { createHttpClient, HTTP_DEFAULTS, type HttpClient } from './transfer/http.js';
+import { verify } from './verify.js';
+
+export { EXIT_CODES, ModeldlError, type ErrorCode } from './errors.js';
+export type { Emit, ModeldlEvent } from './events.js';
+export type * from './hub.js';
+export type * from './converter.js';
+export type * from './results.js';
+export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
+export type { ConvertOptions, ConversionFilter, LoadedConfig, PruneOptions, PullOptions };
+
+export interface ModeldlOptions {
+  /** Absolute directory that relative paths start from. */
+  readonly cwd: string;
+  readonly home: string;
+  /** Environment variables; nothing else of the process is read. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly cacheDir?: string;
+  /** Configuration file to use instead of searching for a project file. */
+  readonly configFile?: string;
+  /** No socket at all. */
+  readonly offline?: boolean;
+  /** No request when something suitable is stored. */
+  readonly preferOffline?: boolean;
+  /** An unreachable hub is an error even when a revision is stored. */
+  readonly refresh?: boolean;
+  /** Bound on waiting for other processes, milliseconds; default ten minutes. */
+  readonly maxWaitMs?: number;
+  /** Compare free space with what is needed before fetching; default true. */
+  readonly spaceCheck?: boolean;
+  /** Large files at once; default 4. */
+  readonly jobs?: number;
+  /** Bytes per second over everything. */
+  readonly limitRate?: number;
+  /** `never`: a missing toolchain is an error. */
+  readonly install?: 'auto' | 'never';
+  readonly signal?: AbortSignal;
+  readonly emit?: Emit;
+  /** Hubs, converters and toolchains instead of the built-in ones. */
+  readonly plugins?: Plugins;
+}
+
+export interface Modeldl {
+  readonly config: LoadedConfig;
+  /** Absolute path of the cache. */
+  readonly cacheDir: string;
+  pull(references: readonly string[], options?: PullOptions): Promise<results.Outcome<results.PulledModel>>;
+  planPull(references: readonly string[], options?: PullOptions): Promise<results.Outcome<results.PullPlan>>;
+  convert(reference: string, options?: ConvertOptions): Promise<results.ConvertedModel>;
+  planConvert(reference: string, options?: ConvertOptions): Promise<results.ConvertPlan>;
+  list(): Promise<results.ModelList>;
+  show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
+  path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
+  planRemove(references: readonly string[], filter?: ConversionFilter): Promise<results.RemovalPlan>;
+  remove(plan: results.RemovalPlan, options: { readonly prune: boolean }): Promise<results.RemovalResult>;
+  planPrune(options: PruneOptions): Promise<results.PrunePlan>;
+  prune(plan: results.PrunePlan, options: PruneOptions): Promise<results.PruneResult>;
+  verify(
+    references: readonly string[],
+    options: { readonly repair: boolean },
+  ): Promise<readonly results.VerifiedModel[]>;
+  hubs(options: { readonly check: boolean }): Promise<readonly results.HubState[]>;
+  converters(): Promise<readonly results.ConverterState[]>;
+  toolchains(): Promise<readonly results.ToolchainState[]>;
+  installToolchain(name: string): Promise<results.ToolchainState>;
+  removeToolchain(name: string): Promise<{ name: string; bytes: number }>;
+  login(hub: string, token: string): Promise<results.LoggedIn>;
+  logout(hub: string): Promise<{ hub: string; removed: boolean }>;
+  whoami(hub: string): Promise<results.LoggedIn>;
+  /** Ends sockets and the session in the store. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_MAX_WAIT_MS = 600_000;
+const DEFAULT_JOBS = 4;
+
+/** Where the user's own configuration lies. `suffix: ''` since env-paths would append `-nodejs`. */
+export function userConfigDirectory(environment: ModeldlOptions['environment'], home: string): string {
+  return userDirectory(environment, home, 'config');
+}
+
+function userDirectory(
+  environment: ModeldlOptions['environment'],
+  home: string,
+  kind: 'config' | 'cache',
+): string {
+  // env-paths reads the process; on Linux the rules are two lines, and these follow the environment that was given.
+  if (platform !== 'linux') return envPaths('modeldl', { suffix: '' })[kind];
+  const variable = environment[kind === 'config' ? 'XDG_CONFIG_HOME' : 'XDG_CACHE_HOME'];
+  const base = variable !== undefined && isAbsolute(variable) ? variable : join(home, `.${kind}`);
+  return join(base, 'modeldl');
+}
+
+/** @throws ModeldlError CONFIG, DISK */
+export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
+  const { environment, home, cwd } = options;
+  const plugins = options.plugins ?? builtInPlugins();
+  const configDir = userConfigDirectory(environment, home);
+  const configFile = options.configFile ?? environment['MODELDL_CONFIG'];
+  const loaded = await loadConfig({
+    cwd,
+    home,
+    configDir,
+    ...(configFile === undefined || configFile === '' ? {} : { file: configFile }),
+    hubKeys: new Map(plugins.hubs.map((hub) => [hub.name, ['endpoint', ...Object.keys(hub.settings ?? {})]])),
+    hubTrustKeys: new Set(
+      plugins.hubs.flatMap((hub) =>
+        Object.entries(hub.settings ?? {}).flatMap(([key, { trust }]) =>
+          trust === true ? [`${hub.name}.${key}`] : [],
+        ),
+      ),
+    ),
+  });
+  const context = await createContext(options, plugins, loaded, configDir);
+  const { close, ...base } = context;
+  const keeper: hubOperations.CredentialKeeper = {
+    save: (hub, origin, token) => saveCredential(configDir, hub, origin, token),
+    remove: (hub) => removeCredential(configDir, hub),
+  };
+  return {
+    config: loaded,
+    cacheDir: base.store.cacheDir,
+    pull: (references, given = {}) => pull(base, references, given),
+    planPull: (references, given = {}) => planPull(base, references, given),
+    convert: (reference, given = {}) => convert(base, reference, withDefaults(given, loaded.config)),
+    planConvert: (reference, given = {}) => planConvert(base, reference, withDefaults(given, loaded.config)),
+    list: () => list(base),
+    show: (reference, filter = {}) => show(base, reference, filter),
+    path: (reference, filter = {}) => path(base, reference, filter),
+    planRemove: (references, filter = {}) => planRemove(base, references, filter),
+    remove: (plan, given) => remove(base, plan, given),
+    planPrune: (given) => planPrune(base, given),
+    prune: (plan, given) => prune(base, plan, given),
+    verify: (references, given) => verify(base, references, given),
+    hubs: (given) => hubOperations.hubs(base, given),
+    converters: () => converters(base),
+    toolchains: () => toolchains(base),
+    installToolchain: (name) => installToolchain(base, name),
+    removeToolchain: (name) => removeToolchain(base, name),
+    login: (hub, token) => hubOperations.login(base, keeper, hub, token),
+    logout: (hub) => hubOperations.logout(base, keeper, hub),
+    whoami: (hub) => hubOperations.whoami(base, hub),
+    close,
+  };
+}
+
+function withDefaults(options: ConvertOptions, config: Config): ConvertOptions {
+  return { ...config.convert, ...options };
+}
+
+function isTrue(value: string | undefined): boolean {
+  return value !== undefined && /^(1|true|yes|on)$/i.test(value);
+}
+
+async function createContext(
+  options: ModeldlOptions,
+  plugins: Plugins,
+  loaded: LoadedConfig,
+  configDir: string,
+): Promise<Context & { close(): Promise<void> }> {
+  const { environment, home, cwd } = options;
+  const { config, sources } = loaded;
+  const signal = options.signal ?? new AbortController().signal;
+  const emit = options.emit ?? (() => undefined);
+  const cacheDir = options.cacheDir ?? (environment['MODELDL_CACHE_DIR'] || undefined) ?? config.cacheDir;
+  const offline =
+    options.offline ??
+    (isTrue(environment['MODELDL_OFFLINE']) ||
+      isTrue(environment['HF_HUB_OFFLINE']) ||
+      (config.offline ?? false));
+  const freshness: Freshness = offline
+    ? 'offline'
+    : options.refresh === true
+      ? 'refresh'
+      : options.preferOffline === true
+        ? 'stored'
+        : 'online';
+  const maxWaitMs =
+    options.maxWaitMs ??
+    (config.maxWait === undefined ? DEFAULT_MAX_WAIT_MS : parseDuration(config.maxWait, 'maxWait'));
+  const limitRate =
+    options.limitRate ??
+    (config.limitRate === undefined ? undefined : parseSize(config.limitRate, 'limitRate'));
+  const store = await openStore({
+    cacheDir: cacheDir === undefined ? userDirectory(environment, home, 'cache') : resolve(cwd, cacheDir),
+    durability: config.durability ?? 'lazy',
+    emit,
+  });
+
+  let session: Promise<Session> | undefined;
+  const clients = new Map<string, Promise<HttpClient>>();
+  const context: Context = {
+    cwd,
+    home,
+    environment,
+    signal,
+    emit,
+    hubs: plugins.hubs,
+    converters: plugins.converters,
+    toolchains: plugins.toolchains,
+    syntaxes: plugins.hubs.map((hub) => hub.syntax),
+    store,
+    freshness,
+    maxWaitMs,
+    spaceCheck: options.spaceCheck ?? true,
+    jobs: options.jobs ?? config.jobs ?? DEFAULT_JOBS,
+    toolchainSettings: {
+      install: options.install ?? config.toolchains?.install ?? 'auto',
+      offline,
+      ...(config.toolchains?.python === undefined ? {} : { python: config.toolchains.python }),
+      interpreters: config.toolchains?.interpreters ?? {},
+    },
+    hubSettings: (hub) => config.hubs?.[hub] ?? {},
+    credential: (hub) => credentialFor(hub),
+    httpFor: (hub) => {
+      let client = clients.get(hub.name);
+      if (client === undefined) {
+        client = httpClient(hub);
+        clients.set(hub.name, client);
+      }
+      return client;
+    },
+    session: () => (session ??= openSession(store)),
+  };
+
+  function credentialFor(hub: Hub): Promise<Credential | undefined> {
+    if (hub.credentials === undefined) return Promise.resolve(undefined);
+    const from = sources.get(`hubs.${hub.name}.endpoint`);
+    return findCredential({
+      hub: hub.name,
+      spec: hub.credentials,
+      settings: settingsContext(context, hub),
+      configDir,
+      endpointIsUsers: loaded.files.every((file) => file.kind !== 'project' || file.path !== from),
+      warn: (message) => {
+        emit({ type: 'warning', message });
+      },
+    });
+  }
+
+  async function httpClient(hub: Hub): Promise<HttpClient> {
+    const settings = settingsContext(context, hub);
+    const network = await hub.network?.(settings);
+    const ca = [...(await certificates(config, environment)), ...(network?.ca ?? [])];
+    const spec = hub.credentials;
+    return createHttpClient({
+      ...HTTP_DEFAULTS,
+      userAgent: `modeldl (node ${nodeVersion}; ${platform} ${arch})`,
+      proxy: { ...network?.proxy, ...environmentProxy(environment), ...config.proxy },
+      ca,
+      offline,
+      ...(limitRate === undefined ? {} : { limitRate }),
+      maxWaitMs: Math.min(maxWaitMs, HTTP_DEFAULTS.maxWaitMs),
+      emit,
+      allow: (url) => hub.allow?.(url, settings),
+      authorize: async (url) => {
+        const own = await hub.authorize?.(url, settings);
+        if (own !== undefined) return own;
+        if (spec === undefined || new URL(spec.endpoint(settings)).origin !== url.origin) return undefined;
+        const credential = await context.credential(hub);
+        if (credential === undefined) return undefined;
+        return spec.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
+      },
+    });
+  }
+
+  return {
+    ...context,
+    close: async () => {
+      for (const client of clients.values()) (await client.catch(() => undefined))?.close();
+      await (await session?.catch(() => undefined))?.close();
+    },
+  };
+}
+
+function environmentProxy(environment: ModeldlOptions['environment']): HttpClient['settings']['proxy'] {
+  const read = (name: string): string | undefined =>
+    environment[name.toLowerCase()] ??
+    environment[name.toUpperCase()] ??
+    environment['all_proxy'] ??
+    undefined;
+  const http = read('http_proxy');
+  const https = read('https_proxy');
+  const no = environment['no_proxy'] ?? environment['NO_PROXY'];
+  return {
+    ...(http === undefined ? {} : { http }),
+    ...(https === undefined ? {} : { https }),
+    ...(no === undefined ? {} : { no }),
+  };
+}
+
+/** Extra certificates by the configuration and by the variables that other tools read. */
+async function certificates(
+  config: Config,
+  environment: ModeldlOptions['environment'],
+): Promise<readonly string[]> {
+  const files = [config.caFile, environment['SSL_CERT_FILE'], environment['NODE_EXTRA_CA_CERTS']];
+  const texts: string[] = [];
+  for (const file of new Set(files)) {
+    if (file === undefined || file === '') continue;
+    try {
+      texts.push(await readFile(file, 'utf8'));
+    } catch (error) {
+      throw new ModeldlError('CONFIG', `Cannot read the certificate file: ${file}`, {
+        hint: 'check `caFile`, `SSL_CERT_FILE` and `NODE_EXTRA_CA_CERTS`',
+        cause: error,
+        details: { file },
+      });
+    }
+  }
+  return texts;
+}
