@@ -1,4 +1,8 @@
 /** The table of built-in hubs. Adding one is one new file and one line here. */
 import type { Hub } from '../src/hub.js';
+import { file } from './file.js';
+import { npm } from './npm.js';
+import { pypi } from './pypi.js';
+import { url } from './url.js';
 
-export const hubs: readonly Hub[] = [];
+export const hubs: readonly Hub[] = [url, npm, pypi, file];

@@ -1,0 +1,141 @@
+/** npm's own configuration, read by npm's own library: registries by scope, credentials by address, proxy, certificates. */
+import { platform } from 'node:os';
+import { dirname, join } from 'node:path';
+import { execPath } from 'node:process';
+import type { Options } from 'pacote';
+import * as v from 'valibot';
+import { ModeldlError } from '../src/errors.js';
+import type { HubNetwork, HubSettingsContext } from '../src/hub.js';
+import { basicAuthorization, sameServer } from './package-index.js';
+
+/** Options as npm passes them to its libraries; `@scope:registry` and `//host/path:_authToken` are among them. */
+export interface NpmOptions extends Options {
+  registry: string;
+  httpsProxy?: string | false | null;
+}
+
+const optionsSchema = v.looseObject({
+  registry: v.string(),
+  ca: v.nullish(v.union([v.string(), v.array(v.string())])),
+  proxy: v.nullish(v.union([v.string(), v.literal(false)])),
+  httpsProxy: v.nullish(v.union([v.string(), v.literal(false)])),
+  noProxy: v.nullish(v.string()),
+});
+
+/** What is read here is checked; the rest goes to npm's own libraries as npm's own library made it. */
+const npmOptionsSchema = v.custom<NpmOptions>(
+  (input) => v.is(optionsSchema, input),
+  'its values are of unexpected types',
+);
+
+/** One reading per program run: the environment object is the run's. */
+const readings = new WeakMap<HubSettingsContext['environment'], Promise<NpmOptions>>();
+
+/**
+ * The options that npm would pass to its libraries here, with `hubs.npm.endpoint` in place of its default registry.
+ *
+ * Read are npm's own defaults, its built-in, global and user files and the environment. A `.npmrc` of the working
+ * directory is not: it may come with a cloned repository, which must not decide where bytes come from.
+ */
+export async function npmOptions(context: HubSettingsContext): Promise<NpmOptions> {
+  let reading = readings.get(context.environment);
+  if (reading === undefined) {
+    reading = read(context);
+    readings.set(context.environment, reading);
+  }
+  const options = await reading;
+  const endpoint = context.settings['endpoint'];
+  return typeof endpoint === 'string' ? { ...options, registry: endpoint } : options;
+}
+
+async function read(context: HubSettingsContext): Promise<NpmOptions> {
+  const { default: Config } = await import('@npmcli/config');
+  const { default: definitions } = await import('@npmcli/config/lib/definitions/index.js');
+  const environment = Object.entries(context.environment).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, value] as const],
+  );
+  const prefix = dirname(execPath);
+  const config = new Config({
+    ...definitions,
+    // Where npm lies beside the node that runs, with its built-in file; absent it is not read.
+    npmPath:
+      platform() === 'win32' ? join(prefix, 'node_modules/npm') : join(prefix, '../lib/node_modules/npm'),
+    // The library writes into the environment it is given: it gets its own.
+    env: { HOME: context.home, ...Object.fromEntries(environment) },
+    // `location` global is what leaves a project's file out.
+    argv: ['node', 'npm', '--location=global'],
+    cwd: context.home,
+    warn: false,
+  });
+  try {
+    await config.load();
+    return v.parse(npmOptionsSchema, config.flat);
+  } catch (error) {
+    throw new ModeldlError(
+      'CONFIG',
+      `Cannot read npm's configuration: ${error instanceof Error ? error.message : ''}`,
+      {
+        hint: 'check it with `npm config list`',
+        cause: error,
+      },
+    );
+  }
+}
+
+/** The header with which npm would ask for an address: of its path, else of a registry on the same server. */
+export async function npmAuthorization(
+  url: URL,
+  context: HubSettingsContext,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  const options = await npmOptions(context);
+  const registries = registriesOf(options);
+  // npm binds credentials to host and path only: unencrypted they go nowhere but to a registry that is so itself.
+  if (url.protocol !== 'https:' && !registries.some((registry) => sameServer(registry, url)))
+    return undefined;
+  const { default: npmFetch } = await import('npm-registry-fetch');
+  for (const address of [url.href, ...registries.filter((registry) => sameServer(registry, url))]) {
+    const { token, auth } = npmFetch.getAuth(address, options);
+    if (token) return { authorization: `Bearer ${token}` };
+    if (auth) return { authorization: `Basic ${auth}` };
+  }
+  return embedded(registries, url);
+}
+
+/** User information in a registry's own address. */
+function embedded(registries: readonly string[], url: URL): Readonly<Record<string, string>> | undefined {
+  for (const registry of registries.filter((candidate) => sameServer(candidate, url))) {
+    const { username, password } = new URL(registry);
+    if (username !== '')
+      return {
+        authorization: basicAuthorization(decodeURIComponent(username), decodeURIComponent(password)),
+      };
+  }
+  return undefined;
+}
+
+function registriesOf(options: NpmOptions): readonly string[] {
+  const scoped = Object.entries(options).filter(([name]) => /^@.*:registry$/.test(name));
+  return [options.registry, ...scoped.map(([, value]) => value)].filter(
+    (value): value is string => typeof value === 'string' && URL.canParse(value),
+  );
+}
+
+/** npm's `cafile` or `ca`, and its proxies. */
+export async function npmNetwork(context: HubSettingsContext): Promise<HubNetwork> {
+  const options = await npmOptions(context);
+  const ca = [options.ca ?? []].flat().map(String);
+  // npm takes either one for both kinds of addresses, the one for https first.
+  const proxy = options.httpsProxy || options.proxy;
+  return {
+    ...(ca.length === 0 ? {} : { ca }),
+    ...(proxy
+      ? {
+          proxy: {
+            http: String(proxy),
+            https: String(proxy),
+            ...(options.noProxy ? { no: String(options.noProxy) } : {}),
+          },
+        }
+      : {}),
+  };
+}
