@@ -1,0 +1,120 @@
+import { resolve } from 'node:path';
+import { PRECISIONS } from '../../converter.js';
+import { ModeldlError } from '../../errors.js';
+import type { ConvertOptions } from '../../index.js';
+import type { ConvertPlan } from '../../results.js';
+import { collect, missingArgument, type CommandDefinition } from '../command.js';
+import { formatBytes } from '../format.js';
+import { askChoice, askReference } from '../prompts.js';
+import { pullOptions, type PullFlags } from './pull.js';
+
+interface ConvertFlags extends PullFlags {
+  readonly precision?: string;
+  readonly device?: string;
+  readonly task?: string;
+  readonly converter?: string;
+  readonly calibration?: string;
+  readonly set?: readonly string[];
+  readonly trustRemoteCode?: boolean;
+  readonly trustPickle?: boolean;
+  readonly check: boolean;
+}
+
+export const command: CommandDefinition<ConvertFlags> = {
+  configure(command) {
+    command
+      .argument('[reference]', 'the model; it is pulled when it is not stored')
+      .option('--precision <name>', `${PRECISIONS.join(', ')} (default: int8)`)
+      .option('--device <name>', 'CPU, GPU, NPU, AUTO or HETERO:GPU,CPU (default: CPU)')
+      .option('--task <name>', 'what the model does, when it cannot be told from its files')
+      .option('--converter <name>', 'instead of the first that takes the model')
+      .option('--revision <revision>', 'branch, tag, commit or version')
+      .option('--include <glob>', 'only files that match; repeatable', collect)
+      .option('-o, --output <dir>', 'an independent copy in this directory')
+      .option('--link', 'read-only hard links at --output instead of a copy')
+      .option('--overwrite', 'write into a directory that holds other files')
+      .option('--calibration <data>', 'data for quantization that needs some')
+      .option('--set <key=value>', 'converter setting, such as group-size=64; repeatable', collect)
+      .option('--trust-remote-code', 'run code that comes with the model')
+      .option('--trust-pickle', 'load a pickle that no safe loader takes')
+      .option('--jobs <n>', 'large files at once')
+      .option('--limit-rate <rate>', 'bytes per second, such as 20M')
+      .option('--unpack', 'unpack an archive')
+      .option('--quant <name>', 'which of several GGUF quantizations')
+      .option('--no-check', 'do not load and run the result')
+      .option('--no-install', 'a missing toolchain is an error')
+      .option('--dry-run', 'show the plan only')
+      .option('--force', 'convert again what is stored')
+      .addHelpText(
+        'after',
+        '\nExamples:\n  modeldl convert ./model.onnx --precision fp16\n  modeldl convert pypi:magika --precision int8 --dry-run',
+      );
+  },
+  async run(call) {
+    let [reference] = call.arguments;
+    let flags = call.flags;
+    if (reference === undefined) {
+      if (!call.interactive)
+        throw missingArgument('a reference', 'modeldl convert ./model.onnx --precision int8');
+      reference = await askReference(call.cli);
+      const choices = PRECISIONS.slice(0, 4).map((value) => ({ value, name: value }));
+      const precision = flags.precision ?? (await askChoice(call.cli, 'Precision', choices, 'int8'));
+      const devices = (['CPU', 'GPU', 'NPU'] as const).map((value) => ({ value, name: value }));
+      const device = flags.device ?? (await askChoice(call.cli, 'Device', devices, 'CPU'));
+      flags = { ...flags, precision, device };
+    }
+    const modeldl = await call.open();
+    const options = convertOptions(flags, call.cli.cwd);
+    if (flags.dryRun === true) {
+      const plan = await modeldl.planConvert(reference, options);
+      call.settle();
+      call.output.result(planLines(plan), { ok: true, models: [plan] });
+      return undefined;
+    }
+    const model = await modeldl.convert(reference, options);
+    call.settle();
+    call.output.result([model.output ?? model.path], { ok: true, models: [model] });
+    return undefined;
+  },
+};
+
+function convertOptions(flags: ConvertFlags, cwd: string): ConvertOptions {
+  const { precision, device, task, converter, calibration, trustRemoteCode, trustPickle } = flags;
+  return {
+    ...pullOptions(flags, cwd),
+    ...(precision === undefined ? {} : { precision }),
+    ...(device === undefined ? {} : { device }),
+    ...(task === undefined ? {} : { task }),
+    ...(converter === undefined ? {} : { converter }),
+    ...(calibration === undefined ? {} : { calibration: resolve(cwd, calibration) }),
+    ...(trustRemoteCode === undefined ? {} : { trustRemoteCode }),
+    ...(trustPickle === undefined ? {} : { trustPickle }),
+    settings: parseSettings(flags.set ?? []),
+    ...(flags.check ? {} : { check: false }),
+  };
+}
+
+/** `key=value`; a bare `key` means `true`, as in `--set sym`. */
+export function parseSettings(pairs: readonly string[]): Readonly<Record<string, string>> {
+  const settings: Record<string, string> = {};
+  for (const pair of pairs) {
+    const at = pair.indexOf('=');
+    const key = at < 0 ? pair : pair.slice(0, at);
+    if (key === '') throw new ModeldlError('USAGE', `Expected KEY=VALUE for --set, got ${pair}`);
+    if (key in settings) throw new ModeldlError('USAGE', `--set ${key} is given twice`);
+    settings[key] = at < 0 ? 'true' : pair.slice(at + 1);
+  }
+  return settings;
+}
+
+function planLines(plan: ConvertPlan): readonly string[] {
+  const install =
+    plan.toolchain.downloadBytes > 0 ? `, about ${formatBytes(plan.toolchain.downloadBytes)} to install` : '';
+  return [
+    `${plan.reference}${plan.stored ? ' (stored)' : ''}`,
+    `  converter  ${plan.converter}, toolchain ${plan.toolchain.name} (${plan.toolchain.state}${install})`,
+    ...plan.steps.map((step) => `  step       ${step}`),
+    ...plan.adjustments.map((adjustment) => `  adjusted   ${adjustment}`),
+    `  estimate   ${formatBytes(plan.estimate.diskBytes)} of disk, ${formatBytes(plan.estimate.memoryBytes)} of memory`,
+  ];
+}

@@ -1,0 +1,35 @@
+import type { CommandDefinition } from '../command.js';
+import { formatAgo, formatBytes, formatTable } from '../format.js';
+
+export const command: CommandDefinition<object> = {
+  configure(command) {
+    command.addHelpText('after', '\nExamples:\n  modeldl list\n  modeldl list --quiet   # references only');
+  },
+  async run(call) {
+    const modeldl = await call.open();
+    const { models, totals } = await modeldl.list();
+    call.settle();
+    const now = Date.now();
+    const rows = models.map(({ reference, kind, precision, device, bytes, lastUsedAt }) => [
+      reference,
+      kind,
+      precision ?? '-',
+      device ?? '-',
+      formatBytes(bytes),
+      formatAgo(lastUsedAt, now),
+    ]);
+    const header = ['REFERENCE', 'KIND', 'PRECISION', 'DEVICE', 'SIZE', 'LAST USED'];
+    const lines = call.output.quiet
+      ? models.map(({ reference }) => reference)
+      : models.length === 0
+        ? []
+        : [
+            ...formatTable(header, rows, [4]),
+            `${totals.models} models, ${formatBytes(totals.bytes)}, ${formatBytes(totals.physicalBytes)} on disk`,
+          ];
+    if (models.length === 0)
+      call.output.note('Nothing is stored yet: `modeldl pull <reference>` fetches a model');
+    call.output.result(lines, { ok: true, models, totals });
+    return undefined;
+  },
+};

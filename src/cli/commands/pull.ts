@@ -1,0 +1,111 @@
+import { resolve } from 'node:path';
+import type { PullOptions } from '../../index.js';
+import type { PullPlan } from '../../results.js';
+import { collect, missingArgument, type Call, type CommandDefinition } from '../command.js';
+import { formatBytes } from '../format.js';
+import { askReference } from '../prompts.js';
+import { reportErrors } from '../report.js';
+
+export interface PullFlags {
+  readonly revision?: string;
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly allFiles?: boolean;
+  readonly output?: string;
+  readonly link?: boolean;
+  readonly overwrite?: boolean;
+  readonly force?: boolean;
+  readonly unpack?: boolean;
+  readonly dryRun?: boolean;
+  readonly quant?: string;
+}
+
+export const command: CommandDefinition<PullFlags> = {
+  configure(command) {
+    command
+      .argument(
+        '[reference...]',
+        'models: hf:org/name@revision, https://…, npm:pkg//file, pypi:name//file, ./path',
+      )
+      .option('--revision <revision>', 'branch, tag, commit or version')
+      .option('--include <glob>', 'only files that match; repeatable', collect)
+      .option('--exclude <glob>', 'not the files that match; repeatable', collect)
+      .option('--all-files', 'weaker copies of the same weights too')
+      .option('-o, --output <dir>', 'an independent copy in this directory')
+      .option('--link', 'read-only hard links at --output instead of a copy')
+      .option('--overwrite', 'write into a directory that holds other files')
+      .option('--jobs <n>', 'large files at once')
+      .option('--limit-rate <rate>', 'bytes per second, such as 20M')
+      .option('--force', 'fetch again what is stored')
+      .option('--unpack', 'unpack an archive')
+      .option('--dry-run', 'show the plan only')
+      .option('--quant <name>', 'which of several GGUF quantizations')
+      .addHelpText(
+        'after',
+        '\nExamples:\n  modeldl pull hf:org/name --include "*.json"\n  modeldl pull https://host/model.onnx -o ./models\n  modeldl pull npm:@mediapipe/face_detection',
+      );
+  },
+  async run(call) {
+    const references = await wantedReferences(call);
+    const modeldl = await call.open();
+    const options = pullOptions(call.flags, call.cli.cwd);
+    if (call.flags.dryRun === true) {
+      const { results, errors } = await modeldl.planPull(references, options);
+      call.settle();
+      if (errors.length > 0) return reportErrors(call.output, errors, results, call.flags.verbose);
+      call.output.result(results.flatMap(planLines), { ok: true, models: results });
+      return undefined;
+    }
+    const { results, errors } = await modeldl.pull(references, options);
+    call.settle();
+    for (const { leftOut, reference } of results) {
+      if (leftOut.length === 0) continue;
+      const bytes = leftOut.reduce((sum, file) => sum + (file.bytes ?? 0), 0);
+      call.output.note(
+        `Left out ${leftOut.length} weaker copies (${formatBytes(bytes)}) of ${reference}: --all-files takes them`,
+      );
+    }
+    const paths = results.map(({ output, path }) => output ?? path);
+    if (errors.length === 0) {
+      call.output.result(paths, { ok: true, models: results });
+      return undefined;
+    }
+    if (!call.output.json) call.output.result(paths, {});
+    return reportErrors(call.output, errors, results, call.flags.verbose);
+  },
+};
+
+async function wantedReferences(call: Call<PullFlags>): Promise<readonly string[]> {
+  if (call.arguments.length > 0) return call.arguments;
+  if (!call.interactive) throw missingArgument('a reference', 'modeldl pull hf:org/name');
+  return [await askReference(call.cli)];
+}
+
+export function pullOptions(flags: PullFlags, cwd: string): PullOptions {
+  const { revision, include, exclude, allFiles, output, link, overwrite, force, unpack, quant } = flags;
+  return {
+    ...(revision === undefined ? {} : { revision }),
+    ...(include === undefined ? {} : { include }),
+    ...(exclude === undefined ? {} : { exclude }),
+    ...(allFiles === undefined ? {} : { allFiles }),
+    ...(output === undefined ? {} : { output: resolve(cwd, output) }),
+    ...(link === undefined ? {} : { link }),
+    ...(overwrite === undefined ? {} : { overwrite }),
+    ...(force === undefined ? {} : { force }),
+    ...(unpack === undefined ? {} : { unpack }),
+    ...(quant === undefined ? {} : { quant }),
+  };
+}
+
+function planLines(plan: PullPlan): readonly string[] {
+  return [
+    `${plan.reference}: ${formatBytes(plan.downloadBytes)} to fetch, ${formatBytes(plan.bytes)} in ${plan.files.length} files`,
+    ...plan.files.map(
+      ({ path, bytes, stored }) =>
+        `  ${stored ? 'stored' : 'fetch '}  ${path}  ${bytes === null ? 'unknown size' : formatBytes(bytes)}`,
+    ),
+    ...plan.leftOut.map(
+      ({ path, bytes }) => `  left out  ${path}${bytes === undefined ? '' : `  ${formatBytes(bytes)}`}`,
+    ),
+  ];
+}

@@ -1,0 +1,74 @@
+import { missingArgument, needsYes, type Call, type CommandDefinition } from '../command.js';
+import { addFilter, filterOf, type FilterFlags } from '../filter.js';
+import { formatBytes } from '../format.js';
+import { askConfirmation, askModels } from '../prompts.js';
+
+interface RemoveFlags extends FilterFlags {
+  readonly prune?: boolean;
+  readonly dryRun?: boolean;
+}
+
+export const command: CommandDefinition<RemoveFlags> = {
+  configure(command) {
+    addFilter(
+      command.argument(
+        '[reference...]',
+        'stored models; without a revision all of them, with their conversions',
+      ),
+    )
+      .option('--prune', 'give the space back at once')
+      .option('--dry-run', 'show the plan only')
+      .addHelpText(
+        'after',
+        '\nExamples:\n  modeldl remove hf:org/name\n  modeldl remove hf:org/name+int8-cpu --prune -y',
+      );
+  },
+  async run(call) {
+    const { flags, output } = call;
+    if (call.arguments.length === 0 && !call.interactive)
+      throw missingArgument('a reference', 'modeldl remove hf:org/name');
+    const modeldl = await call.open();
+    const references = await wantedReferences(call, async () => (await modeldl.list()).models);
+    if (references.length === 0) return undefined;
+    const plan = await modeldl.planRemove(references, filterOf(flags));
+    call.settle();
+    const lines = plan.models.map(({ reference, bytes }) => `${reference}  ${formatBytes(bytes)}`);
+    if (flags.dryRun === true) {
+      output.result([...lines, `${formatBytes(plan.bytes)} would be freed`], { ok: true, ...plan });
+      return undefined;
+    }
+    if (flags.yes !== true) {
+      if (!call.interactive) throw needsYes(`Removing ${plan.models.length} models`);
+      for (const line of lines) output.note(line);
+      if (
+        !(await askConfirmation(
+          call.cli,
+          `Remove ${plan.models.length} models (${formatBytes(plan.bytes)})?`,
+        ))
+      )
+        return undefined;
+    }
+    const { removed, freedBytes } = await modeldl.remove(plan, { prune: flags.prune ?? false });
+    const rest =
+      flags.prune === true
+        ? `${formatBytes(freedBytes)} freed`
+        : 'the next `modeldl prune` frees their space';
+    output.note(`Removed ${removed.length} models: ${rest}`);
+    output.result(removed, { ok: true, removed, freedBytes });
+    return undefined;
+  },
+};
+
+async function wantedReferences(
+  call: Call<RemoveFlags>,
+  stored: () => Promise<Parameters<typeof askModels>[1]>,
+): Promise<readonly string[]> {
+  if (call.arguments.length > 0) return call.arguments;
+  const models = await stored();
+  call.settle();
+  if (models.length === 0) {
+    call.output.note('Nothing is stored');
+    return [];
+  }
+  return askModels(call.cli, models);
+}

@@ -1,0 +1,62 @@
+/**
+ * The one place that prints. stdout carries results, stderr everything else; with `--json` stdout is exactly one
+ * document.
+ */
+import { styleText } from 'node:util';
+import { redactSecrets } from '../redact.js';
+
+/** What printing needs of a stream. */
+export interface OutputStream {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): boolean;
+}
+
+export interface Output {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly stderr: OutputStream;
+  /** The command's result: lines for people and scripts, and the same as a document. */
+  result(lines: readonly string[], document: object): void;
+  /** Talk: notes are dropped by `--quiet`, warnings never. */
+  note(message: string): void;
+  warn(message: string): void;
+  /** An error for people, with its hint. */
+  fail(message: string, more: readonly string[]): void;
+}
+
+export interface OutputSettings {
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly color: boolean;
+}
+
+export function createOutput(settings: OutputSettings): Output {
+  const { stdout, stderr, json, quiet, color } = settings;
+  const paint = (style: 'red' | 'yellow' | 'dim', text: string): string =>
+    color ? styleText(style, text, { validateStream: false }) : text;
+  const talk = (text: string): void => {
+    stderr.write(`${redactSecrets(text)}\n`);
+  };
+  return {
+    json,
+    quiet,
+    stderr,
+    result(lines, document) {
+      const text = json ? JSON.stringify(document, null, 2) : lines.join('\n');
+      if (text !== '') stdout.write(`${redactSecrets(text)}\n`);
+    },
+    note(message) {
+      if (!quiet && !json) talk(paint('dim', message));
+    },
+    warn(message) {
+      talk(`${paint('yellow', 'warning:')} ${message}`);
+    },
+    fail(message, more) {
+      talk(`${paint('red', 'error:')} ${message}`);
+      for (const line of more) talk(`  ${line}`);
+    },
+  };
+}

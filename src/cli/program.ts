@@ -1,0 +1,186 @@
+/** The table of contents of the command line. */
+import { Command, CommanderError, Option } from 'commander';
+import { closest } from 'fastest-levenshtein';
+import { ModeldlError } from '../errors.js';
+import {
+  opener,
+  type Call,
+  type CliEnvironment,
+  type CommandDefinition,
+  type GlobalFlags,
+  type TransferFlags,
+} from './command.js';
+import { createOutput } from './output.js';
+import { asModeldlError, reportErrors } from './report.js';
+
+interface Entry {
+  readonly name: string;
+  readonly alias?: string;
+  readonly summary: string;
+  load(): Promise<{ readonly command: CommandDefinition<never> }>;
+}
+
+export const COMMANDS: readonly Entry[] = [
+  { name: 'pull', summary: 'fetch models into the store', load: () => import('./commands/pull.js') },
+  { name: 'convert', summary: 'convert a model to OpenVINO IR', load: () => import('./commands/convert.js') },
+  { name: 'list', alias: 'ls', summary: 'what is stored', load: () => import('./commands/list.js') },
+  {
+    name: 'show',
+    alias: 'info',
+    summary: 'one model, stored or at its hub',
+    load: () => import('./commands/show.js'),
+  },
+  {
+    name: 'path',
+    summary: 'path of a stored model, without network',
+    load: () => import('./commands/path.js'),
+  },
+  { name: 'remove', alias: 'rm', summary: 'remove models', load: () => import('./commands/remove.js') },
+  { name: 'prune', summary: 'free space', load: () => import('./commands/prune.js') },
+  { name: 'verify', summary: 'hash stored models again', load: () => import('./commands/verify.js') },
+  { name: 'login', summary: 'keep a token for a hub', load: () => import('./commands/login.js') },
+  { name: 'logout', summary: 'forget the token of a hub', load: () => import('./commands/logout.js') },
+  { name: 'whoami', summary: 'whose token is used for a hub', load: () => import('./commands/whoami.js') },
+  { name: 'hubs', summary: 'hubs and their state', load: () => import('./commands/hubs.js') },
+  {
+    name: 'converters',
+    summary: 'converters and whether they can run',
+    load: () => import('./commands/converters.js'),
+  },
+  {
+    name: 'toolchain',
+    summary: 'environments of the converters',
+    load: () => import('./commands/toolchain.js'),
+  },
+  { name: 'config', summary: 'configuration', load: () => import('./commands/config.js') },
+];
+
+/** Runs a command line; returns the exit code and never throws. */
+export async function runCli(argv: readonly string[], cli: CliEnvironment): Promise<number> {
+  const early = {
+    json: argv.includes('--json'),
+    verbose: argv.filter((word) => /^-v+$|^--verbose$/.test(word)).length,
+  };
+  const makeOutput = (
+    flags: Pick<GlobalFlags, 'json' | 'quiet' | 'color'>,
+  ): ReturnType<typeof createOutput> =>
+    createOutput({
+      stdout: cli.stdout,
+      stderr: cli.stderr,
+      json: flags.json ?? false,
+      quiet: flags.quiet ?? false,
+      color:
+        flags.color === 'always' ||
+        (flags.color === 'auto' && cli.stderr.isTTY === true && !cli.environment['NO_COLOR']),
+    });
+  let exitCode = 0;
+  const program = rootCommand(cli);
+  for (const entry of COMMANDS) {
+    const command = program.command(entry.name).summary(entry.summary).description(entry.summary);
+    if (entry.alias !== undefined) command.alias(entry.alias);
+    // Only what is named is loaded: `--help` of one command must not pay for the others.
+    if (!argv.includes(entry.name) && !(entry.alias !== undefined && argv.includes(entry.alias))) continue;
+    const { command: definition } = await entry.load();
+    definition.configure(command);
+    command.action(async () => {
+      const flags: GlobalFlags & TransferFlags = command.optsWithGlobals();
+      const output = makeOutput(flags);
+      const opened = opener(flags, cli, output);
+      const call: Call<object> = {
+        arguments: command.args,
+        flags,
+        output,
+        cli,
+        interactive:
+          cli.stdin.isTTY === true &&
+          cli.stderr.isTTY === true &&
+          flags.input &&
+          !cli.environment['CI'] &&
+          !output.json,
+        open: () => opened.open(),
+        settle: () => {
+          opened.settle();
+        },
+      };
+      try {
+        exitCode = (await (definition as CommandDefinition<object>).run(call)) ?? 0;
+      } finally {
+        await opened.close();
+      }
+    });
+  }
+  try {
+    if (argv.length === 0) {
+      cli.stderr.write(program.helpInformation());
+      return 2;
+    }
+    await program.parseAsync(argv, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const known = error instanceof CommanderError ? usageError(error, argv) : promptOrOther(error, cli);
+    return reportErrors(makeOutput({ json: early.json, color: 'auto' }), [known], [], early.verbose);
+  }
+}
+
+function rootCommand(cli: CliEnvironment): Command {
+  return new Command('modeldl')
+    .description('Pull AI models from many hubs, verify every byte, convert them to OpenVINO IR')
+    .version(cli.version)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => cli.stdout.write(text),
+      writeErr: (text) => cli.stderr.write(text),
+      outputError: () => undefined,
+    })
+    .configureHelp({ showGlobalOptions: true })
+    .option('--cache-dir <dir>', "the cache (default: the platform's, or MODELDL_CACHE_DIR)")
+    .option('--config <file>', "configuration file instead of the project's")
+    .option('--offline', 'open no socket at all')
+    .option('--prefer-offline', 'ask nobody when something suitable is stored')
+    .option('--refresh', 'an unreachable hub is an error even when a revision is stored')
+    .option('--max-wait <time>', 'how long to wait for other processes, such as 10m')
+    .option('--no-space-check', 'start even when the disk looks too small')
+    .option('--json', 'one JSON document on stdout')
+    .option('-q, --quiet', 'only paths or references, no progress')
+    .option('-v, --verbose', 'causes of errors; repeatable', (_value, count: number) => count + 1, 0)
+    .addOption(
+      new Option('--progress <mode>', 'how progress is shown')
+        .choices(['auto', 'bar', 'plain', 'json', 'none'])
+        .default('auto'),
+    )
+    .addOption(new Option('--color <when>', 'colours').choices(['auto', 'always', 'never']).default('auto'))
+    .option('-y, --yes', 'answer every confirmation with yes')
+    .option('--no-input', 'ask nothing')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  modeldl pull hf:sentence-transformers/all-MiniLM-L6-v2\n  modeldl convert ./model.onnx --precision int8\n  MODEL=$(modeldl path hf:org/name)',
+    );
+}
+
+function usageError(error: CommanderError, argv: readonly string[]): ModeldlError {
+  const message = error.message.replace(/^error: /, '').replace(/^[a-z]/, (letter) => letter.toUpperCase());
+  const unknown = /unknown command '(.+?)'/.exec(error.message)?.[1];
+  const verb = argv.find((word) => COMMANDS.some(({ name, alias }) => name === word || alias === word));
+  const nearest =
+    unknown === undefined
+      ? undefined
+      : closest(
+          unknown,
+          COMMANDS.map(({ name }) => name),
+        );
+  const help = verb === undefined ? 'modeldl --help' : `modeldl ${verb} --help`;
+  return new ModeldlError('USAGE', message, {
+    hint: nearest === undefined ? `see \`${help}\`` : `did you mean \`modeldl ${nearest}\``,
+    cause: error,
+  });
+}
+
+/** Ctrl-C in a question arrives as an error of the prompt library, not as a signal. */
+function promptOrOther(error: unknown, cli: CliEnvironment): ModeldlError {
+  if (cli.signal.aborted && cli.signal.reason instanceof ModeldlError) return cli.signal.reason;
+  if (error instanceof Error && (error.name === 'ExitPromptError' || error.name === 'AbortPromptError')) {
+    return new ModeldlError('INTERRUPTED', 'Interrupted', { cause: error });
+  }
+  return asModeldlError(error);
+}

@@ -1,0 +1,53 @@
+/** From an error to what the user sees, the JSON document, and the exit code. */
+import { inspect } from 'node:util';
+import { EXIT_CODES, ModeldlError } from '../errors.js';
+import type { Output } from './output.js';
+
+/** The `error` object of a JSON document. */
+export function describeError(error: ModeldlError): Record<string, unknown> {
+  const { code, exitCode, message, hint, details } = error;
+  return { code, exitCode, message, ...(hint === undefined ? {} : { hint }), ...details };
+}
+
+/** Anything that is not a ModeldlError is a bug. */
+export function asModeldlError(error: unknown): ModeldlError {
+  if (error instanceof ModeldlError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new ModeldlError('INTERNAL', `Unexpected: ${message}`, {
+    hint: 'this is a bug in modeldl: please report it with the output of `--verbose`',
+    cause: error,
+  });
+}
+
+/** Prints errors (the first decides the JSON `error`) with results that came about all the same; returns the exit code. */
+export function reportErrors(
+  output: Output,
+  errors: readonly ModeldlError[],
+  models: readonly object[],
+  verbose: number,
+): number {
+  const [first] = errors;
+  if (first === undefined) return 0;
+  const exitCode = exitCodeOf(errors, models.length);
+  if (output.json) {
+    output.result([], { ok: false, error: describeError(first), errors: errors.map(describeError), models });
+    return exitCode;
+  }
+  for (const error of errors) {
+    const reference = error.details.reference;
+    const about = reference === undefined || error.message.includes(reference) ? '' : ` (${reference})`;
+    const more = error.hint === undefined ? [] : [`hint: ${error.hint}`];
+    const page = error.details.url;
+    if (page !== undefined && !error.message.includes(page)) more.push(`see: ${page}`);
+    if (verbose > 0 && error.cause !== undefined) more.push(...inspect(error.cause).split('\n'));
+    output.fail(`${error.message}${about}`, more);
+  }
+  return exitCode;
+}
+
+/** One failure, or all alike: its code. Several different ones, or some that succeeded: PARTIAL. */
+function exitCodeOf(errors: readonly ModeldlError[], succeeded: number): number {
+  const codes = new Set(errors.map((error) => error.exitCode));
+  const [only] = codes;
+  return codes.size === 1 && only !== undefined && succeeded === 0 ? only : EXIT_CODES.PARTIAL;
+}
