@@ -7,12 +7,13 @@ import { pathToFileURL } from 'node:url';
 import { ModeldlError, systemErrorCode, throwIfAborted } from '../src/errors.js';
 import type { Hub, HubContext, RemoteFile } from '../src/hub.js';
 import type { Reference } from '../src/reference.js';
-import { formatPath, parseFileScheme } from './file-reference.js';
+import { formatPath, parseFileScheme } from './file/reference.js';
 
 export const file = {
   name: 'file',
   title: 'Local files',
   syntax: { hub: 'file', schemes: ['file'], paths: true, parse: parseFileScheme, format: formatPath },
+  namesFiles: true,
   resolve,
 } as const satisfies Hub;
 
@@ -34,6 +35,7 @@ interface Found {
 }
 
 async function resolve(reference: Reference, context: HubContext): ReturnType<Hub['resolve']> {
+  throwIfAborted(context.signal);
   const root = reference.id;
   const { real, status } = await locate(root);
   const found: Found[] = [];

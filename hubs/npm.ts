@@ -10,7 +10,7 @@ import {
   type Reference,
   type ReferenceParts,
 } from '../src/reference.js';
-import { npmAuthorization, npmNetwork, npmOptions, type NpmOptions } from './npm-config.js';
+import { npmAuthorization, npmNetwork, npmOptions, type NpmOptions } from './npm/config.js';
 import {
   askIndex,
   fileAddress,
@@ -97,7 +97,7 @@ async function resolve(reference: Reference, context: HubContext): ReturnType<Hu
     files: [
       {
         path: 'package.tgz',
-        url: await tarballAddress(manifest.dist.tarball, { ...options, registry }, document),
+        ...(await tarballAddress(manifest.dist.tarball, { ...options, registry }, document)),
         ...(digest === undefined ? {} : { digest }),
         unpack: { format: 'tar.gz', strip: 1 },
       },
@@ -114,7 +114,7 @@ async function packageSpec(reference: Reference, text: string): Promise<string> 
   const { default: npa } = await import('npm-package-arg');
   try {
     const spec = npa.resolve(reference.id, reference.revision ?? '');
-    if (spec.registry !== true || spec.type === 'alias') throw otherSource(text);
+    if (!spec.registry || spec.type === 'alias') throw otherSource(text);
     return spec.raw;
   } catch (error) {
     if (error instanceof ModeldlError) throw error;
@@ -164,10 +164,11 @@ function pickError(error: unknown, listing: Packument, reference: Reference): un
 }
 
 /** Where the tarball is: a mirror that passes on another registry's addresses is asked itself, by npm's own rule. */
-async function tarballAddress(tarball: string, options: NpmOptions, document: Document): Promise<string> {
+async function tarballAddress(tarball: string, options: NpmOptions, document: Document) {
   const { default: pacote } = await import('pacote');
-  const given = fileAddress(tarball, document.url);
-  return fileAddress(await pacote.resolve(given.href, options), document.url).href;
+  const { url, query } = fileAddress(tarball, document.url);
+  const replaced = fileAddress(await pacote.resolve(url, options), document.url);
+  return query === undefined ? replaced : { ...replaced, query };
 }
 
 /** The strongest digest of a Subresource Integrity text (`sha512-<base64> …`). */

@@ -1,6 +1,7 @@
 /** What package indexes have in common: small documents over HTTP, and the errors that their refusals stand for. */
 import { ModeldlError } from '../src/errors.js';
 import type { HubContext } from '../src/hub.js';
+import { decodePart } from '../src/reference.js';
 
 /** Bound on one document, bytes: the longest ones, of packages with thousands of versions, have tens of MiB. */
 const MAX_DOCUMENT_BYTES = 128 * 1024 * 1024;
@@ -90,11 +91,15 @@ export function parseJson(text: string): unknown {
 
 async function readBytes(response: Response, url: URL, { source }: Question): Promise<Buffer> {
   if (response.body === null) return Buffer.alloc(0);
+  const reader = response.body.getReader();
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  for await (const chunk of response.body) {
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const chunk: unknown = part.value;
+    if (!(chunk instanceof Uint8Array)) continue;
     bytes += chunk.length;
     if (bytes > MAX_DOCUMENT_BYTES) {
+      await reader.cancel();
       throw new ModeldlError(
         'NETWORK',
         `${source} answered more than ${MAX_DOCUMENT_BYTES} bytes: ${url.origin}`,
@@ -108,9 +113,10 @@ async function readBytes(response: Response, url: URL, { source }: Question): Pr
   return Buffer.concat(chunks);
 }
 
-/** `Basic` of a user name and a password, RFC 7617. */
-export function basicAuthorization(user: string, password: string): string {
-  return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
+/** `Basic` of the user information of an address, RFC 7617. */
+export function basicAuthorization({ username, password }: URL): string {
+  const text = `${decodePart(username)}:${decodePart(password)}`;
+  return `Basic ${Buffer.from(text).toString('base64')}`;
 }
 
 /** Do two addresses lead to one server? A credential that is for one may then go to the other. */
@@ -118,23 +124,25 @@ export function sameServer(a: string | URL, b: string | URL): boolean {
   return new URL(a).origin === new URL(b).origin;
 }
 
-/** A file's address as an index gave it. @throws ModeldlError INTEGRITY when following it would be unsafe */
-export function fileAddress(text: string, document: URL): URL {
+/**
+ * A file's address as an index gave it. What an index adds as a query is for fetching only: it may be a signature.
+ * @throws ModeldlError INTEGRITY when following it would be unsafe
+ */
+export function fileAddress(text: string, document: URL): { readonly url: string; readonly query?: string } {
   const url = URL.canParse(text, document.href) ? new URL(text, document) : undefined;
-  const safe = url !== undefined && /^https?:$/.test(url.protocol);
-  if (safe && (url.protocol === 'https:' || document.protocol === 'http:')) {
-    // Credentials are attached by origin when a request is made, never taken from a document.
-    url.username = '';
-    url.password = '';
-    url.hash = '';
-    return url;
+  const encrypted =
+    url?.protocol === 'https:' || (url?.protocol === 'http:' && document.protocol === 'http:');
+  if (url === undefined || !encrypted) {
+    throw new ModeldlError(
+      'INTEGRITY',
+      `Refused the file address that ${document.host} gave: ${JSON.stringify(text)}`,
+      {
+        hint: 'an encrypted index must name encrypted addresses',
+        details: { url: `${document.origin}${document.pathname}` },
+      },
+    );
   }
-  throw new ModeldlError(
-    'INTEGRITY',
-    `Refused the file address that ${document.host} gave: ${JSON.stringify(text)}`,
-    {
-      hint: 'an encrypted index must name encrypted addresses',
-      details: { url: `${document.origin}${document.pathname}` },
-    },
-  );
+  const query = url.search.slice(1);
+  // Credentials are attached by origin when a request is made, never taken from a document.
+  return { url: `${url.origin}${url.pathname}`, ...(query === '' ? {} : { query }) };
 }

@@ -11,9 +11,9 @@ import {
   type ReferenceParts,
 } from '../src/reference.js';
 import { askIndex, notAnIndex, type Question } from './package-index.js';
-import { packageIndexes, pipAuthorization, pipNetwork, type PackageIndex } from './pip.js';
-import { ACCEPT, readPage, type IndexFile } from './pypi-page.js';
-import { chooseWheel, isUniversal, normalizeProject } from './wheels.js';
+import { packageIndexes, pipAuthorization, pipNetwork, type PackageIndex } from './pypi/pip.js';
+import { ACCEPT, readPage, type IndexFile } from './pypi/page.js';
+import { chooseWheel, isUniversal, normalizeProject } from './pypi/wheels.js';
 
 export const pypi = {
   name: 'pypi',
@@ -53,7 +53,7 @@ async function resolve(reference: Reference, context: HubContext): ReturnType<Hu
   const project = reference.id;
   const files = await projectFiles(project, context);
   const wheel = chooseWheel(project, reference.revision, files, { platform: platform(), arch: arch() });
-  const { filename, url, digest, size, yanked } = wheel.file;
+  const { filename, url, query, digest, size, yanked } = wheel.file;
   if (yanked !== undefined) {
     context.warn(`${filename} was withdrawn by its author${yanked === '' ? '' : `: ${yanked}`}`);
   }
@@ -68,6 +68,7 @@ async function resolve(reference: Reference, context: HubContext): ReturnType<Hu
       {
         path: filename,
         url,
+        ...(query === undefined ? {} : { query }),
         ...(size === undefined ? {} : { size }),
         ...(digest === undefined ? {} : { digest }),
         unpack: { format: 'zip' },

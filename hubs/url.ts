@@ -1,9 +1,9 @@
 /** Plain web addresses: one file, or an archive that is unpacked. */
-import { ModeldlError } from '../src/errors.js';
+import { ModeldlError, throwIfAborted } from '../src/errors.js';
 import type { Hub, HubContext, HubSettingsContext, RemoteFile, Unpack } from '../src/hub.js';
 import type { Reference } from '../src/reference.js';
-import { allowAddress } from './url-allow.js';
-import { archiveFormat, formatAddress, parseAddress, readId } from './url-reference.js';
+import { allowAddress } from './url/allow.js';
+import { archiveFormat, formatAddress, parseAddress, readId } from './url/reference.js';
 
 /** Answers to HEAD that say nothing about GET: signed addresses are signed for one method, and some servers lack HEAD. */
 const HEAD_REFUSED = new Set([400, 403, 404, 405, 501]);
@@ -12,6 +12,8 @@ export const url = {
   name: 'url',
   title: 'Web addresses',
   syntax: { hub: 'url', schemes: ['https', 'http'], parse: parseAddress, format: formatAddress },
+  namesFiles: true,
+  pinsByDigest: true,
   settings: {
     allow: {
       description: 'Prefixes of the only addresses that may be asked, redirects included',
@@ -38,6 +40,7 @@ interface Facts {
 }
 
 async function resolve(reference: Reference, context: HubContext): ReturnType<Hub['resolve']> {
+  throwIfAborted(context.signal);
   const { address, unpack } = readId(reference.id);
   allowAddress(address, context);
   const pinned = reference.sha256;

@@ -2,9 +2,9 @@
 import { readFile } from 'node:fs/promises';
 import { execa } from 'execa';
 import * as v from 'valibot';
-import { ModeldlError, throwIfAborted } from '../src/errors.js';
-import type { HubNetwork, HubSettingsContext } from '../src/hub.js';
-import { basicAuthorization, parseJson, sameServer } from './package-index.js';
+import { ModeldlError, throwIfAborted } from '../../src/errors.js';
+import type { HubNetwork, HubSettingsContext } from '../../src/hub.js';
+import { basicAuthorization, parseJson, sameServer } from '../package-index.js';
 
 /**
  * Fills the options of `pip download` as that command does: pip's files, then `PIP_*`, with its built-in index where
@@ -72,18 +72,14 @@ export async function pipAuthorization(
   url: URL,
   context: HubSettingsContext,
 ): Promise<Readonly<Record<string, string>> | undefined> {
-  const indexes = await packageIndexes(context).catch((error: unknown) => {
-    // Nothing says which indexes there are, so no credential is for this address.
-    if (error instanceof ModeldlError && error.code === 'CONFIG') return [];
-    throw error;
-  });
-  return indexes.find((index) => index.headers !== undefined && sameServer(index.url, url))?.headers;
+  const indexes = await ifKnown(packageIndexes(context));
+  return indexes?.find((index) => index.headers !== undefined && sameServer(index.url, url))?.headers;
 }
 
 /** pip's `cert` and `proxy`. */
 export async function pipNetwork(context: HubSettingsContext): Promise<HubNetwork> {
   if (typeof context.settings['endpoint'] === 'string') return {};
-  const { cert, proxy } = await pipOptions(context);
+  const { cert, proxy } = (await ifKnown(pipOptions(context))) ?? { cert: null, proxy: null };
   const ca =
     cert === null
       ? undefined
@@ -92,6 +88,14 @@ export async function pipNetwork(context: HubSettingsContext): Promise<HubNetwor
     ...(ca === undefined ? {} : { ca: [ca] }),
     ...(proxy === null ? {} : { proxy: { http: proxy, https: proxy } }),
   };
+}
+
+/** Without a pip there is nothing to add to a request; only resolving a reference needs its word. */
+async function ifKnown<Value>(asking: Promise<Value>): Promise<Value | undefined> {
+  return asking.catch((error: unknown) => {
+    if (error instanceof ModeldlError && error.code === 'CONFIG') return undefined;
+    throw error;
+  });
 }
 
 function unreadable(cert: string, cause: unknown): never {
@@ -146,14 +150,9 @@ function toIndex(text: string, source: string): PackageIndex {
       details: { key: 'hubs.pypi.endpoint' },
     });
   }
-  const { username, password } = url;
+  if (url.username === '') return { url };
+  const headers = { authorization: basicAuthorization(url) };
   url.username = '';
   url.password = '';
-  if (username === '') return { url };
-  return {
-    url,
-    headers: {
-      authorization: basicAuthorization(decodeURIComponent(username), decodeURIComponent(password)),
-    },
-  };
+  return { url, headers };
 }

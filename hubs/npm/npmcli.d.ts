@@ -25,6 +25,7 @@ declare module '@npmcli/config' {
 }
 
 declare module '@npmcli/config/lib/definitions/index.js' {
-  const definitions: import('@npmcli/config').Definitions;
+  import type { Definitions } from '@npmcli/config';
+  const definitions: Definitions;
   export default definitions;
 }

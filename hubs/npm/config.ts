@@ -4,9 +4,9 @@ import { dirname, join } from 'node:path';
 import { execPath } from 'node:process';
 import type { Options } from 'pacote';
 import * as v from 'valibot';
-import { ModeldlError } from '../src/errors.js';
-import type { HubNetwork, HubSettingsContext } from '../src/hub.js';
-import { basicAuthorization, sameServer } from './package-index.js';
+import { ModeldlError } from '../../src/errors.js';
+import type { HubNetwork, HubSettingsContext } from '../../src/hub.js';
+import { basicAuthorization, sameServer } from '../package-index.js';
 
 /** Options as npm passes them to its libraries; `@scope:registry` and `//host/path:_authToken` are among them. */
 export interface NpmOptions extends Options {
@@ -90,40 +90,36 @@ export async function npmAuthorization(
   const options = await npmOptions(context);
   const registries = registriesOf(options);
   // npm binds credentials to host and path only: unencrypted they go nowhere but to a registry that is so itself.
-  if (url.protocol !== 'https:' && !registries.some((registry) => sameServer(registry, url)))
-    return undefined;
+  const here = registries.filter((registry) => sameServer(registry, url));
+  if (url.protocol !== 'https:' && here.length === 0) return undefined;
   const { default: npmFetch } = await import('npm-registry-fetch');
-  for (const address of [url.href, ...registries.filter((registry) => sameServer(registry, url))]) {
+  for (const address of [url.href, ...here]) {
     const { token, auth } = npmFetch.getAuth(address, options);
     if (token) return { authorization: `Bearer ${token}` };
     if (auth) return { authorization: `Basic ${auth}` };
   }
-  return embedded(registries, url);
+  return embedded(here);
 }
 
 /** User information in a registry's own address. */
-function embedded(registries: readonly string[], url: URL): Readonly<Record<string, string>> | undefined {
-  for (const registry of registries.filter((candidate) => sameServer(candidate, url))) {
-    const { username, password } = new URL(registry);
-    if (username !== '')
-      return {
-        authorization: basicAuthorization(decodeURIComponent(username), decodeURIComponent(password)),
-      };
-  }
-  return undefined;
+function embedded(registries: readonly string[]): Readonly<Record<string, string>> | undefined {
+  const url = registries.map((registry) => new URL(registry)).find(({ username }) => username !== '');
+  return url === undefined ? undefined : { authorization: basicAuthorization(url) };
 }
 
 function registriesOf(options: NpmOptions): readonly string[] {
-  const scoped = Object.entries(options).filter(([name]) => /^@.*:registry$/.test(name));
-  return [options.registry, ...scoped.map(([, value]) => value)].filter(
-    (value): value is string => typeof value === 'string' && URL.canParse(value),
-  );
+  const values: unknown[] = [options.registry];
+  for (const [name, value] of Object.entries<unknown>({ ...options })) {
+    if (/^@.*:registry$/.test(name)) values.push(value);
+  }
+  return values.filter((value) => typeof value === 'string').filter((value) => URL.canParse(value));
 }
 
 /** npm's `cafile` or `ca`, and its proxies. */
 export async function npmNetwork(context: HubSettingsContext): Promise<HubNetwork> {
   const options = await npmOptions(context);
-  const ca = [options.ca ?? []].flat().map(String);
+  const given = options.ca ?? [];
+  const ca = (Array.isArray(given) ? given : [given]).map((text) => text.toString());
   // npm takes either one for both kinds of addresses, the one for https first.
   const proxy = options.httpsProxy || options.proxy;
   return {
@@ -131,8 +127,8 @@ export async function npmNetwork(context: HubSettingsContext): Promise<HubNetwor
     ...(proxy
       ? {
           proxy: {
-            http: String(proxy),
-            https: String(proxy),
+            http: proxy,
+            https: proxy,
             ...(options.noProxy ? { no: String(options.noProxy) } : {}),
           },
         }

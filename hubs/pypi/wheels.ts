@@ -1,7 +1,7 @@
 /** Which wheel of a project is taken. Only files are read from it, so its Python version decides nothing. Pure. */
 import { filter, parse as parseVersion, rcompare, satisfies, valid, validRange } from '@renovatebot/pep440';
-import { ModeldlError } from '../src/errors.js';
-import { nearestVersions } from './versions.js';
+import { ModeldlError } from '../../src/errors.js';
+import { nearestVersions } from '../versions.js';
 
 /** A wheel's file name, taken apart (PEP 427). */
 export interface Wheel<File> {
@@ -205,7 +205,7 @@ function missing(
   files: readonly Candidate[],
 ): ModeldlError {
   const { version: asked, filename } = splitRevision(revision);
-  if (asked !== undefined && exact(asked) === undefined && validRange(asked) !== true) {
+  if (asked !== undefined && exact(asked) === undefined && !validRange(asked)) {
     return new ModeldlError('USAGE', `Not a version or a range of versions: ${asked}`, {
       hint: `write \`pypi:${project}@1.2\` or \`pypi:${project}@>=1,<2\` (PEP 440)`,
     });

@@ -1,5 +1,5 @@
 /** How web addresses are written as references, and which part of one is its identity. Pure. */
-import type { Unpack } from '../src/hub.js';
+import type { Unpack } from '../../src/hub.js';
 import {
   cleanSubpath,
   encodePart,
@@ -7,7 +7,7 @@ import {
   malformed,
   type ParseOptions,
   type ReferenceParts,
-} from '../src/reference.js';
+} from '../../src/reference.js';
 
 /**
  * An unpacked archive is another tree than the archive itself, so it is another model, with an id of its own: this ends

@@ -1,13 +1,14 @@
 /** The page of a project in a Python package index: JSON (PEP 691) or HTML (PEP 503). Pure. */
 import { Parser } from 'htmlparser2';
 import * as v from 'valibot';
-import type { Digest } from '../src/hub.js';
-import { fileAddress, parseJson, type Document } from './package-index.js';
+import type { Digest } from '../../src/hub.js';
+import { fileAddress, parseJson, type Document } from '../package-index.js';
 
 /** What the page says of one file. */
 export interface IndexFile {
   readonly filename: string;
   readonly url: string;
+  readonly query?: string;
   readonly digest?: Digest;
   readonly size?: number;
   /** Withdrawn by its author; the reason, or an empty text. */
@@ -49,7 +50,7 @@ function readJsonPage(document: Document): readonly IndexFile[] | undefined {
     const metadata = offeredMetadata(file['core-metadata'] ?? file['dist-info-metadata']);
     return {
       filename: file.filename,
-      url: fileAddress(file.url, document.url).href,
+      ...fileAddress(file.url, document.url),
       ...(digest === undefined ? {} : { digest }),
       ...(typeof file.size === 'number' ? { size: file.size } : {}),
       ...yankedBy(file.yanked),
@@ -61,17 +62,17 @@ function readJsonPage(document: Document): readonly IndexFile[] | undefined {
 function readHtmlPage(document: Document): readonly IndexFile[] | undefined {
   const files: IndexFile[] = [];
   let base = document.url;
-  let isIndex = false;
+  const seen = { index: false };
   const parser = new Parser({
     onopentag(name, attributes) {
       const { href } = attributes;
       if (name === 'base' && href !== undefined && URL.canParse(href, base.href)) base = new URL(href, base);
-      if (name === 'meta' && attributes['name'] === 'pypi:repository-version') isIndex = true;
+      if (name === 'meta' && attributes['name'] === 'pypi:repository-version') seen.index = true;
       if (name !== 'a' || href === undefined || !URL.canParse(href, base.href)) return;
       const target = new URL(href, base);
       const filename = decodeName(target.pathname);
       if (!/\.(whl|tar\.gz|zip|tar\.bz2|egg|exe)$/.test(filename)) return;
-      isIndex = true;
+      seen.index = true;
       const [, algorithm, hex] = /^#(\w+)=([0-9a-fA-F]+)$/.exec(target.hash) ?? [];
       const digest =
         algorithm === undefined || hex === undefined ? undefined : strongest({ [algorithm]: hex });
@@ -79,7 +80,7 @@ function readHtmlPage(document: Document): readonly IndexFile[] | undefined {
       const sha256 = /^sha256=([0-9a-f]{64})$/.exec(attribute ?? '')?.[1];
       files.push({
         filename,
-        url: fileAddress(target.href, document.url).href,
+        ...fileAddress(target.href, document.url),
         ...(digest === undefined ? {} : { digest }),
         ...yankedBy(attributes['data-yanked']),
         ...(attribute === undefined ? {} : { metadata: sha256 === undefined ? {} : { sha256 } }),
@@ -87,7 +88,7 @@ function readHtmlPage(document: Document): readonly IndexFile[] | undefined {
     },
   });
   parser.end(document.text);
-  return isIndex ? files : undefined;
+  return seen.index ? files : undefined;
 }
 
 function decodeName(path: string): string {
@@ -121,8 +122,8 @@ function yankedBy(value: boolean | string | null | undefined): { yanked?: string
   return value === true ? { yanked: '' } : {};
 }
 
-function offeredMetadata(value: v.InferOutput<typeof offered>): { sha256?: string } | undefined {
+function offeredMetadata(value: v.InferOutput<typeof offered> | undefined): { sha256?: string } | undefined {
   if (value === true) return {};
-  if (value === false || value == null) return undefined;
+  if (!value) return undefined;
   return value['sha256'] === undefined ? {} : { sha256: value['sha256'] };
 }

@@ -10,7 +10,7 @@ import {
   splitSubpath,
   type ParseOptions,
   type ReferenceParts,
-} from '../src/reference.js';
+} from '../../src/reference.js';
 
 /** The digest that a local model was stored under. Any other `@` belongs to the path. */
 const REVISION = /@([0-9a-f]{64})$/;

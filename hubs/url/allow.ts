@@ -1,6 +1,6 @@
 /** Which web addresses may be asked: encrypted ones, narrowed by `hubs.url.allow`. Pure. */
-import { ModeldlError } from '../src/errors.js';
-import type { HubSettingsContext } from '../src/hub.js';
+import { ModeldlError } from '../../src/errors.js';
+import type { HubSettingsContext } from '../../src/hub.js';
 
 /**
  * Checks an address, the first or a redirect's.
