@@ -22,6 +22,8 @@ const ARCHIVES: readonly (readonly [RegExp, Unpack['format']])[] = [
   [/\.(tar\.xz|txz)$/i, 'tar.xz'],
   [/\.(tar\.zst|tzst)$/i, 'tar.zst'],
 ];
+/** The last two of a run of slashes: a path may itself end with one. */
+const SUBPATH = /\/\/(?!\/)/;
 const ARCHIVE_THEN_SUBPATH = /\.(?:zip|whl|tar|tgz|txz|tzst|tar\.(?:gz|xz|zst))(?=\/\/)/i;
 
 /** Kind of an archive by its name. */
@@ -105,7 +107,7 @@ function readFragment(hash: string, shown: string): { sha256?: string; unpack: b
 function splitPath(path: string, unpack: boolean, shown: string): { path: string; subpath?: string } {
   const archive = ARCHIVE_THEN_SUBPATH.exec(path);
   let at = archive === null ? -1 : archive.index + archive[0].length;
-  if (at < 0 && unpack && archiveFormat(path) === undefined) at = path.indexOf('//');
+  if (at < 0 && unpack && archiveFormat(path) === undefined) at = path.search(SUBPATH);
   if (at < 0) return { path };
   return { path: path.slice(0, at), subpath: cleanSubpath(path.slice(at + 2), shown) };
 }

@@ -1,0 +1,74 @@
+/** A local server for a hub's tests: routes as a function, faults by a word, and a record of what was asked. */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { ServerFault } from './conformance.js';
+
+export interface Route {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Uint8Array;
+}
+
+export interface TestServer {
+  /** `http://127.0.0.1:port`. */
+  readonly origin: string;
+  readonly requests: readonly {
+    readonly method: string;
+    readonly url: string;
+    readonly headers: IncomingMessage['headers'];
+  }[];
+  setFault(fault: ServerFault): void;
+  reached(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Starts one; `route` gives what a request is answered with, undefined for 404. */
+export async function startServer(
+  route: (request: IncomingMessage, path: string) => Route | undefined,
+): Promise<TestServer> {
+  const requests: TestServer['requests'][number][] = [];
+  let fault: ServerFault = 'none';
+  let arrived: () => void = () => undefined;
+  let arrival = new Promise<void>((resolve) => (arrived = resolve));
+
+  function answer(request: IncomingMessage, response: ServerResponse): void {
+    requests.push({ method: request.method ?? '', url: request.url ?? '', headers: request.headers });
+    if (fault === 'silent') {
+      arrived();
+      return;
+    }
+    const path = new URL(request.url ?? '/', 'http://x').pathname;
+    const {
+      status = 200,
+      headers = {},
+      body = '',
+    } = faulty(fault) ?? route(request, path) ?? { status: 404 };
+    const bytes = Buffer.from(body);
+    response.writeHead(status, { 'content-length': String(bytes.length), ...headers });
+    response.end(request.method === 'HEAD' ? undefined : bytes);
+  }
+
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('Expected a port');
+  return {
+    origin: `http://127.0.0.1:${address.port}`,
+    requests,
+    setFault(kind) {
+      fault = kind;
+      arrival = new Promise<void>((resolve) => (arrived = resolve));
+    },
+    reached: () => arrival,
+    async close() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function faulty(fault: ServerFault): Route | undefined {
+  if (fault === '503') return { status: 503 };
+  if (fault === 'html')
+    return { headers: { 'content-type': 'text/html' }, body: '<html><body>Log in</body></html>' };
+  return undefined;
+}
