@@ -1,8 +1,9 @@
 /** The table of built-in hubs. Adding one is one new file and one line here. */
 import type { Hub } from '../src/hub.js';
 import { file } from './file.js';
+import { hf } from './hf.js';
 import { npm } from './npm.js';
 import { pypi } from './pypi.js';
 import { url } from './url.js';
 
-export const hubs: readonly Hub[] = [url, npm, pypi, file];
+export const hubs: readonly Hub[] = [hf, url, npm, pypi, file];

@@ -36,6 +36,12 @@ export interface Hub {
    * @throws ModeldlError NOT_FOUND, AUTH, GATED, NETWORK, UNSUPPORTED, INTEGRITY
    */
   resolve(reference: Reference, context: HubContext): Promise<Snapshot>;
+  /**
+   * Asks whether the files of a listing would be given, where a hub shows listings to people who may not have the files
+   * (gated models). Called once before anything of a snapshot is fetched, not for looking at it.
+   * @throws ModeldlError GATED, AUTH, NOT_FOUND, NETWORK
+   */
+  checkAccess?(snapshot: Snapshot, context: HubContext): Promise<void>;
 }
 
 export interface HubNetwork {

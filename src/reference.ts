@@ -31,6 +31,8 @@ export interface ParseOptions {
   readonly home: string;
   /** `--unpack`: `//` separates a subpath even without an archive suffix. */
   readonly unpack?: boolean;
+  /** Configured endpoints by hub name, so that addresses of their web pages are understood. */
+  readonly endpoints?: Readonly<Record<string, string | undefined>>;
 }
 
 /** How one hub's references are written. A hub without `parse` and `format` uses the standard form. */
@@ -47,8 +49,8 @@ export interface ReferenceSyntax {
   parse?(rest: string, options: ParseOptions & { scheme: string }): ReferenceParts;
   /** The whole canonical text, scheme included, without `+conversion`. `parse(format(r))` equals `r`. */
   format?(parts: ReferenceParts): string;
-  /** A pasted web address that belongs to this hub, else undefined. */
-  fromWebAddress?(address: URL): ReferenceParts | undefined;
+  /** A pasted web address that belongs to this hub or to its configured endpoint, else undefined. */
+  fromWebAddress?(address: URL, endpoint?: string): ReferenceParts | undefined;
 }
 
 const CONVERSION = /\+((?:fp32|fp16|int8|int4|nf4|mxfp4|cb4)-[a-z][a-z0-9_.]*|[0-9a-f]{8})$/;
@@ -164,7 +166,7 @@ function parseBody(text: string, syntaxes: readonly ReferenceSyntax[], options: 
     if (/^[a-z0-9-]+:\/\//.test(text)) {
       const address = URL.canParse(text) ? new URL(text) : undefined;
       for (const syntax of syntaxes) {
-        const parts = address && syntax.fromWebAddress?.(address);
+        const parts = address && syntax.fromWebAddress?.(address, options.endpoints?.[syntax.hub]);
         if (parts) return { hub: syntax.hub, ...parts };
       }
     }
