@@ -1,5 +1,5 @@
 /** Which wheel of a project is taken. Only files are read from it, so its Python version decides nothing. Pure. */
-import { filter, parse as parseVersion, rcompare, satisfies, valid, validRange } from '@renovatebot/pep440';
+import { explain, filter, rcompare, satisfies, valid, validRange } from '@renovatebot/pep440';
 import { ModeldlError } from '../../src/errors.js';
 import { nearestVersions } from '../versions.js';
 
@@ -104,7 +104,7 @@ function versionsFor(asked: string | undefined, wheels: readonly Wheel<Candidate
     range === ''
       ? versions
       : versions.filter((candidate) => satisfies(candidate, range, { prereleases: true }));
-  const final = meant.filter((candidate) => parseVersion(candidate)?.is_prerelease === false);
+  const final = meant.filter((candidate) => explain(candidate)?.is_prerelease === false);
   return final.length > 0 ? final : meant;
 }
 

@@ -16,9 +16,9 @@ export interface TestServer {
     readonly url: string;
     readonly headers: IncomingMessage['headers'];
   }[];
-  setFault(fault: ServerFault): void;
-  reached(): Promise<void>;
-  close(): Promise<void>;
+  readonly setFault: (fault: ServerFault) => void;
+  readonly reached: () => Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Starts one; `route` gives what a request is answered with, undefined for 404. */

@@ -110,6 +110,7 @@ describe('references', () => {
   });
 
   it('reads back what it writes, whatever the path and subpath', () => {
+    // eslint-disable-next-line no-control-regex -- an address cannot hold control characters
     const segment = fc.stringMatching(/^[^\0-\x1f\x7f/]+$/u).filter((text) => !['.', '..'].includes(text));
     fc.assert(
       fc.property(
@@ -122,7 +123,7 @@ describe('references', () => {
           const typed = parse(address.replace(/#.*$/, ''), unpack);
           const inside =
             segments === undefined || !typed.id.endsWith('#unpack') ? {} : { subpath: segments.join('/') };
-          const { query: _query, ...identity } = { ...typed, ...inside };
+          const identity: Reference = { hub: typed.hub, id: typed.id, ...inside };
           expect(parse(format(identity))).toEqual(identity);
         },
       ),
