@@ -96,20 +96,22 @@ export function openApi(context: HubContext, asked: Asked): HubApi {
     context.warn(`${endpoint} says: ${warning.replace(/^[^;]*;\s*/, '').slice(0, 500)}`);
   }
 
-  /** The `fetch` of the SDK. */
-  const bridge: typeof globalThis.fetch = async (input) => {
-    const response = await ask(input);
-    const body = await readText(response, asked);
-    if (!response.ok) throw await refusal(response, body, { ...asked, refs }, context);
-    if (isWebPage(response) || parseJson(body) === undefined) throw notAHub(response, asked);
-    const next = nextPage(response, asked);
-    return new Response(body, {
-      headers: {
-        'content-type': 'application/json',
-        ...(next === undefined ? {} : { link: `<${next}>; rel="next"` }),
-      },
-    });
-  };
+  /** The `fetch` of the SDK, for answers of a shape that it takes apart without looking. */
+  function bridge(shape: v.GenericSchema): typeof globalThis.fetch {
+    return async (input) => {
+      const response = await ask(input);
+      const body = await readText(response, asked);
+      if (!response.ok) throw await refusal(response, body, { ...asked, refs }, context);
+      if (isWebPage(response) || !v.is(shape, parseJson(body))) throw notAHub(response, asked);
+      const next = nextPage(response, asked);
+      return new Response(body, {
+        headers: {
+          'content-type': 'application/json',
+          ...(next === undefined ? {} : { link: `<${next}>; rel="next"` }),
+        },
+      });
+    };
+  }
 
   /** Not in the SDK. Only for hints, so a failure is no answer rather than an error. */
   async function refs(): Promise<KnownRefs> {
@@ -144,7 +146,7 @@ export function openApi(context: HubContext, asked: Asked): HubApi {
         name: id,
         revision,
         hubUrl: endpoint,
-        fetch: bridge,
+        fetch: bridge(v.looseObject({})),
         additionalFields: ['sha', 'cardData', 'tags', 'library_name'],
       });
       return validated(infoSchema, answer);
@@ -157,7 +159,7 @@ export function openApi(context: HubContext, asked: Asked): HubApi {
         revision: commit,
         recursive: true,
         hubUrl: endpoint,
-        fetch: refusingLoops(bridge, asked),
+        fetch: refusingLoops(bridge(v.array(v.looseObject({}))), asked),
       });
       for await (const entry of pages) {
         if (entries.length === MAX_ENTRIES) throw endless(asked);
@@ -170,7 +172,7 @@ export function openApi(context: HubContext, asked: Asked): HubApi {
       const answer: unknown = await whoAmI({
         accessToken: PLACEHOLDER_TOKEN,
         hubUrl: endpoint,
-        fetch: bridge,
+        fetch: bridge(v.looseObject({ auth: v.looseObject({}) })),
       });
       const { name, auth, orgs } = validated(identitySchema, answer);
       const role = auth?.accessToken?.role;
@@ -229,7 +231,8 @@ async function readText(response: Response, asked: Asked): Promise<string> {
   if (response.body === null) return '';
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  for await (const chunk of response.body) {
+  const body: ReadableStream<Uint8Array> = response.body;
+  for await (const chunk of body) {
     bytes += chunk.length;
     if (bytes > MAX_ANSWER_BYTES) throw notAHub(response, asked);
     chunks.push(chunk);

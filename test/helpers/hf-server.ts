@@ -1,0 +1,74 @@
+/** How the local Hugging Face hub's servers speak HTTP: ranges, slow bodies, ports. */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Answer } from './hf-access.js';
+
+/** Applies a Range to an answer that allows it (RFC 9110: one range, `If-Range` by ETag). */
+export function ranged(answer: Answer, request: IncomingMessage): Answer {
+  if (answer.ranges !== true || answer.status !== 200) return answer;
+  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? [];
+  const condition = request.headers['if-range'];
+  if (first === undefined || (condition !== undefined && condition !== answer.headers['etag'])) return answer;
+  const body = Buffer.from(answer.body);
+  const start = Number(first);
+  const end = Math.min(last === undefined || last === '' ? Infinity : Number(last), body.length - 1);
+  if (start > end) {
+    return { status: 416, headers: { 'content-range': `bytes */${body.length}` }, body: '' };
+  }
+  return {
+    status: 206,
+    headers: { ...answer.headers, 'content-range': `bytes ${start}-${end}/${body.length}` },
+    body: body.subarray(start, end + 1),
+  };
+}
+
+/** Writes a body in chunks, at most `rate` bytes a second, until it is through or the connection is gone. */
+export async function send(
+  response: ServerResponse,
+  body: Buffer,
+  rate: number | undefined,
+  onSent: (bytes: number) => void,
+): Promise<void> {
+  const step = rate === undefined ? 1024 * 1024 : Math.max(1024, Math.floor(rate / 20));
+  for (let at = 0; at < body.length; at += step) {
+    if (response.destroyed || response.socket?.destroyed !== false) return;
+    const chunk = body.subarray(at, at + step);
+    const flowing = response.write(chunk);
+    onSent(chunk.length);
+    if (rate !== undefined) await new Promise((resolve) => setTimeout(resolve, (1000 * chunk.length) / rate));
+    else if (!flowing) await drained(response);
+  }
+}
+
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.on('drain', done);
+    response.on('close', done);
+  });
+}
+
+export async function readBody(request: IncomingMessage): Promise<string> {
+  request.setEncoding('utf8');
+  let text = '';
+  for await (const chunk of request) text += String(chunk);
+  return text;
+}
+
+export async function listen(server: Server, port: number): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', resolve);
+  });
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('Expected a port');
+  return address.port;
+}
+
+export async function stop(server: Server): Promise<void> {
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+}
