@@ -2,6 +2,8 @@
 import { chmod, mkdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { diskError, systemErrorCode } from '../errors.js';
+import { flushFiles } from './durability.js';
+import { hashFile } from './hash.js';
 import { inStore, type Store } from './layout.js';
 
 export function blobPath(store: Store, sha256: string): string {
@@ -21,7 +23,7 @@ export async function hasBlob(store: Store, sha256: string, bytes?: number): Pro
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw diskError(error, path);
   }
-  if (store.writable) await rm(path, { force: true });
+  if (store.writable) await dropBlob(store, sha256);
   store.emit({
     type: 'warning',
     message: `A stored file had the wrong size and is fetched again: ${sha256}`,
@@ -31,7 +33,7 @@ export async function hasBlob(store: Store, sha256: string, bytes?: number): Pro
 
 /**
  * Moves a complete, verified temporary file of the store's file system into place. The caller vouches for the digest;
- * when the blob exists already the temporary file is dropped.
+ * when a blob that needs no doubt exists already, the temporary file is dropped.
  */
 export async function adoptBlob(
   store: Store,
@@ -41,7 +43,7 @@ export async function adoptBlob(
 ): Promise<void> {
   const path = blobPath(store, sha256);
   try {
-    if ((await hasBlob(store, sha256, bytes)) !== undefined) {
+    if ((await hasBlob(store, sha256, bytes)) !== undefined && !(await isDoubtful(store, sha256))) {
       await rm(temporary, { force: true });
       return;
     }
@@ -49,8 +51,10 @@ export async function adoptBlob(
     const seconds = Math.floor(mtimeMs / 1000);
     await utimes(temporary, seconds, seconds);
     await chmod(temporary, 0o444);
+    if (store.durability === 'flush') await flushFiles([temporary]);
     await mkdir(dirname(path), { recursive: true });
     await rename(temporary, path);
+    store.verified.add(sha256);
   } catch (error) {
     throw diskError(error, path);
   }
@@ -58,5 +62,27 @@ export async function adoptBlob(
 
 /** Drops a blob whose bytes turned out to be wrong. */
 export async function dropBlob(store: Store, sha256: string): Promise<void> {
+  store.verified.delete(sha256);
   await rm(blobPath(store, sha256), { force: true });
+}
+
+/**
+ * Was this blob written in an earlier boot, which may have ended before its bytes reached the disk? Its time is the
+ * time it was written. A missing blob is not doubtful.
+ */
+export async function isDoubtful(store: Store, sha256: string): Promise<boolean> {
+  if (store.durability === 'trust' || store.verified.has(sha256)) return false;
+  try {
+    return (await stat(blobPath(store, sha256))).mtimeMs < store.bootedAt;
+  } catch {
+    return false;
+  }
+}
+
+/** Hashes a doubtful blob once. A wrong one is dropped. @returns whether it is good */
+export async function settleBlob(store: Store, sha256: string, signal?: AbortSignal): Promise<boolean> {
+  const good = (await hashFile(blobPath(store, sha256), signal)) === sha256;
+  if (good) store.verified.add(sha256);
+  else await dropBlob(store, sha256);
+  return good;
 }

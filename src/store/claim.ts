@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import { access, mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { abortError, diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import { abortError, diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 import { isGone, readSession, type Session } from './session.js';
 
@@ -45,13 +45,16 @@ export async function claim(
   const directory = inStore(store, 'claims', createHash('sha256').update(name).digest('hex').slice(0, 40));
   const token = `${session.id}.${uniqueName()}`;
   const started = performance.now();
-  const watch: Watch = {};
+  const watch: Watch = { unmovedMs: 0, lookedAt: started };
   let told = false;
   for (;;) {
+    throwIfAborted(options.signal);
     if (await tryCreate(store, directory, token)) break;
     const owner = await ownerOf(directory);
+    // A network file system may carry out a rename and lose its answer.
+    if (owner === token) break;
     if (owner !== undefined) {
-      if (await isDead(store, owner, watch, options.deadAfterMs ?? DEAD_AFTER_MS)) {
+      if (await isDead(store, owner, watch, options)) {
         if (await takeOver(directory, owner, token)) break;
         continue;
       }
@@ -108,8 +111,18 @@ async function tryCreate(store: Store, directory: string, token: string): Promis
     await rm(staged, { recursive: true, force: true });
     const code = systemErrorCode(error);
     if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
-    // Windows answers EPERM for a directory that is there.
-    if (code === 'EPERM' && (await ownerOf(directory)) !== undefined) return false;
+    if (code === 'EPERM' || code === 'EACCES') {
+      // Windows answers so for a directory that is there; an empty one is left of a claim that was let go.
+      if ((await ownerOf(directory)) !== undefined) return false;
+      if (
+        await rmdir(directory).then(
+          () => true,
+          () => false,
+        )
+      )
+        return false;
+    }
+    if (code === 'ENOENT' && (await ownerOf(directory)) === token) return true;
     throw diskError(error, directory);
   }
 }
@@ -151,29 +164,40 @@ async function release(directory: string, token: string): Promise<void> {
 /** What a waiting process has seen of the owner, on its own monotonic clock. */
 interface Watch {
   owner?: string;
-  counter?: number;
-  since?: number;
+  counter?: string;
+  unmovedMs: number;
+  lookedAt: number;
 }
 
-async function isDead(store: Store, owner: string, watch: Watch, deadAfterMs: number): Promise<boolean> {
+/**
+ * Same machine and the process gone: dead at once. Otherwise, and for a process that is there but stopped, dead when
+ * its counter has not moved for long enough.
+ */
+async function isDead(store: Store, owner: string, watch: Watch, options: ClaimOptions): Promise<boolean> {
   if (owner.endsWith(RELEASED)) return true;
-  const session = await readSession(store, owner.split('.')[0] ?? '');
+  const session = await readSession(store, sessionOf(owner));
   // Sessions outlive their claims, so an owner without one has ended.
-  if (session === undefined) return true;
-  const gone = await isGone(store, session);
-  if (gone !== undefined) return gone;
-  if (watch.owner !== owner || watch.counter !== session.counter) {
+  if (session === undefined || (await isGone(store, session)) === true) return true;
+  const now = performance.now();
+  if (watch.owner === owner && watch.counter === session.counter) {
+    // A watcher that was itself suspended has not been watching: its absence counts as two looks at most.
+    watch.unmovedMs += Math.min(now - watch.lookedAt, 2 * (options.pollMs ?? POLL_MS));
+  } else {
     watch.owner = owner;
     watch.counter = session.counter;
-    watch.since = performance.now();
-    return false;
+    watch.unmovedMs = 0;
   }
-  return performance.now() - (watch.since ?? 0) >= deadAfterMs;
+  watch.lookedAt = now;
+  return watch.unmovedMs >= (options.deadAfterMs ?? DEAD_AFTER_MS);
+}
+
+function sessionOf(owner: string): string {
+  return owner.split('.')[0] ?? '';
 }
 
 async function describeHolder(store: Store, owner: string): Promise<string> {
-  const session = await readSession(store, owner.split('.')[0] ?? '');
-  return session === undefined ? 'a process that ends' : `process ${session.pid} on ${session.host}`;
+  const identity = (await readSession(store, sessionOf(owner)))?.identity;
+  return identity === undefined ? 'an unknown process' : `process ${identity.pid} on ${identity.host}`;
 }
 
 function busy(name: string, holder: string, maxWaitMs: number): ModeldlError {

@@ -1,14 +1,20 @@
 /** sha256 of a file on disk. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { throwIfAborted } from '../errors.js';
 
 /** Large reads: the default 64 KiB costs up to a factor of two in throughput. */
 const READ_BYTES = 1024 * 1024;
 
-/** Lower-case hex. Throws file system errors as they are. */
+/** Lower-case hex. @throws ModeldlError INTERRUPTED; file system errors as they are */
 export async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   const stream = createReadStream(path, { highWaterMark: READ_BYTES, ...(signal ? { signal } : {}) });
-  for await (const chunk of stream) hash.update(chunk as Buffer);
+  try {
+    for await (const chunk of stream) hash.update(chunk as Buffer);
+  } catch (error) {
+    throwIfAborted(signal);
+    throw error;
+  }
   return hash.digest('hex');
 }

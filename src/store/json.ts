@@ -1,18 +1,26 @@
 /** Small JSON files of the store: written whole by rename, read with a schema, set aside when they are damaged. */
-import { open, readFile, rename, unlink, mkdir } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { diskError, systemErrorCode } from '../errors.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 
-/** Writes through a temporary file of the same file system, so readers see the old or the new document, never half. */
-export async function writeJson(store: Store, path: string, document: unknown): Promise<void> {
+/**
+ * Writes through a temporary file of the same file system, so readers see the old or the new document, never half.
+ * @param flush the document is on the disk before it replaces the old one
+ */
+export async function writeJson(
+  store: Store,
+  path: string,
+  document: unknown,
+  flush = store.durability === 'flush',
+): Promise<void> {
   const temporary = inStore(store, 'tmp', `${uniqueName()}.json`);
   try {
     const file = await open(temporary, 'wx', 0o644);
     try {
       await file.writeFile(`${JSON.stringify(document, null, 2)}\n`);
-      if (store.durability === 'flush') await file.sync();
+      if (flush) await file.sync();
     } finally {
       await file.close();
     }
@@ -33,21 +41,27 @@ export async function readJson<Schema extends v.GenericSchema>(
   path: string,
   schema: Schema,
 ): Promise<v.InferOutput<Schema> | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    const code = systemErrorCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw diskError(error, path);
-  }
+  const text = await readText(path);
+  if (text === undefined) return undefined;
   const parsed = v.safeParse(schema, parseJson(text));
   if (parsed.success) return parsed.output;
   await setAside(store, path);
   return undefined;
 }
 
-function parseJson(text: string): unknown {
+/** The text of a small file, or undefined when it is absent. */
+export async function readText(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw diskError(error, path);
+  }
+}
+
+/** Undefined, which no schema of the store accepts, for what is not JSON. */
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

@@ -3,11 +3,11 @@
  * every function of this room takes it first.
  */
 import { randomBytes } from 'node:crypto';
-import { access, constants, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { uptime } from 'node:os';
+import { access, constants, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import type { Emit } from '../events.js';
+import { bootIdentity, bootTime } from './boot.js';
 
 /** `lazy` flushes on the next command of the same boot, `flush` before a record is written, `trust` never. */
 export type Durability = 'lazy' | 'flush' | 'trust';
@@ -20,6 +20,10 @@ export interface Store {
   readonly durability: Durability;
   /** Changes with every boot of the machine. */
   readonly bootId: string;
+  /** Start of this boot, milliseconds since 1970. */
+  readonly bootedAt: number;
+  /** sha256 of blobs that this process has hashed or written: no doubt about them remains. */
+  readonly verified: Set<string>;
   readonly emit: Emit;
 }
 
@@ -27,6 +31,8 @@ export interface StoreOptions {
   readonly cacheDir: string;
   readonly durability: Durability;
   readonly emit: Emit;
+  /** Treat the cache as read-only whatever its permissions say. */
+  readonly readOnly?: boolean;
 }
 
 const DIRECTORIES = [
@@ -36,6 +42,7 @@ const DIRECTORIES = [
   'records',
   'refs',
   'used',
+  'removed',
   'partials',
   'sessions',
   'claims',
@@ -53,8 +60,18 @@ const CACHEDIR_TAG =
 
 /** Opens the cache, creating what is missing; a cache that cannot be written is opened for reading. */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const root = join(options.cacheDir, 'v1');
-  return { ...options, root, writable: await prepare(options.cacheDir, root), bootId: await bootIdentity() };
+  const { cacheDir, durability, emit, readOnly = false } = options;
+  const root = join(cacheDir, 'v1');
+  return {
+    cacheDir,
+    root,
+    writable: !readOnly && (await prepare(cacheDir, root)),
+    durability,
+    bootId: await bootIdentity(),
+    bootedAt: bootTime(),
+    verified: new Set(),
+    emit,
+  };
 }
 
 async function prepare(cacheDir: string, root: string): Promise<boolean> {
@@ -96,13 +113,4 @@ export function inStore(store: Store, area: Area, ...rest: readonly string[]): s
 /** A name that nothing else in this store has. */
 export function uniqueName(): string {
   return randomBytes(8).toString('hex');
-}
-
-/** Linux: the kernel's boot id. Elsewhere: the time of boot, in steps of ten seconds since clocks drift. */
-async function bootIdentity(): Promise<string> {
-  try {
-    return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-  } catch {
-    return `boot-${Math.round((Date.now() / 1000 - uptime()) / 10)}`;
-  }
 }

@@ -45,6 +45,8 @@ export function createLinker(modes: readonly LinkMode[], onFallback?: () => void
             await placeBy('copy', from, to);
             return 'copy';
           }
+          // The last way has failed: its own error says why.
+          if (left.length === 1) throw error;
           left.shift();
           if (left[0] === 'copy') onFallback?.();
         }

@@ -1,14 +1,22 @@
 /** Models: trees and their records. Published whole or not at all; handed out only after a look. */
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { dirname, join, relative, sep } from 'node:path';
-import { diskError, systemErrorCode } from '../errors.js';
-import { blobPath, hasBlob } from './blobs.js';
+import { readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { join, relative, sep } from 'node:path';
+import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import { blobPath, isDoubtful, settleBlob } from './blobs.js';
+import { flushFiles, flushTree, placementOf, standingOf, type Standing } from './durability.js';
 import { hashFile } from './hash.js';
 import { readJson, writeJson } from './json.js';
 import { assertWritable, inStore, uniqueName, type Store } from './layout.js';
-import { createLinker } from './link.js';
 import { modelPath, recordMatches, recordSchema, type ModelKey, type ModelRecord } from './record.js';
+import {
+  lookAtTree,
+  moveIntoPlace,
+  moveToTrash,
+  stageTree,
+  type MissingBlobs,
+  type RecordFile,
+} from './tree.js';
 
 /** A record with the place it was found at. */
 export interface StoredModel {
@@ -19,8 +27,8 @@ export interface StoredModel {
   readonly directory: string;
 }
 
-export type NewRecord = Omit<ModelRecord, 'version' | 'files' | 'placement'> & {
-  readonly files: readonly Omit<ModelRecord['files'][number], 'mtime'>[];
+export type NewRecord = Omit<ModelRecord, 'version' | 'files' | 'placement' | 'copiedBytes'> & {
+  readonly files: readonly Omit<RecordFile, 'mtime'>[];
 };
 
 function recordPath(store: Store, path: string): string {
@@ -31,43 +39,60 @@ function treePath(store: Store, path: string): string {
   return inStore(store, 'models', ...path.split('/'));
 }
 
+/** How much of revisions and hashes a path holds: more than the first only where shorter paths collide. */
+const PATH_LENGTHS = [12, 20, 40, 64] as const;
+
 /** The model that a key names, or undefined. Looks no further than its record. */
 export async function findModel(store: Store, key: ModelKey): Promise<StoredModel | undefined> {
-  for (const length of [12, 20, 40]) {
-    const path = modelPath(key, length);
-    const record = await readJson(store, recordPath(store, path), recordSchema);
-    if (record === undefined) return undefined;
-    if (recordMatches(record, key)) return { record, path, directory: treePath(store, path) };
+  for (const length of PATH_LENGTHS) {
+    const model = await readModel(store, modelPath(key, length));
+    if (model !== undefined && recordMatches(model.record, key)) return model;
   }
   return undefined;
 }
 
-/** Every model in the store, or of one hub and id, sorted by path. */
+async function readModel(store: Store, path: string): Promise<StoredModel | undefined> {
+  const record = await readJson(store, recordPath(store, path), recordSchema);
+  return record === undefined ? undefined : { record, path, directory: treePath(store, path) };
+}
+
+/** Every model in the store, sorted by path. */
 export async function listModels(store: Store): Promise<readonly StoredModel[]> {
   const root = inStore(store, 'records');
-  const files = await readdir(root, { recursive: true, withFileTypes: true });
+  const files = await readdir(root, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
+    // A cache that cannot be written may not have been made yet.
+    if (systemErrorCode(error) === 'ENOENT') return [];
+    throw diskError(error, root);
+  });
   const paths = files
     .filter((entry) => entry.isFile() && entry.name.endsWith('.json'))
     .map((entry) => relative(root, join(entry.parentPath, entry.name)).split(sep).join('/').slice(0, -5))
     .sort();
   const models: StoredModel[] = [];
   for (const path of paths) {
-    const record = await readJson(store, recordPath(store, path), recordSchema);
-    if (record !== undefined) models.push({ record, path, directory: treePath(store, path) });
+    const model = await readModel(store, path);
+    if (model !== undefined) models.push(model);
   }
   return models;
 }
 
-/** Blobs that were expected and are not there: the caller fetches them again. */
-export interface MissingBlobs {
-  readonly missing: readonly string[];
+/** Bytes that models take on disk, by their records: what is shared counts once, what had to be copied again. */
+export function physicalBytes(models: readonly StoredModel[]): number {
+  const blobs = new Map<string, number>();
+  let bytes = 0;
+  for (const { record } of models) {
+    for (const file of record.files) blobs.set(file.sha256, file.bytes);
+    bytes += record.copiedBytes ?? 0;
+  }
+  for (const size of blobs.values()) bytes += size;
+  return bytes;
 }
 
 /**
  * Makes a model visible: its tree is staged from blobs, renamed into place, and its record written last. A tree that
  * stands there without a record is left over from a process that died, and goes.
  *
- * @returns the model, or the sha256 of blobs that a concurrent prune took
+ * @returns the model, or the sha256 of blobs that are gone (a concurrent prune) or no longer what they were
  * @throws ModeldlError DISK
  */
 export async function publishModel(
@@ -80,36 +105,26 @@ export async function publishModel(
   const directory = treePath(store, path);
   const staging = inStore(store, 'tmp', uniqueName());
   try {
-    const linker = createLinker(['reflink', 'hardlink', 'copy'], () => {
-      store.emit({ type: 'note', message: 'This file system has no links: models take their space twice' });
-    });
-    const files: ModelRecord['files'] = [];
-    const missing: string[] = [];
-    await mkdir(staging, { recursive: true });
-    for (const file of record.files) {
-      const target = join(staging, ...file.path.split('/'));
-      try {
-        await linker.place(blobPath(store, file.sha256), target);
-        files.push({ ...file, mtime: Math.floor((await stat(target)).mtimeMs / 1000) });
-      } catch (error) {
-        if (systemErrorCode(error) !== 'ENOENT' || (await hasBlob(store, file.sha256)) !== undefined)
-          throw error;
-        missing.push(file.sha256);
-      }
-    }
-    if (missing.length > 0) return { missing };
-    if (store.durability === 'flush') await flushFiles(files.map((file) => blobPath(store, file.sha256)));
-    await mkdir(dirname(directory), { recursive: true });
-    await moveToTrash(store, directory);
-    await rename(staging, directory);
-    const { dev, ino } = await stat(directory);
-    const placement = {
-      bootId: store.bootId,
-      device: dev,
-      inode: ino,
-      durable: store.durability === 'flush',
+    await settleDoubts(store, record);
+    const staged = await stageTree(store, record.files, staging);
+    if ('missing' in staged) return staged;
+    const durable = store.durability === 'flush';
+    if (durable)
+      await flushTree(
+        staging,
+        record.files.map((file) => file.path),
+      );
+    await rm(recordPath(store, path), { force: true });
+    await moveIntoPlace(store, staging, directory);
+    if (durable) await flushFiles([directory]);
+    const { files, copiedBytes } = staged;
+    const complete: ModelRecord = {
+      ...record,
+      version: 1,
+      files,
+      ...(copiedBytes === 0 ? {} : { copiedBytes }),
+      placement: await placementOf(store, directory, durable),
     };
-    const complete: ModelRecord = { ...record, version: 1, files, placement };
     await writeJson(store, recordPath(store, path), complete);
     await touchUsed(store, path);
     return { record: complete, path, directory };
@@ -120,48 +135,44 @@ export async function publishModel(
   }
 }
 
-/** The shortest path that no other model has. A record of the same model there is replaced, with its tree. */
+/** The shortest path that no other model has. */
 async function freePath(store: Store, key: ModelKey): Promise<string> {
-  for (const length of [12, 20, 40]) {
+  const existing = await findModel(store, key);
+  if (existing !== undefined) return existing.path;
+  for (const length of PATH_LENGTHS) {
     const path = modelPath(key, length);
-    const record = await readJson(store, recordPath(store, path), recordSchema);
-    if (record === undefined) return path;
-    if (recordMatches(record, key)) {
-      await rm(recordPath(store, path), { force: true });
-      return path;
-    }
+    if ((await readModel(store, path)) === undefined) return path;
   }
-  return modelPath(key, 64);
+  throw new Error(`No free path for ${key.hub} ${key.id} ${key.revision}`);
 }
 
-/** Moves a directory out of sight in one step, then deletes it; what stays behind after a crash is swept later. */
-async function moveToTrash(store: Store, directory: string): Promise<void> {
-  const grave = inStore(store, 'trash', uniqueName());
-  try {
-    await rename(directory, grave);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return;
-    throw error;
+/**
+ * Blobs of an earlier boot are hashed before they are used again, unless a model that holds them was flushed or made
+ * in this boot; wrong ones are dropped, and so found missing.
+ */
+async function settleDoubts(store: Store, record: NewRecord): Promise<void> {
+  const doubtful = new Set<string>();
+  for (const { sha256 } of record.files) if (await isDoubtful(store, sha256)) doubtful.add(sha256);
+  if (doubtful.size === 0) return;
+  for (const { record: other } of await listModels(store)) {
+    if (!other.placement.durable && other.placement.bootId !== store.bootId) continue;
+    for (const { sha256 } of other.files) doubtful.delete(sha256);
   }
-  await rm(grave, { recursive: true, force: true });
+  for (const sha256 of doubtful) await settleBlob(store, sha256);
 }
 
-async function flushFiles(paths: readonly string[]): Promise<void> {
-  for (const path of paths) {
-    const file = await open(path, 'r');
-    try {
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  }
-}
-
-/** Removes a model: its record first, so that it does not exist while its tree goes. Blobs stay until a sweep. */
+/**
+ * Removes a model: its record first, so that it does not exist while its tree goes. Blobs stay until a sweep, which
+ * learns from the record, kept aside, that these were let go on purpose.
+ */
 export async function removeModel(store: Store, model: StoredModel): Promise<void> {
   assertWritable(store);
   try {
-    await rm(recordPath(store, model.path), { force: true });
+    await rename(recordPath(store, model.path), inStore(store, 'removed', `${uniqueName()}.json`)).catch(
+      (error: unknown) => {
+        if (systemErrorCode(error) !== 'ENOENT') throw error;
+      },
+    );
     await moveToTrash(store, model.directory);
     await rm(usedPath(store, model.path), { force: true });
   } catch (error) {
@@ -200,15 +211,17 @@ export interface ModelCheck {
   readonly missing: readonly string[];
 }
 
-/** Files re-hashed when only times differ, as after a copy of the cache. */
-const SAMPLE = 8;
+/** Of a copied cache this many files are hashed, and no further file once this many bytes were. */
+const SAMPLE_FILES = 8;
+const SAMPLE_BYTES = 1024 ** 3;
 
 /**
  * Is a stored model what its record says? The cheap look compares size and time; what changed is hashed again; when
- * only times differ a sample is. A model of an earlier boot that was never flushed is hashed once, whole (promise 1).
- * Refreshes the record where that saves the next look.
+ * only times differ because the cache was copied, a sample is. A model of an earlier boot that was never flushed is
+ * hashed once, whole (promise 1). Refreshes the record where that saves the next look.
  *
  * @param deep hash every file
+ * @throws ModeldlError DISK
  */
 export async function checkModel(
   store: Store,
@@ -217,68 +230,65 @@ export async function checkModel(
   signal?: AbortSignal,
 ): Promise<ModelCheck> {
   const { record, directory } = model;
-  const missing: string[] = [];
-  const damaged: string[] = [];
-  const touched: string[] = [];
-  const mtimes = new Map<string, number>();
-  for (const file of record.files) {
-    const found = await stat(join(directory, ...file.path.split('/'))).catch((error: unknown) => {
-      const code = systemErrorCode(error);
-      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-      throw diskError(error, directory);
-    });
-    if (found === undefined || !found.isFile()) missing.push(file.path);
-    else if (found.size !== file.bytes) damaged.push(file.path);
-    else {
-      const mtime = Math.floor(found.mtimeMs / 1000);
-      if (mtime !== file.mtime) touched.push(file.path);
-      mtimes.set(file.path, mtime);
-    }
+  const { missing, damaged, mtimes } = await lookAtTree(directory, record.files);
+  const present = record.files.filter((file) => mtimes.has(file.path));
+  const touched = present.filter((file) => mtimes.get(file.path) !== file.mtime);
+  const standing = await standingOf(store, record.placement, directory);
+  const suspects = standing === 'copied' ? sample(touched) : touched;
+  for (const file of deep || standing === 'distrust' ? present : suspects) {
+    if ((await hashFile(join(directory, file.path), signal)) !== file.sha256) damaged.push(file.path);
   }
-  const undurable = await needsBootCheck(store, model);
-  const all = [...mtimes.keys()];
-  const changed = touched.length > all.length / 2 ? touched.slice(0, SAMPLE) : touched;
-  const hashes = deep || undurable === 'distrust' ? all : changed;
-  for (const path of hashes) {
-    const expected = record.files.find((file) => file.path === path)?.sha256;
-    if ((await hashFile(join(directory, ...path.split('/')), signal)) !== expected) damaged.push(path);
-  }
-  if (
-    missing.length + damaged.length === 0 &&
-    store.writable &&
-    (touched.length > 0 || undurable !== 'settled')
-  ) {
-    await refresh(store, model, mtimes);
-  }
+  const news = touched.length > 0 || standing === 'flush' || standing === 'distrust';
+  if (news && missing.length + damaged.length === 0 && store.writable)
+    await refresh(store, model, mtimes, standing);
   return { damaged, missing };
 }
 
-/**
- * `settled`: flushed, or written by another machine or mount, whose boots say nothing here. `flush`: written in this
- * boot, so a flush now makes it durable. `distrust`: an earlier boot may have ended before its bytes reached the disk.
- */
-async function needsBootCheck(store: Store, model: StoredModel): Promise<'settled' | 'flush' | 'distrust'> {
-  const { placement } = model.record;
-  if (placement.durable || store.durability === 'trust' || !store.writable) return 'settled';
-  if (placement.bootId === store.bootId) return 'flush';
-  try {
-    const { dev, ino } = await stat(model.directory);
-    return dev === placement.device && ino === placement.inode ? 'distrust' : 'settled';
-  } catch {
-    return 'settled';
+/** Files of all sizes, the small ones first. */
+function sample(files: readonly RecordFile[]): readonly RecordFile[] {
+  const bySize = [...files].sort((a, b) => a.bytes - b.bytes);
+  const step = Math.max(1, bySize.length / SAMPLE_FILES);
+  const chosen: RecordFile[] = [];
+  let bytes = 0;
+  for (let at = 0; at < bySize.length && bytes < SAMPLE_BYTES; at += step) {
+    const file = bySize[Math.floor(at)];
+    if (file === undefined) break;
+    chosen.push(file);
+    bytes += file.bytes;
   }
+  return chosen;
 }
 
-async function refresh(store: Store, model: StoredModel, mtimes: ReadonlyMap<string, number>): Promise<void> {
+/** Handing a model out needs no write, so one that fails is only told. */
+async function refresh(
+  store: Store,
+  model: StoredModel,
+  mtimes: ReadonlyMap<string, number>,
+  standing: Standing,
+): Promise<void> {
   const { record, directory } = model;
-  await flushFiles(record.files.map((file) => join(directory, ...file.path.split('/'))));
-  const { dev, ino } = await stat(directory);
-  const refreshed: ModelRecord = {
-    ...record,
-    files: record.files.map((file) => ({ ...file, mtime: mtimes.get(file.path) ?? file.mtime })),
-    placement: { bootId: store.bootId, device: dev, inode: ino, durable: true },
-  };
-  await writeJson(store, recordPath(store, model.path), refreshed);
+  const durable = standing === 'settled' ? record.placement.durable : store.durability !== 'trust';
+  try {
+    if (durable) {
+      await flushTree(
+        directory,
+        record.files.map((file) => file.path),
+      );
+      await flushFiles(record.files.map((file) => blobPath(store, file.sha256)));
+    }
+    const refreshed: ModelRecord = {
+      ...record,
+      files: record.files.map((file) => ({ ...file, mtime: mtimes.get(file.path) ?? file.mtime })),
+      placement: await placementOf(store, directory, durable),
+    };
+    // A removal in the meantime wins.
+    if ((await readModel(store, model.path)) !== undefined)
+      await writeJson(store, recordPath(store, model.path), refreshed, durable);
+  } catch (error) {
+    const reason = diskError(error, directory);
+    if (!(reason instanceof ModeldlError) && systemErrorCode(error) !== 'ENOENT') throw error;
+    store.emit({ type: 'note', message: `The record of ${record.reference} could not be refreshed` });
+  }
 }
 
 /** Rewrites the record of a stored model with a later finding, such as the check of a conversion. */

@@ -1,109 +1,154 @@
 /** Copies of a model outside the cache (`--output`): independent and writable, or read-only hard links. */
-import { chmod, lstat, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { chmod, lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
-import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
-import { blobPath } from './blobs.js';
+import { diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
 import { hashFile } from './hash.js';
 import { uniqueName, type Store } from './layout.js';
 import { createLinker } from './link.js';
 import type { StoredModel } from './models.js';
+import { treePath } from './record.js';
 
 /** Remembers what modeldl wrote to an output directory, so that nothing else there is ever deleted. */
 const MANIFEST = '.modeldl.json';
 
-const manifestSchema = v.object({
-  reference: v.string(),
-  files: v.array(v.object({ path: v.string(), bytes: v.number(), sha256: v.string() })),
+const manifestFile = v.object({
+  // The directory may be a clone of somebody's repository: what it names must lie inside it.
+  path: treePath,
+  bytes: v.number(),
+  sha256: v.string(),
+  /** Whole seconds since 1970. */
+  mtime: v.number(),
 });
+const manifestSchema = v.object({ reference: v.string(), files: v.array(manifestFile) });
+
+type ManifestFile = v.InferOutput<typeof manifestFile>;
 
 export interface OutputOptions {
   /** Read-only hard links instead of independent files. */
   readonly link: boolean;
-  /** Write into a directory that holds files of others. */
+  /** Write into a directory that holds files of others, and over them where their names are the model's. */
   readonly overwrite: boolean;
+  readonly signal?: AbortSignal;
 }
 
 /**
  * Makes the model's files appear in a directory. Files that are already right are left alone, files of an earlier
- * model that modeldl wrote there are removed, files of others never.
+ * model that modeldl wrote there are removed, files of others never. Everything is checked before anything is written.
  *
- * @throws ModeldlError USAGE for a directory with files of others, DISK
+ * @throws ModeldlError USAGE for a directory with files of others, DISK, INTERRUPTED
  */
 export async function writeOutput(
-  store: Store,
+  _store: Store,
   model: StoredModel,
   directory: string,
   options: OutputOptions,
 ): Promise<void> {
   const { record } = model;
   try {
-    await mkdir(directory, { recursive: true });
+    await makeDirectory(directory);
     const before = await readManifest(directory);
     if (before === undefined && !options.overwrite) await refuseForeign(directory);
-    const files = record.files.map(({ path, bytes, sha256 }) => ({ path, bytes, sha256 }));
+    const ours = new Map(before?.map((file) => [file.path, file]));
+    const wrong: ManifestFile[] = [];
+    const written: ManifestFile[] = [];
+    for (const { path, bytes, sha256, mtime } of record.files) {
+      const file = { path, bytes, sha256, mtime };
+      await refuseBlocked(directory, path);
+      if (!(await isRight(model, directory, file, ours.get(path), options))) {
+        if (!ours.has(path) && !options.overwrite) await refuseExisting(directory, path);
+        wrong.push(file);
+      } else if (ours.has(path)) written.push(file);
+    }
+    written.push(...wrong);
     // Named before they are written, so that a run after an interruption knows its own files.
-    await writeManifest(directory, record.reference, [...files, ...(before?.files ?? [])]);
+    const mode = await writeManifest(directory, record.reference, [
+      ...written,
+      ...(before ?? []).filter((old) => !written.some(({ path }) => path === old.path)),
+    ]);
     const linker = createLinker(options.link ? ['hardlink'] : ['reflink', 'copy']);
-    for (const file of record.files) {
-      const target = join(directory, ...file.path.split('/'));
-      const written = before?.files.find((candidate) => candidate.path === file.path);
-      if (await isRight(target, file, options.link)) continue;
-      if (written === undefined && !options.overwrite && (await exists(target)))
-        throw foreign(directory, file.path);
+    for (const file of wrong) {
+      throwIfAborted(options.signal);
+      const target = join(directory, file.path);
       const temporary = join(dirname(target), `.modeldl-${uniqueName()}`);
       try {
-        await linker.place(blobPath(store, file.sha256), temporary);
-        if (!options.link) await chmod(temporary, 0o644);
+        await linker.place(join(model.directory, file.path), temporary);
+        if (!options.link) await chmod(temporary, mode);
         await rename(temporary, target);
       } finally {
         await rm(temporary, { force: true });
       }
     }
     const kept = new Set(record.files.map((file) => file.path));
-    for (const old of before?.files ?? []) {
-      const target = join(directory, ...old.path.split('/'));
-      if (!kept.has(old.path) && (await isRight(target, old, false))) await rm(target, { force: true });
-    }
-    await writeManifest(directory, record.reference, files);
+    for (const old of before ?? []) if (!kept.has(old.path)) await removeOld(directory, old, options.signal);
+    await writeManifest(directory, record.reference, written);
   } catch (error) {
-    if (systemErrorCode(error) === 'EXDEV') {
-      throw new ModeldlError(
-        'DISK',
-        `Hard links need one file system for the cache and the output: ${directory}`,
-        {
-          hint: 'leave out `--link` for a copy',
-          cause: error,
-          details: { file: directory },
-        },
-      );
-    }
-    throw diskError(error, directory);
+    throw outputError(error, directory, options);
   }
 }
 
-type ManifestFile = v.InferOutput<typeof manifestSchema>['files'][number];
+async function makeDirectory(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true });
+  } catch (error) {
+    if (!['EEXIST', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) throw error;
+    throw new ModeldlError('USAGE', `The output is not a directory: ${directory}`, {
+      hint: 'choose another directory with `--output`',
+      cause: error,
+      details: { file: directory },
+    });
+  }
+}
 
+async function readManifest(directory: string): Promise<readonly ManifestFile[] | undefined> {
+  try {
+    const parsed = v.safeParse(manifestSchema, JSON.parse(await readFile(join(directory, MANIFEST), 'utf8')));
+    return parsed.success ? parsed.output.files : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @returns permissions that a new file gets here, by the user's own rules */
 async function writeManifest(
   directory: string,
   reference: string,
   files: readonly ManifestFile[],
-): Promise<void> {
-  await writeFile(join(directory, MANIFEST), `${JSON.stringify({ reference, files }, null, 2)}\n`);
-}
-
-async function readManifest(directory: string): Promise<v.InferOutput<typeof manifestSchema> | undefined> {
+): Promise<number> {
+  const temporary = join(directory, `.modeldl-${uniqueName()}`);
   try {
-    const parsed = v.safeParse(manifestSchema, JSON.parse(await readFile(join(directory, MANIFEST), 'utf8')));
-    return parsed.success ? parsed.output : undefined;
-  } catch {
-    return undefined;
+    await writeFile(temporary, `${JSON.stringify({ reference, files }, null, 2)}\n`);
+    const { mode } = await stat(temporary);
+    await rename(temporary, join(directory, MANIFEST));
+    return mode & 0o777;
+  } finally {
+    await rm(temporary, { force: true });
   }
 }
 
 async function refuseForeign(directory: string): Promise<void> {
   const [first] = await readdir(directory);
   if (first !== undefined) throw foreign(directory, first);
+}
+
+async function refuseExisting(directory: string, path: string): Promise<void> {
+  if ((await look(join(directory, path))) !== undefined) throw foreign(directory, path);
+}
+
+/** Neither through a link to elsewhere nor in place of somebody's directory is anything written. */
+async function refuseBlocked(directory: string, path: string): Promise<void> {
+  const parts = path.split('/');
+  for (let length = 1; length <= parts.length; length += 1) {
+    const part = parts.slice(0, length).join('/');
+    const found = await look(join(directory, part));
+    if (found === undefined) return;
+    if (found.isDirectory() === length < parts.length) continue;
+    throw new ModeldlError('USAGE', `Something else is in the place of ${part} in the output: ${directory}`, {
+      hint: 'move it away, or choose another directory with `--output`',
+      details: { file: join(directory, part) },
+    });
+  }
 }
 
 function foreign(directory: string, name: string): ModeldlError {
@@ -118,19 +163,67 @@ function foreign(directory: string, name: string): ModeldlError {
 }
 
 async function isRight(
-  path: string,
-  file: { bytes: number; sha256: string },
-  link: boolean,
+  model: StoredModel,
+  directory: string,
+  file: ManifestFile,
+  before: ManifestFile | undefined,
+  { link, signal }: OutputOptions,
 ): Promise<boolean> {
-  const found = await lstat(path).catch(() => undefined);
-  if (found === undefined || !found.isFile() || found.size !== file.bytes) return false;
-  if (link && found.nlink < 2) return false;
-  return (await hashFile(path)) === file.sha256;
+  const path = join(directory, file.path);
+  const found = await look(path);
+  if (found === undefined || !found.isFile()) return false;
+  const source = await stat(join(model.directory, file.path));
+  const shared = found.dev === source.dev && found.ino === source.ino;
+  // A hard link is no independent file, and a writable copy no link.
+  if (shared || link) return shared && link;
+  return found.nlink === 1 && holds(path, file, before, signal);
 }
 
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+/** Has this file these bytes? Where modeldl wrote them and size and time are as they were, it has. */
+async function holds(
+  path: string,
+  file: ManifestFile,
+  before: ManifestFile | undefined,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const found = await look(path);
+  if (found === undefined || !found.isFile() || found.size !== file.bytes) return false;
+  if (before?.sha256 === file.sha256 && Math.floor(found.mtimeMs / 1000) === before.mtime) return true;
+  return (await hashFile(path, signal)) === file.sha256;
+}
+
+/** Removes a file of an earlier model unless somebody changed it, and the directories that this empties. */
+async function removeOld(
+  directory: string,
+  old: ManifestFile,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    await refuseBlocked(directory, old.path);
+  } catch {
+    return;
+  }
+  if (!(await holds(join(directory, old.path), old, undefined, signal))) return;
+  await rm(join(directory, old.path), { force: true });
+  for (let parent = dirname(old.path); parent !== '.'; parent = dirname(parent)) {
+    await rmdir(join(directory, parent)).catch(() => undefined);
+  }
+}
+
+function outputError(error: unknown, directory: string, { link }: OutputOptions): unknown {
+  if (!link || !['EXDEV', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(systemErrorCode(error) ?? ''))
+    return diskError(error, directory);
+  return new ModeldlError('DISK', `The output cannot have hard links to the cache: ${directory}`, {
+    hint: 'leave out `--link` for a copy, or choose a directory on the file system of the cache',
+    cause: error,
+    details: { file: directory },
+  });
+}
+
+async function look(path: string): Promise<Stats | undefined> {
+  return lstat(path).catch((error: unknown) => {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw error;
+  });
 }

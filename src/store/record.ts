@@ -1,7 +1,8 @@
 /** What the store knows of a model, and where it lies. */
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
-import { encodeSegment } from '../paths.js';
+import { ModeldlError } from '../errors.js';
+import { checkRelativePath, encodeSegment } from '../paths.js';
 
 const digest = v.object({
   algorithm: v.picklist(['sha256', 'sha512', 'sha384', 'sha1', 'git-sha1']),
@@ -11,12 +12,26 @@ const digest = v.object({
 const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const size = v.pipe(v.number(), v.integer(), v.minValue(0));
 
+/** A record may come with a copied cache: what it names must lie inside its tree. */
+export const treePath = v.pipe(
+  v.string(),
+  v.check((path) => {
+    try {
+      checkRelativePath(path, { caseInsensitive: false, normalizing: false, windows: false });
+      return true;
+    } catch (error) {
+      if (error instanceof ModeldlError) return false;
+      throw error;
+    }
+  }),
+);
+
 const recordFile = v.object({
-  path: v.string(),
+  path: treePath,
   bytes: size,
   sha256,
   /** Modification time in whole seconds since 1970, as placed in the tree. */
-  mtime: v.number(),
+  mtime: v.pipe(v.number(), v.integer()),
   upstream: v.exactOptional(digest),
 });
 
@@ -65,7 +80,7 @@ export const recordSchema = v.object({
   selection: v.exactOptional(v.string()),
   subpath: v.exactOptional(v.string()),
   /** The reference named this one file. */
-  single: v.exactOptional(v.string()),
+  single: v.exactOptional(treePath),
   files: v.array(recordFile),
   leftOut: v.array(v.object({ path: v.string(), bytes: v.exactOptional(size) })),
   license: v.exactOptional(v.string()),
@@ -76,6 +91,8 @@ export const recordSchema = v.object({
   /** ISO 8601. */
   pulledAt: v.string(),
   conversion: v.exactOptional(conversion),
+  /** Bytes of the tree that are copies beside their blobs, where links are impossible. */
+  copiedBytes: v.exactOptional(size),
   /** Where and when the tree was written: what a later boot must distrust until it was flushed (promise 1). */
   placement: v.object({ bootId: v.string(), device: v.number(), inode: v.number(), durable: v.boolean() }),
 });

@@ -1,28 +1,38 @@
 /**
- * Sessions: one file per living command that says who it is, what blobs it wants, and, by a counter, that it lives.
- * Others decide by it whether a claim is still held.
+ * Sessions: who the living commands are, what blobs they want, and, by a counter, that they live. Others decide by it
+ * whether a claim is still held and what a prune may take.
+ *
+ * Three files each: `<id>.json` says who it is and is written once, `<id>.beat` holds the counter, `<id>.wants` one
+ * sha256 a line, appended.
  */
-import { readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { appendFile, open, readdir, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { kill, pid } from 'node:process';
 import * as v from 'valibot';
-import { readJson, writeJson } from './json.js';
+import { diskError, systemErrorCode } from '../errors.js';
+import { parseJson, readText, writeJson } from './json.js';
 import { assertWritable, inStore, uniqueName, type Store } from './layout.js';
 
-const sessionSchema = v.object({
-  id: v.string(),
+const identitySchema = v.object({
   host: v.string(),
   bootId: v.string(),
   /** Linux: identity of the pid namespace, since a pid means nothing in another container. */
   pidNamespace: v.string(),
-  pid: v.number(),
+  pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
   /** Clock ticks after boot at which the process started, so that a reused pid is not taken for it. */
   startTime: v.string(),
-  counter: v.number(),
-  wants: v.array(v.string()),
 });
 
-export type SessionFile = v.InferOutput<typeof sessionSchema>;
+type SessionIdentity = v.InferOutput<typeof identitySchema>;
+
+/** A session as other processes see it. */
+export interface SessionState {
+  readonly id: string;
+  /** Undefined when its file is damaged or not written yet: then only the counter tells. */
+  readonly identity: SessionIdentity | undefined;
+  /** Text that changes while the session lives. */
+  readonly counter: string;
+}
 
 export interface Session {
   readonly id: string;
@@ -31,105 +41,172 @@ export interface Session {
   close(): Promise<void>;
 }
 
-/** A living session moves its counter this often, milliseconds. */
+/** A living session moves its counter this often, milliseconds: four times before others take it for dead. */
 const HEARTBEAT_MS = 5_000;
+/** The counter is overwritten in place, so its width is fixed. */
+const COUNTER_DIGITS = 12;
 
-function sessionPath(store: Store, id: string): string {
-  return inStore(store, 'sessions', `${id}.json`);
+function sessionPath(store: Store, id: string, kind: 'json' | 'beat' | 'wants'): string {
+  return inStore(store, 'sessions', `${id}.${kind}`);
 }
 
 /** @throws ModeldlError DISK */
 export async function openSession(store: Store, heartbeatMs = HEARTBEAT_MS): Promise<Session> {
   assertWritable(store);
   const id = uniqueName();
+  const identity = await ownIdentity(store);
   const wants = new Set<string>();
-  const identity = { id, host: hostname(), bootId: store.bootId, ...(await processIdentity(pid)) };
   let counter = 0;
-  let writing = Promise.resolve();
-  const write = (): Promise<void> => {
-    writing = writing.then(async () => {
-      counter += 1;
-      await writeJson(store, sessionPath(store, id), { ...identity, counter, wants: [...wants] });
-    });
-    return writing;
+  let closed = false;
+  let writing: Promise<unknown> = Promise.resolve();
+
+  const announce = async (): Promise<void> => {
+    await writeJson(store, sessionPath(store, id, 'json'), identity, false);
+    try {
+      await writeFile(sessionPath(store, id, 'beat'), digits(counter));
+      await writeFile(sessionPath(store, id, 'wants'), lines(wants));
+    } catch (error) {
+      throw diskError(error, sessionPath(store, id, 'beat'));
+    }
   };
-  await write();
+  const beat = async (): Promise<void> => {
+    if (closed) return;
+    counter += 1;
+    try {
+      const file = await open(sessionPath(store, id, 'beat'), 'r+');
+      try {
+        await file.write(digits(counter), 0);
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      // A prune took this session for dead, as after a long suspension.
+      if (systemErrorCode(error) === 'ENOENT') await announce();
+    }
+  };
+
+  await announce();
+  // A missed heartbeat is not an error: at worst another process takes over, which claims notice.
   const timer = setInterval(() => {
-    // A missed heartbeat is not an error: at worst another process takes over, which claims notice.
-    write().catch(() => {
-      writing = Promise.resolve();
-    });
+    writing = writing.then(beat).catch(() => undefined);
   }, heartbeatMs);
   timer.unref();
   return {
     id,
     want: async (sha256s) => {
-      const before = wants.size;
-      for (const sha256 of sha256s) wants.add(sha256);
-      if (wants.size > before) await write();
+      const fresh = sha256s.filter((sha256) => !wants.has(sha256));
+      if (fresh.length === 0) return;
+      for (const sha256 of fresh) wants.add(sha256);
+      const path = sessionPath(store, id, 'wants');
+      await appendFile(path, lines(fresh)).catch((error: unknown) => {
+        throw diskError(error, path);
+      });
     },
     close: async () => {
+      closed = true;
       clearInterval(timer);
-      await writing.catch(() => undefined);
-      await rm(sessionPath(store, id), { force: true });
+      await writing;
+      await removeSession(store, id);
     },
   };
 }
 
-async function processIdentity(
-  process: number,
-): Promise<{ pid: number; pidNamespace: string; startTime: string }> {
-  return {
-    pid: process,
-    pidNamespace: await readlink('/proc/self/ns/pid').catch(() => hostname()),
-    startTime: (await startTime(process)) ?? 'unknown',
-  };
+function digits(counter: number): string {
+  return String(counter).padStart(COUNTER_DIGITS, '0');
 }
 
-/** Start time of a process by /proc (field 22 of stat, after the command in parentheses), or undefined when gone. */
-async function startTime(process: number): Promise<string | undefined> {
-  try {
-    const stat = await readFile(`/proc/${process}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? undefined : fields[19];
-  } catch {
-    return undefined;
+function lines(sha256s: Iterable<string>): string {
+  return [...sha256s].map((sha256) => `${sha256}\n`).join('');
+}
+
+export async function removeSession(store: Store, id: string): Promise<void> {
+  for (const kind of ['wants', 'beat', 'json'] as const)
+    await rm(sessionPath(store, id, kind), { force: true });
+}
+
+/** Undefined when there is no such session: it ended. */
+export async function readSession(store: Store, id: string): Promise<SessionState | undefined> {
+  const text = await readText(sessionPath(store, id, 'json'));
+  const counter = await readText(sessionPath(store, id, 'beat'));
+  if (text === undefined && counter === undefined) return undefined;
+  const parsed = v.safeParse(identitySchema, parseJson(text ?? ''));
+  return { id, identity: parsed.success ? parsed.output : undefined, counter: counter ?? '' };
+}
+
+export async function readWants(store: Store, id: string): Promise<readonly string[]> {
+  return ((await readText(sessionPath(store, id, 'wants'))) ?? '').split('\n').filter((line) => line !== '');
+}
+
+/** When a session began and when its counter last moved, by the file system's clock in milliseconds. */
+export async function sessionTimes(store: Store, id: string): Promise<{ startedMs: number; beatMs: number }> {
+  const times: number[] = [];
+  for (const kind of ['json', 'beat'] as const) {
+    const found = await stat(sessionPath(store, id, kind)).catch(() => undefined);
+    if (found !== undefined) times.push(found.mtimeMs);
   }
+  return { startedMs: Math.min(...times), beatMs: Math.max(...times) };
 }
 
-export async function readSession(store: Store, id: string): Promise<SessionFile | undefined> {
-  return readJson(store, sessionPath(store, id), sessionSchema);
-}
-
-export async function listSessions(store: Store): Promise<readonly SessionFile[]> {
-  const sessions: SessionFile[] = [];
-  for (const name of await readdir(inStore(store, 'sessions'))) {
-    const session = await readSession(store, name.replace(/\.json$/, ''));
+export async function listSessions(store: Store): Promise<readonly SessionState[]> {
+  const directory = inStore(store, 'sessions');
+  const names = await readdir(directory).catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return [];
+    throw diskError(error, directory);
+  });
+  const sessions: SessionState[] = [];
+  for (const id of new Set(names.map((name) => name.slice(0, name.indexOf('.'))))) {
+    const session = await readSession(store, id);
     if (session !== undefined) sessions.push(session);
   }
   return sessions;
 }
 
+async function ownIdentity(store: Store): Promise<SessionIdentity> {
+  return {
+    host: hostname(),
+    bootId: store.bootId,
+    pidNamespace: await pidNamespace(),
+    pid,
+    startTime: (await startTime(pid)) ?? 'unknown',
+  };
+}
+
+function pidNamespace(): Promise<string> {
+  return readlink('/proc/self/ns/pid').catch(() => 'none');
+}
+
+/** Start time of a process by /proc (field 22 of stat, after the command in parentheses); `zombie` for a dead one. */
+async function startTime(process: number): Promise<string | undefined> {
+  const text = await readText(`/proc/${process}/stat`).catch(() => undefined);
+  if (text === undefined) return undefined;
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return fields[0] === 'Z' || fields[0] === 'X' ? 'zombie' : fields[19];
+}
+
 /**
- * Is the process of a session gone for certain? Undefined when it cannot be told from here (another boot's file on a
- * shared disk, another container): then only its counter tells.
+ * Is the process of a session gone for certain? Undefined when it cannot be told from here (another boot's or host's
+ * file on a shared disk, another container): then only its counter tells.
  */
-export async function isGone(store: Store, session: SessionFile): Promise<boolean | undefined> {
-  const here = await processIdentity(pid);
-  if (session.bootId !== store.bootId || session.pidNamespace !== here.pidNamespace) return undefined;
-  if (session.startTime !== 'unknown') return (await startTime(session.pid)) !== session.startTime;
-  return !processExists(session.pid);
+export async function isGone(store: Store, { identity }: SessionState): Promise<boolean | undefined> {
+  if (
+    identity === undefined ||
+    identity.bootId !== store.bootId ||
+    identity.host !== hostname() ||
+    identity.pidNamespace !== (await pidNamespace())
+  ) {
+    return undefined;
+  }
+  const started = await startTime(identity.pid);
+  if (started !== undefined && identity.startTime !== 'unknown') return started !== identity.startTime;
+  // No /proc here, or one that hides the processes of other users.
+  return !processExists(identity.pid);
 }
 
 function processExists(process: number): boolean {
   try {
     kill(process, 0);
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    return systemErrorCode(error) !== 'ESRCH';
   }
-}
-
-export async function removeSession(store: Store, id: string): Promise<void> {
-  await rm(sessionPath(store, id), { force: true });
 }

@@ -45,8 +45,9 @@ export async function checkSpace(needs: readonly SpaceNeed[]): Promise<void> {
 
 /** Bytes that an unprivileged process may still write on a directory's file system. */
 export async function freeBytes(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory);
-  return bavail * bsize;
+  const { bavail, blocks, bsize } = await statfs(directory);
+  // Some file systems without a size of their own (overlays in user space) report nothing at all.
+  return blocks === 0 ? Infinity : bavail * bsize;
 }
 
 async function existingAncestor(directory: string): Promise<string> {

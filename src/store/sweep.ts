@@ -1,17 +1,25 @@
 /**
  * Mark and sweep. Records and living sessions mark what is wanted; the rest is moved to the trash, the marks are read
  * again, what became wanted meanwhile is put back, and only then is anything deleted.
+ *
+ * Whatever changed since the oldest living command began belongs to it as far as a sweep can tell, and stays. Times
+ * are the file system's own, so that the clocks of machines that share a cache need not agree.
  */
-import { access, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { lstat, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { diskError, systemErrorCode } from '../errors.js';
+import { blobPath } from './blobs.js';
+import { readJson } from './json.js';
 import { assertWritable, inStore, uniqueName, type Area, type Store } from './layout.js';
 import { listModels } from './models.js';
-import { blobPath } from './blobs.js';
-import { isGone, listSessions, removeSession, type SessionFile } from './session.js';
+import { recordSchema } from './record.js';
+import { isGone, listSessions, openSession, readWants, removeSession, sessionTimes } from './session.js';
 
 export interface SweepOptions {
-  /** While other commands live, blobs younger than this by change time stay: a puller may be about to name them. Milliseconds. */
+  /**
+   * Blobs younger than this by change time stay, unless their model was removed: a pull that was interrupted may go
+   * on. Milliseconds.
+   */
   readonly minimumAgeMs: number;
   /** Remove every unfinished download that no living command works on. */
   readonly partials: boolean;
@@ -20,90 +28,219 @@ export interface SweepOptions {
 export interface SweepPlan {
   readonly blobs: readonly SweptItem[];
   readonly partials: readonly SweptItem[];
-  /** Leftovers of processes that died: staging, trees without a record, trash, dead sessions. */
+  /** Leftovers of processes that died: staging, trees without a record, trash. */
   readonly leftovers: readonly SweptItem[];
 }
 
 export interface SweptItem {
   readonly path: string;
-  /** Bytes that its removal gives back; 0 for a blob whose bytes a tree still holds by a hard link. */
+  /** Bytes that its removal gives back, with what precedes it in the plan: a tree may hold a blob by a hard link. */
   readonly bytes: number;
 }
 
 /** architecture.md, promise 6. */
 export const BLOB_AGE_MS = 3_600_000;
-/** Staging of a process that cannot be looked up is left alone for a day. */
-const LEFTOVER_AGE_MS = 24 * 3_600_000;
+/** A session that cannot be looked up, as of another machine, has ended when its counter stood still this long. */
+const SILENT_SESSION_MS = 3_600_000;
+/** Temporary documents are also written by commands without a session, for an instant. */
+const DOCUMENT_AGE_MS = 3_600_000;
+
+/** Who lives, and what is older than all of them. */
+interface Horizon {
+  readonly now: number;
+  readonly sessions: ReadonlySet<string>;
+  /** Nothing that changed at or after this moment is touched. */
+  readonly before: number;
+}
 
 /** What a sweep would remove now. */
 export async function planSweep(store: Store, options: SweepOptions): Promise<SweepPlan> {
-  const now = Date.now();
-  const sessions = await livingSessions(store);
-  const wanted = await wantedBlobs(store, sessions);
-  // Without a living command there is no puller whose fresh blobs need protection.
-  const minimumAgeMs = sessions.length === 0 ? 0 : options.minimumAgeMs;
+  const horizon = await lookAround(store);
+  const models = await listModels(store);
+  const wanted = await wantedBlobs(store, horizon, models);
+  const released = await releasedBlobs(store);
+  const count = byteCounter();
+  const old = Math.min(horizon.before, horizon.now - options.minimumAgeMs);
   const blobs: SweptItem[] = [];
   for (const directory of await names(inStore(store, 'blobs/sha256'))) {
     for (const sha256 of await names(inStore(store, 'blobs/sha256', directory))) {
       if (wanted.has(sha256)) continue;
       const path = inStore(store, 'blobs/sha256', directory, sha256);
       const found = await stat(path).catch(() => undefined);
-      if (found === undefined || now - found.ctimeMs < minimumAgeMs) continue;
-      blobs.push({ path, bytes: found.nlink > 1 ? 0 : found.size });
+      if (found === undefined || (found.ctimeMs >= old && !released.has(sha256))) continue;
+      blobs.push({ path, bytes: await count(path) });
     }
   }
-  const partials = options.partials && sessions.length === 0 ? await items(store, 'partials', 0, now) : [];
-  return { blobs, partials, leftovers: await leftovers(store, sessions, now) };
+  const partials: SweptItem[] = [];
+  for (const path of options.partials ? await inArea(store, 'partials') : []) {
+    if ((await lastChange(path)) < horizon.before) partials.push({ path, bytes: await count(path) });
+  }
+  const leftovers: SweptItem[] = [];
+  for (const path of await leftoverPaths(store, horizon, new Set(models.map((model) => model.directory)))) {
+    leftovers.push({ path, bytes: await count(path) });
+  }
+  return { blobs, partials, leftovers };
 }
 
-async function leftovers(store: Store, sessions: readonly SessionFile[], now: number): Promise<SweptItem[]> {
-  const age = sessions.length === 0 ? 0 : LEFTOVER_AGE_MS;
-  return [
-    ...(await items(store, 'tmp', age, now)),
-    ...(await items(store, 'trash', age, now)),
-    ...(await orphanTrees(store, age, now)),
-  ];
+/**
+ * Carries a plan out.
+ * @returns bytes freed
+ * @throws ModeldlError DISK
+ */
+export async function sweep(store: Store, plan: SweepPlan): Promise<number> {
+  assertWritable(store);
+  // Other sweeps leave the grave of a living session alone.
+  const session = await openSession(store);
+  const grave = inStore(store, 'trash', session.id);
+  const moved: Moved[] = [];
+  try {
+    await mkdir(grave, { recursive: true });
+    const horizon = await lookAround(store, session.id);
+    const standing = new Set((await listModels(store)).map((model) => model.directory));
+    for (const { path } of plan.blobs) await bury(path, grave, moved);
+    for (const { path } of plan.partials)
+      if ((await lastChange(path)) < horizon.before) await bury(path, grave, moved);
+    for (const { path } of plan.leftovers) {
+      if (!standing.has(path) && (await changedAt(path)) < horizon.before) await bury(path, grave, moved);
+    }
+    const models = await listModels(store);
+    const wanted = await wantedBlobs(store, await lookAround(store, session.id), models);
+    const trees = new Set(models.map((model) => model.directory));
+    const count = byteCounter();
+    let freed = 0;
+    for (const item of moved) {
+      if (wanted.has(basename(item.from)) || trees.has(item.from)) await exhume(item);
+      else freed += await count(item.to);
+    }
+    await forgetReleased(store);
+    return freed;
+  } catch (error) {
+    for (const item of moved) await exhume(item).catch(() => undefined);
+    throw diskError(error, grave);
+  } finally {
+    await rm(grave, { recursive: true, force: true });
+    await session.close();
+  }
 }
 
-/** Trees that no record names: their process died before it wrote one, or their removal was cut short. */
-async function orphanTrees(store: Store, ageMs: number, now: number): Promise<SweptItem[]> {
-  const recorded = new Set((await listModels(store)).map((model) => model.directory));
-  const orphans: SweptItem[] = [];
+interface Moved {
+  readonly from: string;
+  readonly to: string;
+}
+
+async function bury(path: string, grave: string, moved: Moved[]): Promise<void> {
+  const to = join(grave, uniqueName());
+  try {
+    await rename(path, to);
+    moved.push({ from: path, to });
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOENT') throw error;
+  }
+}
+
+/** Puts something back, unless its place was taken meanwhile by what is as good. */
+async function exhume({ from, to }: Moved): Promise<void> {
+  if (await exists(from)) return;
+  await mkdir(dirname(from), { recursive: true });
+  await rename(to, from);
+}
+
+/** Looks at the clock first, then at the sessions: who comes later changes nothing that is older. */
+async function lookAround(store: Store, except?: string): Promise<Horizon> {
+  const now = await fileSystemTime(store);
+  const sessions = new Set<string>();
+  let before = now;
+  for (const session of await listSessions(store)) {
+    if (session.id === except) continue;
+    const { startedMs, beatMs } = await sessionTimes(store, session.id);
+    const gone = (await isGone(store, session)) ?? now - beatMs > SILENT_SESSION_MS;
+    if (gone) {
+      if (store.writable) await removeSession(store, session.id);
+      continue;
+    }
+    sessions.add(session.id);
+    before = Math.min(before, startedMs);
+  }
+  return { now, sessions, before };
+}
+
+async function fileSystemTime(store: Store): Promise<number> {
+  if (!store.writable) return Date.now();
+  const probe = inStore(store, 'tmp', `${uniqueName()}.json`);
+  await writeFile(probe, '');
+  const { ctimeMs } = await stat(probe);
+  await rm(probe, { force: true });
+  return ctimeMs;
+}
+
+/** The sessions of the horizon were listed before the records were: who published in between is in the records. */
+async function wantedBlobs(
+  store: Store,
+  { sessions }: Horizon,
+  models: Awaited<ReturnType<typeof listModels>>,
+): Promise<ReadonlySet<string>> {
+  const wanted = new Set<string>();
+  for (const { record } of models) for (const file of record.files) wanted.add(file.sha256);
+  for (const id of sessions) for (const sha256 of await readWants(store, id)) wanted.add(sha256);
+  return wanted;
+}
+
+/** Blobs of models that were removed on purpose. */
+async function releasedBlobs(store: Store): Promise<ReadonlySet<string>> {
+  const released = new Set<string>();
+  for (const path of await inArea(store, 'removed')) {
+    const record = await readJson(store, path, recordSchema);
+    for (const file of record?.files ?? []) released.add(file.sha256);
+  }
+  return released;
+}
+
+/** A removed record has done its duty when none of its blobs is left, or when all that are left are others'. */
+async function forgetReleased(store: Store): Promise<void> {
+  const held = new Set(
+    (await listModels(store)).flatMap(({ record }) => record.files.map((file) => file.sha256)),
+  );
+  for (const path of await inArea(store, 'removed')) {
+    const record = await readJson(store, path, recordSchema);
+    const left = (record?.files ?? []).filter((file) => !held.has(file.sha256));
+    const present = await Promise.all(left.map((file) => exists(blobPath(store, file.sha256))));
+    if (!present.includes(true)) await rm(path, { force: true });
+  }
+}
+
+async function leftoverPaths(
+  store: Store,
+  { now, sessions, before }: Horizon,
+  recorded: ReadonlySet<string>,
+): Promise<readonly string[]> {
+  const paths: string[] = [];
+  for (const path of await inArea(store, 'tmp')) {
+    const limit = path.endsWith('.json') ? Math.min(before, now - DOCUMENT_AGE_MS) : before;
+    if ((await changedAt(path)) < limit) paths.push(path);
+  }
+  for (const path of await inArea(store, 'trash')) {
+    if (!sessions.has(basename(path)) && (await changedAt(path)) < before) paths.push(path);
+  }
+  for (const path of await treePaths(store)) {
+    if (!recorded.has(path) && (await changedAt(path)) < before) paths.push(path);
+  }
+  return paths;
+}
+
+async function treePaths(store: Store): Promise<readonly string[]> {
+  const paths: string[] = [];
   for (const hub of await names(inStore(store, 'models'))) {
     for (const id of await names(inStore(store, 'models', hub))) {
       for (const revision of await names(inStore(store, 'models', hub, id))) {
-        const path = inStore(store, 'models', hub, id, revision);
-        if (recorded.has(path)) continue;
-        const found = await stat(path).catch(() => undefined);
-        if (found !== undefined && now - found.ctimeMs >= ageMs)
-          orphans.push({ path, bytes: await treeBytes(path) });
+        paths.push(inStore(store, 'models', hub, id, revision));
       }
     }
   }
-  return orphans;
+  return paths;
 }
 
-async function items(store: Store, area: Area, ageMs: number, now: number): Promise<SweptItem[]> {
-  const found: SweptItem[] = [];
-  for (const name of await names(inStore(store, area))) {
-    const path = inStore(store, area, name);
-    const state = await stat(path).catch(() => undefined);
-    if (state === undefined || now - state.ctimeMs < ageMs) continue;
-    found.push({ path, bytes: state.isDirectory() ? await treeBytes(path) : state.size });
-  }
-  return found;
-}
-
-/** Bytes on disk of a tree, by allocated blocks; files with other links cost nothing. */
-export async function treeBytes(directory: string): Promise<number> {
-  let bytes = 0;
-  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])) {
-    if (!entry.isFile()) continue;
-    const found = await stat(join(entry.parentPath, entry.name)).catch(() => undefined);
-    // st_blocks counts units of 512 bytes whatever the file system's block size (POSIX).
-    if (found !== undefined && found.nlink === 1) bytes += found.blocks * 512;
-  }
-  return bytes;
+async function inArea(store: Store, area: Area): Promise<readonly string[]> {
+  return (await names(inStore(store, area))).map((name) => inStore(store, area, name));
 }
 
 async function names(directory: string): Promise<readonly string[]> {
@@ -116,73 +253,50 @@ async function names(directory: string): Promise<readonly string[]> {
   }
 }
 
-/** Sessions whose process may still live; the files of those that ended for certain are removed on the way. */
-async function livingSessions(store: Store): Promise<readonly SessionFile[]> {
-  const living: SessionFile[] = [];
-  for (const session of await listSessions(store)) {
-    if ((await isGone(store, session)) === true) await removeSession(store, session.id);
-    else living.push(session);
-  }
-  return living;
+/** Change time; what is gone counts as just changed. */
+async function changedAt(path: string): Promise<number> {
+  return lstat(path).then(
+    ({ ctimeMs }) => ctimeMs,
+    () => Infinity,
+  );
 }
 
-async function wantedBlobs(store: Store, sessions: readonly SessionFile[]): Promise<ReadonlySet<string>> {
-  const wanted = new Set<string>();
-  for (const { record } of await listModels(store)) for (const file of record.files) wanted.add(file.sha256);
-  for (const session of sessions) for (const sha256 of session.wants) wanted.add(sha256);
-  return wanted;
+/** The last change of a directory or of anything directly in it: a download goes on in the files. */
+async function lastChange(directory: string): Promise<number> {
+  const times = [await changedAt(directory)];
+  for (const name of await names(directory)) times.push(await changedAt(join(directory, name)));
+  return Math.max(...times);
 }
 
-/**
- * Carries a plan out.
- * @returns bytes freed
- * @throws ModeldlError DISK
- */
-export async function sweep(store: Store, plan: SweepPlan): Promise<number> {
-  assertWritable(store);
-  const grave = inStore(store, 'trash', uniqueName());
-  let freed = 0;
+/** Counts what removing files one after the other gives back: a file's bytes go with the last of its names. */
+function byteCounter(): (path: string) => Promise<number> {
+  const namesSeen = new Map<string, number>();
+  return async (path) => {
+    let bytes = 0;
+    for (const file of await filesIn(path)) {
+      const found = await lstat(file).catch(() => undefined);
+      if (found === undefined) continue;
+      const inode = `${found.dev}:${found.ino}`;
+      const seen = (namesSeen.get(inode) ?? 0) + 1;
+      namesSeen.set(inode, seen);
+      // Sparse files of unfinished downloads take less than their size; st_blocks counts units of 512 bytes (POSIX).
+      if (seen === found.nlink) bytes += Math.min(found.size, found.blocks * 512);
+    }
+    return bytes;
+  };
+}
+
+async function filesIn(path: string): Promise<readonly string[]> {
   try {
-    await mkdir(grave, { recursive: true });
-    const moved: { sha256: string; from: string; bytes: number }[] = [];
-    for (const { path, bytes } of plan.blobs) {
-      const sha256 = path.slice(-64);
-      if (await moveIfThere(path, join(grave, sha256))) moved.push({ sha256, from: path, bytes });
-    }
-    const wanted = await wantedBlobs(store, await livingSessions(store));
-    for (const { sha256, from, bytes } of moved) {
-      if (!wanted.has(sha256)) freed += bytes;
-      else if (!(await exists(from))) await restore(join(grave, sha256), blobPath(store, sha256));
-    }
-    for (const { path, bytes } of [...plan.partials, ...plan.leftovers]) {
-      if (path === grave) continue;
-      if (await moveIfThere(path, join(grave, uniqueName()))) freed += bytes;
-    }
+    const entries = await readdir(path, { recursive: true, withFileTypes: true });
+    return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
   } catch (error) {
-    throw diskError(error, grave);
-  } finally {
-    await rm(grave, { recursive: true, force: true });
+    return systemErrorCode(error) === 'ENOTDIR' ? [path] : [];
   }
-  return freed;
-}
-
-async function moveIfThere(from: string, to: string): Promise<boolean> {
-  try {
-    await rename(from, to);
-    return true;
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return false;
-    throw error;
-  }
-}
-
-async function restore(from: string, to: string): Promise<void> {
-  await mkdir(dirname(to), { recursive: true });
-  await rename(from, to);
 }
 
 async function exists(path: string): Promise<boolean> {
-  return access(path).then(
+  return lstat(path).then(
     () => true,
     () => false,
   );

@@ -1,0 +1,102 @@
+/** Trees on disk: staged from blobs, moved into place in one step, looked at, moved out of sight in one step. */
+import { lstat, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { diskError, systemErrorCode } from '../errors.js';
+import { blobPath, dropBlob } from './blobs.js';
+import { inStore, uniqueName, type Store } from './layout.js';
+import { createLinker } from './link.js';
+import type { ModelRecord } from './record.js';
+
+export type RecordFile = ModelRecord['files'][number];
+
+/** Blobs that were expected and are not there: the caller fetches them again. */
+export interface MissingBlobs {
+  readonly missing: readonly string[];
+}
+
+/** Makes a tree from blobs in a directory that nobody sees. Throws file system errors. */
+export async function stageTree(
+  store: Store,
+  wanted: readonly Omit<RecordFile, 'mtime'>[],
+  staging: string,
+): Promise<{ files: RecordFile[]; copiedBytes: number } | MissingBlobs> {
+  const linker = createLinker(['reflink', 'hardlink', 'copy'], () => {
+    store.emit({ type: 'note', message: 'This file system has no links: models take their space twice' });
+  });
+  const files: RecordFile[] = [];
+  const missing: string[] = [];
+  let copiedBytes = 0;
+  await mkdir(staging, { recursive: true });
+  for (const file of wanted) {
+    const target = join(staging, ...file.path.split('/'));
+    try {
+      if ((await linker.place(blobPath(store, file.sha256), target)) === 'copy') copiedBytes += file.bytes;
+    } catch (error) {
+      if (systemErrorCode(error) !== 'ENOENT') throw error;
+      missing.push(file.sha256);
+      continue;
+    }
+    const { size, mtimeMs } = await stat(target);
+    if (size === file.bytes) {
+      files.push({ ...file, mtime: Math.floor(mtimeMs / 1000) });
+    } else {
+      await dropBlob(store, file.sha256);
+      missing.push(file.sha256);
+    }
+  }
+  return missing.length > 0 ? { missing } : { files, copiedBytes };
+}
+
+/** Another process may put its own tree there between our two steps; the last one stays, with its record. */
+export async function moveIntoPlace(store: Store, staging: string, directory: string): Promise<void> {
+  await mkdir(dirname(directory), { recursive: true });
+  for (let attempt = 1; ; attempt += 1) {
+    await moveToTrash(store, directory);
+    try {
+      await rename(staging, directory);
+      return;
+    } catch (error) {
+      const occupied = ['ENOTEMPTY', 'EEXIST', 'EPERM'].includes(systemErrorCode(error) ?? '');
+      if (!occupied || attempt === 3) throw error;
+    }
+  }
+}
+
+/** Moves a directory out of sight in one step, then deletes it; what stays behind after a crash is swept later. */
+export async function moveToTrash(store: Store, directory: string): Promise<void> {
+  const grave = inStore(store, 'trash', uniqueName());
+  try {
+    await rename(directory, grave);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return;
+    throw error;
+  }
+  await rm(grave, { recursive: true, force: true });
+}
+
+/** What names, sizes and times tell about a tree: paths that are absent or have another size, and times. */
+export interface TreeLook {
+  readonly missing: string[];
+  readonly damaged: string[];
+  /** Whole seconds, by path, of what is there in the right size. */
+  readonly mtimes: ReadonlyMap<string, number>;
+}
+
+/** @throws ModeldlError DISK */
+export async function lookAtTree(directory: string, files: readonly RecordFile[]): Promise<TreeLook> {
+  const missing: string[] = [];
+  const damaged: string[] = [];
+  const mtimes = new Map<string, number>();
+  for (const file of files) {
+    // No link is followed: a tree holds none.
+    const found = await lstat(join(directory, file.path)).catch((error: unknown) => {
+      const code = systemErrorCode(error);
+      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+      throw diskError(error, directory);
+    });
+    if (found === undefined || !found.isFile()) missing.push(file.path);
+    else if (found.size !== file.bytes) damaged.push(file.path);
+    else mtimes.set(file.path, Math.floor(found.mtimeMs / 1000));
+  }
+  return { missing, damaged, mtimes };
+}

@@ -1,0 +1,60 @@
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { readRef, readSnapshot, saveRef, saveSnapshot } from '../../src/store/snapshots.js';
+import { COMMIT, temporaryStore, type TestStore } from '../helpers/store.js';
+
+const snapshot = {
+  hub: 'hf',
+  id: 'org/name',
+  revision: COMMIT,
+  files: [{ path: 'config.json', size: 2, url: 'https://example.org/config.json' }],
+  metadata: { license: 'apache-2.0' },
+};
+
+async function spoil(store: TestStore, area: string): Promise<void> {
+  const entries = await readdir(join(store.root, area), { recursive: true, withFileTypes: true });
+  for (const entry of entries.filter((candidate) => candidate.isFile()))
+    await writeFile(join(entry.parentPath, entry.name), '\0\0\0');
+}
+
+describe('snapshots', () => {
+  it('are found by hub, id and whole revision, and by nothing less', async () => {
+    const store = await temporaryStore();
+    await saveSnapshot(store, snapshot);
+    expect(await readSnapshot(store, 'hf', 'org/name', COMMIT)).toEqual(snapshot);
+    expect(await readSnapshot(store, 'hf', 'org/name', COMMIT.slice(0, 12))).toBeUndefined();
+    expect(await readSnapshot(store, 'hf', 'org/other', COMMIT)).toBeUndefined();
+  });
+
+  it('that are damaged are set aside and can be saved again', async () => {
+    const store = await temporaryStore();
+    await saveSnapshot(store, snapshot);
+    await spoil(store, 'snapshots');
+    expect(await readSnapshot(store, 'hf', 'org/name', COMMIT)).toBeUndefined();
+    expect(store.events).toHaveLength(1);
+    await saveSnapshot(store, snapshot);
+    expect(await readSnapshot(store, 'hf', 'org/name', COMMIT)).toEqual(snapshot);
+  });
+});
+
+describe('refs', () => {
+  const to = { id: 'org/name', revision: COMMIT, resolvedAt: '2026-01-01T00:00:00.000Z' };
+
+  it('remember what a floating reference meant last', async () => {
+    const store = await temporaryStore();
+    await saveRef(store, 'hf:org/name@main', to);
+    await saveRef(store, 'hf:org/name@main', { ...to, revision: 'v2' });
+    expect(await readRef(store, 'hf:org/name@main')).toMatchObject({ revision: 'v2' });
+    expect(await readRef(store, 'hf:org/name@dev')).toBeUndefined();
+  });
+
+  it('that are damaged are set aside and can be saved again', async () => {
+    const store = await temporaryStore();
+    await saveRef(store, 'hf:org/name@main', to);
+    await spoil(store, 'refs');
+    expect(await readRef(store, 'hf:org/name@main')).toBeUndefined();
+    await saveRef(store, 'hf:org/name@main', to);
+    expect(await readRef(store, 'hf:org/name@main')).toMatchObject(to);
+  });
+});
