@@ -114,6 +114,8 @@ export async function publishModel(
         staging,
         record.files.map((file) => file.path),
       );
+    // Of the staged tree, since another process may put its own in its place at any time.
+    const placement = await placementOf(store, staging, durable);
     await rm(recordPath(store, path), { force: true });
     await moveIntoPlace(store, staging, directory);
     if (durable) await flushFiles([directory]);
@@ -123,7 +125,7 @@ export async function publishModel(
       version: 1,
       files,
       ...(copiedBytes === 0 ? {} : { copiedBytes }),
-      placement: await placementOf(store, directory, durable),
+      placement,
     };
     await writeJson(store, recordPath(store, path), complete);
     await touchUsed(store, path);
