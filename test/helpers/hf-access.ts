@@ -45,7 +45,8 @@ export function refuse(
     status,
     headers: {
       'content-type': JSON_TYPE,
-      'x-error-message': message,
+      // Headers are Latin-1 at most, and names are not.
+      'x-error-message': encodeURI(message).replaceAll('%20', ' '),
       ...(code === undefined ? {} : { 'x-error-code': code }),
       ...headers,
     },

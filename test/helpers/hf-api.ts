@@ -23,7 +23,7 @@ export function apiAnswer(state: HubState, asked: AskedHub): Answer {
   const model = /^\/api\/models\/(.+)$/.exec(path)?.[1];
   const words = ['revision', 'tree', 'refs', 'auth-check', 'paths-info'];
   const parts = model === undefined ? undefined : divide(model, words);
-  if (parts === undefined) return refuse(404, 'Sorry, we can’t find the page you are looking for.');
+  if (parts === undefined) return refuse(404, 'Not found');
   const { id, word, rest } = parts;
   const opened = open(state, asked, id, word === 'auth-check');
   if ('refused' in opened) return opened.refused;
@@ -183,13 +183,15 @@ function nextLink({ origin, options }: HubState, { path, query }: AskedHub, curs
 }
 
 function pathsInfo({ body }: AskedHub, commit: Commit): Answer {
-  const asked: unknown = JSON.parse(body);
-  const paths =
-    typeof asked === 'object' && asked !== null && 'paths' in asked && Array.isArray(asked.paths)
-      ? asked.paths.map(String)
-      : [];
+  const paths = body.startsWith('{') ? pathsOf(JSON.parse(body)) : new URLSearchParams(body).getAll('paths');
   const found = paths.map((path) => commit.files.get(path)).filter((file) => file !== undefined);
   return json(found.map(entryOf));
+}
+
+/** Python asks by a form, `@huggingface/hub` by JSON. */
+function pathsOf(asked: unknown): readonly string[] {
+  if (typeof asked !== 'object' || asked === null || !('paths' in asked)) return [];
+  return Array.isArray(asked.paths) ? asked.paths.map(String) : [];
 }
 
 function refs({ refs: all, described }: Repository): Answer {

@@ -254,11 +254,12 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
             ? fault.stall
             : undefined;
     if (ends !== undefined) body = body.subarray(0, ends);
+    response.flushHeaders();
     const rate = server === 'cdn' ? options.bytesPerSecond : undefined;
     await send(response, body, rate, (bytes) => (entry.bytes += bytes));
     if (ends === undefined) response.end();
     else if (fault !== undefined && 'stall' in fault) arrived();
-    else response.socket?.destroy();
+    else response.socket?.destroySoon();
   }
 
   return {
