@@ -179,7 +179,7 @@ async function isRight(
   return found.nlink === 1 && holds(path, file, before, signal);
 }
 
-/** Has this file these bytes? Where modeldl wrote them and size and time are as they were, it has. */
+/** Has this file these bytes? Where modeldl wrote them and size and time, to the fraction, are as they were, it has. */
 async function holds(
   path: string,
   file: ManifestFile,
@@ -188,7 +188,7 @@ async function holds(
 ): Promise<boolean> {
   const found = await look(path);
   if (found === undefined || !found.isFile() || found.size !== file.bytes) return false;
-  if (before?.sha256 === file.sha256 && Math.floor(found.mtimeMs / 1000) === before.mtime) return true;
+  if (before?.sha256 === file.sha256 && found.mtimeMs === before.mtime * 1000) return true;
   return (await hashFile(path, signal)) === file.sha256;
 }
 

@@ -9,13 +9,16 @@ import ts from 'typescript';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
+export interface Built {
+  readonly directory: string;
+  readonly remove: () => Promise<void>;
+}
+
 /**
  * Transpiles folders of the repository (`src/store`) and single files (`src/errors.ts`), keeping their paths.
  * @returns a directory to import from, inside `node_modules` so that packages resolve, and what removes it
  */
-export async function transpile(
-  paths: readonly string[],
-): Promise<{ directory: string; remove(): Promise<void> }> {
+export async function transpile(paths: readonly string[]): Promise<Built> {
   const cache = join(ROOT, 'node_modules/.cache');
   await mkdir(cache, { recursive: true });
   const directory = await mkdtemp(join(cache, 'modeldl-test-'));

@@ -9,10 +9,10 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { claim, withClaim, type Claim, type ClaimOptions } from '../../src/store/claim.js';
 import { inStore } from '../../src/store/layout.js';
 import { openSession, type Session } from '../../src/store/session.js';
-import { transpile } from '../helpers/built.js';
+import { transpile, type Built } from '../helpers/built.js';
 import { temporaryStore, type TestStore } from '../helpers/store.js';
 
-let built: { directory: string; remove(): Promise<void> };
+let built: Built;
 beforeAll(async () => {
   built = await transpile(['src/store', 'src/errors.ts', 'src/paths.ts']);
 });
@@ -57,7 +57,7 @@ async function holder(store: TestStore) {
 }
 
 /** A claim as another machine on the same shared disk leaves it: nothing but its counter tells of it. */
-async function foreignClaim(store: TestStore): Promise<{ beat(counter: number): Promise<void> }> {
+async function foreignClaim(store: TestStore): Promise<{ beat: (counter: number) => Promise<void> }> {
   const mine = await sessionIn(store);
   await (await claim(store, mine, NAME, options())).release();
   const held = await claim(store, mine, NAME, options());
