@@ -89,7 +89,7 @@ export async function planSweep(store: Store, options: SweepOptions): Promise<Sw
  */
 export async function sweep(store: Store, plan: SweepPlan): Promise<number> {
   assertWritable(store);
-  // Other sweeps leave the grave of a living session alone.
+  // Other sweeps leave alone what changed since a living session began, and so this one's grave.
   const session = await openSession(store);
   const grave = inStore(store, 'trash', session.id);
   const moved: Moved[] = [];
@@ -210,7 +210,7 @@ async function forgetReleased(store: Store): Promise<void> {
 
 async function leftoverPaths(
   store: Store,
-  { now, sessions, before }: Horizon,
+  { now, before }: Horizon,
   recorded: ReadonlySet<string>,
 ): Promise<readonly string[]> {
   const paths: string[] = [];
@@ -219,7 +219,7 @@ async function leftoverPaths(
     if ((await changedAt(path)) < limit) paths.push(path);
   }
   for (const path of await inArea(store, 'trash')) {
-    if (!sessions.has(basename(path)) && (await changedAt(path)) < before) paths.push(path);
+    if ((await changedAt(path)) < before) paths.push(path);
   }
   for (const path of await treePaths(store)) {
     if (!recorded.has(path) && (await changedAt(path)) < before) paths.push(path);

@@ -160,7 +160,10 @@ describe('removal is two steps (promise 6)', () => {
     const plan = await planSweep(store, USUAL);
     expect(plan.leftovers.map((item) => item.path)).toEqual([model.directory]);
     await rename(`${record}.aside`, record);
+    const { ctimeMs } = await stat(model.directory);
     await sweep(store, plan);
+    // Not even for a moment was it elsewhere: somebody may be reading it.
+    expect((await stat(model.directory)).ctimeMs).toBe(ctimeMs);
     expect(await checkModel(store, model, true)).toEqual({ damaged: [], missing: [] });
   });
 
