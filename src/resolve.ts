@@ -84,7 +84,11 @@ export async function resolveReference(context: Context, reference: Reference): 
     ) {
       return { reference, snapshot: stored, stale: false };
     }
-    return { reference: { ...reference, id: snapshot.id }, snapshot, stale: false };
+    return {
+      reference: { ...reference, id: snapshot.id },
+      snapshot: await withMembers(context, reference, snapshot),
+      stale: false,
+    };
   } catch (error) {
     const unreachable = error instanceof ModeldlError && error.code === 'NETWORK' && !context.signal.aborted;
     if (!unreachable || stored === undefined || context.freshness === 'refresh') throw error;
@@ -96,6 +100,23 @@ export async function resolveReference(context: Context, reference: Reference): 
   }
 }
 
+/**
+ * Adds what an earlier pull learnt of the same revision: the members of its archives. Notes that the reference floats
+ * to it, so that `path` and `--offline` know.
+ */
+async function withMembers(
+  context: Context,
+  reference: Reference,
+  snapshot: Snapshot,
+): Promise<Snapshot | StoredSnapshot> {
+  const { hub, id, revision } = snapshot;
+  if (revision === undefined) return snapshot;
+  const stored = await readSnapshot(context.store, hub, id, revision);
+  if (stored === undefined) return snapshot;
+  await rememberRef(context, reference, stored);
+  return stored.members === undefined ? snapshot : { ...snapshot, revision, members: stored.members };
+}
+
 /** Remembers a pinned listing, and that the reference floated to it. */
 export async function rememberResolution(
   context: Context,
@@ -104,9 +125,15 @@ export async function rememberResolution(
 ): Promise<void> {
   if (!context.store.writable) return;
   await saveSnapshot(context.store, snapshot);
-  const named = namedRevision(reference);
-  if (named === snapshot.revision) return;
-  await saveRef(context.store, floatingName(context, reference), {
+  await rememberRef(context, reference, snapshot);
+}
+
+async function rememberRef(context: Context, reference: Reference, snapshot: StoredSnapshot): Promise<void> {
+  if (!context.store.writable || namedRevision(reference) === snapshot.revision) return;
+  const name = floatingName(context, reference);
+  const last = await readRef(context.store, name);
+  if (last?.revision === snapshot.revision && last.id === snapshot.id) return;
+  await saveRef(context.store, name, {
     id: snapshot.id,
     revision: snapshot.revision,
     resolvedAt: new Date().toISOString(),

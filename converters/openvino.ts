@@ -1,0 +1,202 @@
+/** Plain conversion to IR, fp32 or fp16, and weight compression to int8, int4 and relatives, in one toolchain. */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import type {
+  CheckReport,
+  ConversionPlan,
+  ConversionReport,
+  ConversionRequest,
+  Converter,
+  ConverterContext,
+  LocalModel,
+  Precision,
+  Refusal,
+} from '../src/converter.js';
+import { assetPath } from './assets.js';
+import { judge } from './rules.js';
+import { COMPRESSION_SETTINGS, compressionOf, refuseUnknownSettings } from './settings.js';
+import { findSource, stemOf, type Source } from './source.js';
+import { createToolchain } from './toolchain/environment.js';
+import { runWorker } from './worker.js';
+
+export const openvinoToolchain = createToolchain({
+  name: 'openvino',
+  title: 'openvino, nncf and onnxruntime',
+  downloadBytes: 180_000_000,
+  installedBytes: 700_000_000,
+  shown: ['openvino', 'nncf', 'onnxruntime', 'numpy'],
+});
+
+const TAKES = 'ONNX, TensorFlow Lite, TensorFlow (frozen), PaddlePaddle, OpenVINO IR';
+const WORKER = ['python', 'openvino_worker.py'] as const;
+/** What is read and written sits in memory together with one copy that compression works on. */
+const MEMORY_FACTOR = 3;
+const MEMORY_BASE_BYTES = 400 * 1024 ** 2;
+/** Larger originals are not run beside the result: both would sit in memory together. */
+const COMPARE_BYTES = 2 * 1024 ** 3;
+
+/** Output bytes per byte of 32-bit weights, scales included. */
+const SHRINK: Readonly<Record<Precision, number>> = {
+  fp32: 1,
+  fp16: 0.5,
+  int8: 0.3,
+  int4: 0.2,
+  nf4: 0.2,
+  mxfp4: 0.2,
+  cb4: 0.2,
+};
+
+export const openvino: Converter = {
+  name: 'openvino',
+  accepts: TAKES,
+  makes: 'IR fp32, fp16',
+  toolchain: 'openvino',
+  settings: {},
+  plan: (model, request) => plan('openvino', ['fp32', 'fp16'], {}, model, request),
+  run,
+  check,
+};
+
+export const nncf: Converter = {
+  name: 'nncf',
+  accepts: TAKES,
+  makes: 'IR int8, int4, nf4, mxfp4, cb4 by weight compression',
+  toolchain: 'openvino',
+  settings: COMPRESSION_SETTINGS,
+  plan: (model, request) =>
+    plan('nncf', ['int8', 'int4', 'nf4', 'mxfp4', 'cb4'], COMPRESSION_SETTINGS, model, request),
+  run,
+  check,
+};
+
+async function plan(
+  converter: string,
+  precisions: readonly Precision[],
+  known: Readonly<Record<string, string>>,
+  model: LocalModel,
+  request: ConversionRequest,
+): Promise<ConversionPlan | Refusal> {
+  const source = findSource(model);
+  if ('refused' in source) return source;
+  if (!precisions.includes(request.precision)) {
+    return { refused: `\`${converter}\` does not make ${request.precision}`, handlesModel: false };
+  }
+  const verdict = judge(request.precision, request.device);
+  if (!verdict.allowed) {
+    return {
+      refused: verdict.reason ?? 'the device does not run this precision',
+      ...(verdict.instead === undefined ? {} : { hint: `use \`${verdict.instead}\`` }),
+      handlesModel: true,
+    };
+  }
+  if (request.calibration !== undefined) {
+    return {
+      refused: 'calibrated quantization is not available yet',
+      hint: 'leave out `--calibration` for weight compression',
+      handlesModel: true,
+    };
+  }
+  refuseUnknownSettings(converter, known, request.settings);
+  const compression = compressionOf(request);
+  const worker = createHash('sha256')
+    .update(await readFile(assetPath(...WORKER)))
+    .digest('hex');
+  return {
+    converter,
+    toolchain: 'openvino',
+    reads: source.reads,
+    precision: request.precision,
+    device: request.device,
+    ...(request.task === undefined ? {} : { task: request.task }),
+    settings: { ...(compression === undefined ? {} : { compression }), input: source.path, worker },
+    steps: [
+      `read ${source.path} as ${source.format}`,
+      ...(compression === undefined ? [] : [`compress weights to ${compression.mode}`]),
+      `write ${stemOf(source)}.xml and .bin`,
+    ],
+    adjustments: [],
+    estimate: {
+      // The result and the copy that is written before it is moved.
+      diskBytes: Math.ceil(source.bytes * SHRINK[request.precision] * 2),
+      memoryBytes: Math.ceil(source.bytes * MEMORY_FACTOR + MEMORY_BASE_BYTES),
+    },
+  };
+}
+
+const converted = v.object({ versions: v.record(v.string(), v.string()) });
+
+async function run(
+  model: LocalModel,
+  conversion: ConversionPlan,
+  outDir: string,
+  context: ConverterContext,
+): Promise<ConversionReport> {
+  const source = sourceOf(model);
+  const { compression } = conversion.settings;
+  const result = await work(model, conversion, context, {
+    job: 'convert',
+    input: join(model.root, source.path),
+    output: join(outDir, `${stemOf(source)}.xml`),
+    fp16: conversion.precision === 'fp16',
+    ...(compression === undefined ? {} : { compression }),
+  });
+  return { versions: v.parse(converted, result).versions, warnings: [] };
+}
+
+const checked = v.object({
+  passed: v.boolean(),
+  compared: v.boolean(),
+  reason: v.exactOptional(v.string()),
+  outputs: v.array(
+    v.object({
+      name: v.string(),
+      shape: v.array(v.number()),
+      type: v.string(),
+      finite: v.boolean(),
+      maxDifference: v.exactOptional(v.number()),
+      cosine: v.exactOptional(v.number()),
+    }),
+  ),
+});
+
+async function check(
+  model: LocalModel,
+  conversion: ConversionPlan,
+  outDir: string,
+  context: ConverterContext,
+): Promise<CheckReport> {
+  const source = sourceOf(model);
+  const comparable = source.format === 'onnx' && source.bytes <= COMPARE_BYTES;
+  const reason =
+    source.format === 'onnx'
+      ? 'the original weighs over 2 GB'
+      : `the toolchain has no runtime for ${source.format}`;
+  const result = await work(model, conversion, context, {
+    job: 'check',
+    model: join(outDir, `${stemOf(source)}.xml`),
+    ...(comparable ? { original: join(model.root, source.path) } : { reason }),
+  });
+  return v.parse(checked, result);
+}
+
+async function work(
+  model: LocalModel,
+  conversion: ConversionPlan,
+  context: ConverterContext,
+  request: Readonly<Record<string, unknown>>,
+): Promise<Record<string, unknown>> {
+  const { python } = await openvinoToolchain.ensure(context);
+  const { memoryBytes } = conversion.estimate;
+  return runWorker(
+    { python, script: assetPath(...WORKER), request, reference: model.reference, memoryBytes },
+    context,
+  );
+}
+
+function sourceOf(model: LocalModel): Source {
+  const source = findSource(model);
+  if ('refused' in source) throw new Error(`Planned without a source: ${source.refused}`);
+  return source;
+}

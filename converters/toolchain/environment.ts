@@ -1,0 +1,259 @@
+/**
+ * A toolchain: a pinned, hash-locked Python environment of its own, made on first use at its final path (a moved
+ * environment is broken) and complete when `.complete` was written, last.
+ */
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { access, mkdir, readdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { platform as osPlatform } from 'node:process';
+import { execa } from 'execa';
+import type {
+  Toolchain,
+  ToolchainContext,
+  ToolchainEnvironment,
+  ToolchainStatus,
+} from '../../src/converter.js';
+import { abortError, diskError, ModeldlError } from '../../src/errors.js';
+import { assetPath } from '../assets.js';
+import { findPython } from './python.js';
+
+export interface ToolchainDefinition {
+  readonly name: string;
+  readonly title: string;
+  /** Bytes to download, measured on Linux x86_64. */
+  readonly downloadBytes: number;
+  /** Bytes on disk, measured likewise: what is asked to be free before an installation. */
+  readonly installedBytes: number;
+  /** Packages whose versions are shown and recorded. */
+  readonly shown: readonly string[];
+}
+
+const COMPLETE = '.complete';
+
+export function createToolchain(definition: ToolchainDefinition): Toolchain {
+  const { name, title, downloadBytes } = definition;
+  const lockFile = (): string => assetPath('requirements', `${name}.txt`);
+  const lockDigest = async (): Promise<string> =>
+    createHash('sha256')
+      .update(await readFile(lockFile()))
+      .digest('hex');
+
+  /** `<name>-<hash of lock, interpreter version, platform>` */
+  async function directoryFor(context: ToolchainContext): Promise<{ directory: string; command: string }> {
+    const python = await findPython(context);
+    const identity = `${await lockDigest()} ${python.version} ${python.platform}`;
+    const hash = createHash('sha256').update(identity).digest('hex').slice(0, 12);
+    return { directory: join(context.toolchainsDir, `${name}-${hash}`), command: python.command };
+  }
+
+  async function status(context: ToolchainContext): Promise<ToolchainStatus> {
+    const external = context.settings.interpreters[name];
+    if (external !== undefined) return { state: 'external', directory: external, versions: {} };
+    let directory: string;
+    try {
+      ({ directory } = await directoryFor(context));
+    } catch (error) {
+      if (error instanceof ModeldlError && error.code === 'TOOLCHAIN') {
+        return { state: 'missing', versions: {}, reason: error.message };
+      }
+      throw error;
+    }
+    if (!(await exists(directory))) return { state: 'missing', versions: {} };
+    const bytes = await directoryBytes(directory);
+    if (!(await isIntact(directory))) {
+      return { state: 'broken', directory, bytes, versions: {}, reason: 'its installation did not finish' };
+    }
+    return {
+      state: 'installed',
+      directory,
+      bytes,
+      versions: await pinnedVersions(lockFile(), definition.shown),
+    };
+  }
+
+  async function ensure(context: ToolchainContext): Promise<ToolchainEnvironment> {
+    const external = context.settings.interpreters[name];
+    if (external !== undefined) return { python: external };
+    const { directory, command } = await directoryFor(context);
+    if (await isIntact(directory)) return { python: pythonOf(directory), directory };
+    if (context.settings.install === 'never' || context.settings.offline) {
+      const why = context.settings.offline ? '`--offline` forbids' : 'the settings forbid';
+      throw new ModeldlError(
+        'TOOLCHAIN',
+        `The toolchain \`${name}\` is not installed, and ${why} installing it`,
+        {
+          hint: `run \`modeldl toolchain install ${name}\` once with network`,
+        },
+      );
+    }
+    return context.exclusively(`the toolchain ${name} at ${directory}`, async () => {
+      if (!(await isIntact(directory))) await install(context, directory, command);
+      return { python: pythonOf(directory), directory };
+    });
+  }
+
+  async function install(context: ToolchainContext, directory: string, command: string): Promise<void> {
+    const logFile = join(context.toolchainsDir, '..', 'logs', `toolchain-${name}.log`);
+    context.emit({ type: 'stage', stage: `Installing the toolchain ${name}`, detail: title });
+    try {
+      await requireSpace(context.toolchainsDir, definition.installedBytes);
+      await rm(directory, { recursive: true, force: true });
+      await mkdir(directory, { recursive: true });
+      await mkdir(dirname(logFile), { recursive: true });
+      await writeFile(logFile, '');
+      await run(context, logFile, command, ['-m', 'venv', directory], venvHint);
+      const pip = ['-m', 'pip', 'install', '--require-hashes', '--no-input', '--disable-pip-version-check'];
+      await run(
+        context,
+        logFile,
+        pythonOf(directory),
+        [...pip, '--progress-bar', 'off', '--requirement', lockFile()],
+        pipHint,
+      );
+      await writeFile(join(directory, COMPLETE), `${await lockDigest()}\n`);
+    } catch (error) {
+      await rm(directory, { recursive: true, force: true });
+      throw diskError(error, directory);
+    }
+  }
+
+  /** Runs one step with everything it prints in the log, and its progress as events. */
+  async function run(
+    context: ToolchainContext,
+    logFile: string,
+    command: string,
+    args: readonly string[],
+    hint: (output: string) => string,
+  ): Promise<void> {
+    const log = createWriteStream(logFile, { flags: 'a' });
+    const subprocess = execa(command, args, {
+      env: { ...context.environment, PYTHONNOUSERSITE: '1', PIP_NO_PYTHON_VERSION_WARNING: '1' },
+      extendEnv: false,
+      all: true,
+      buffer: { all: true, stdout: false, stderr: false },
+      maxBuffer: 1_000_000,
+      reject: false,
+      stdin: 'ignore',
+      cancelSignal: context.signal,
+      forceKillAfterDelay: 500,
+    });
+    subprocess.all.pipe(log);
+    const lines = createInterface({ input: subprocess.all });
+    lines.on('line', (line) => {
+      const step = /^\s*(Collecting|Downloading|Installing) (.+)$/.exec(line);
+      const what = step?.[2]?.split(/ @|;|\s\(/)[0]?.slice(0, 60);
+      if (step?.[1] !== undefined && what !== undefined) {
+        context.emit({
+          type: 'stage',
+          stage: `Installing the toolchain ${name}`,
+          detail: `${step[1]} ${what}`,
+        });
+      }
+    });
+    const result = await subprocess;
+    if (context.signal.aborted) throw abortError(context.signal);
+    if (!result.failed) return;
+    const output = result.all ?? '';
+    const cause = output
+      .trimEnd()
+      .split('\n')
+      .reverse()
+      .find((line) => /error|not found|no matching/i.test(line));
+    throw new ModeldlError(
+      'TOOLCHAIN',
+      `Installing the toolchain \`${name}\` failed: ${cause?.trim() ?? result.shortMessage}`,
+      { hint: `${hint(output)}; the log is ${logFile}`, details: { file: logFile } },
+    );
+  }
+
+  return {
+    name,
+    title,
+    downloadBytes,
+    lockDigest,
+    status,
+    ensure,
+    remove: async (context) => {
+      let bytes = 0;
+      for (const entry of await readdir(context.toolchainsDir).catch(() => [])) {
+        if (!entry.startsWith(`${name}-`)) continue;
+        const directory = join(context.toolchainsDir, entry);
+        bytes += await directoryBytes(directory);
+        // Without its mark first, a half-removed environment is never taken for a whole one.
+        await rm(join(directory, COMPLETE), { force: true });
+        await rm(directory, { recursive: true, force: true });
+      }
+      return bytes;
+    },
+  };
+}
+
+function venvHint(output: string): string {
+  if (/ensurepip|python3(\.\d+)?-venv/.test(output))
+    return 'install the venv module: `apt-get install python3-venv`';
+  return 'choose another interpreter with `toolchains.python`';
+}
+
+function pipHint(output: string): string {
+  if (/hash(es)? (are|is)|DO NOT MATCH/i.test(output))
+    return 'the package index serves other files than were locked';
+  if (/No matching distribution|Could not find a version/.test(output))
+    return 'the package index lacks a locked version';
+  return "check the network and pip's configuration";
+}
+
+function pythonOf(directory: string): string {
+  return osPlatform === 'win32' ? join(directory, 'Scripts', 'python.exe') : join(directory, 'bin', 'python');
+}
+
+async function isIntact(directory: string): Promise<boolean> {
+  return (await exists(join(directory, COMPLETE))) && (await exists(pythonOf(directory)));
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function requireSpace(directory: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(directory);
+  if (bavail * bsize >= bytes) return;
+  throw new ModeldlError(
+    'DISK',
+    `Not enough space for the toolchain in ${directory}: ${bytes} bytes needed, ${bavail * bsize} bytes free`,
+    {
+      hint: 'free space with `modeldl prune`, or choose another cache with `--cache-dir`',
+      details: { file: directory },
+    },
+  );
+}
+
+async function directoryBytes(directory: string): Promise<number> {
+  let bytes = 0;
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])) {
+    if (entry.isFile())
+      bytes += await stat(join(entry.parentPath, entry.name)).then(
+        ({ size }) => size,
+        () => 0,
+      );
+  }
+  return bytes;
+}
+
+/** Versions by the lock: what is in a complete environment is exactly that. */
+async function pinnedVersions(
+  lockFile: string,
+  packages: readonly string[],
+): Promise<Record<string, string>> {
+  const lock = await readFile(lockFile, 'utf8');
+  const versions: Record<string, string> = {};
+  for (const name of packages) {
+    const version = new RegExp(`^${name}==([^\\s;]+)`, 'm').exec(lock)?.[1];
+    if (version !== undefined) versions[name] = version;
+  }
+  return versions;
+}

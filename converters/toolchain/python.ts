@@ -1,0 +1,47 @@
+/** Finding a Python to make environments with. */
+import { execa } from 'execa';
+import { ModeldlError } from '../../src/errors.js';
+import type { ToolchainContext } from '../../src/converter.js';
+
+export interface Python {
+  readonly command: string;
+  /** `3.11.7` */
+  readonly version: string;
+  /** `linux-x86_64`, as Python's sysconfig has it. */
+  readonly platform: string;
+}
+
+const CANDIDATES = ['python3', 'python3.13', 'python3.12', 'python3.11', 'python3.10', 'python'];
+/** The locks are made for 3.10 and later; the wheels of 2026.4 end at 3.14. */
+const OLDEST_MINOR = 10;
+const NEWEST_MINOR = 14;
+
+const PROBE = 'import sys, sysconfig; print(sys.version.split()[0], sysconfig.get_platform())';
+
+/** @throws ModeldlError TOOLCHAIN naming what was found instead */
+export async function findPython(context: ToolchainContext): Promise<Python> {
+  const { python: chosen } = context.settings;
+  const tried: string[] = [];
+  for (const command of chosen === undefined ? CANDIDATES : [chosen]) {
+    const probed = await execa(command, ['-c', PROBE], {
+      env: { ...context.environment },
+      extendEnv: false,
+      reject: false,
+      cancelSignal: context.signal,
+    });
+    if (context.signal.aborted) context.signal.throwIfAborted();
+    const [version = '', platform = ''] = probed.stdout?.split(' ') ?? [];
+    const [major, minor] = version.split('.').map(Number);
+    if (probed.failed || major === undefined || minor === undefined) continue;
+    if (major === 3 && minor >= OLDEST_MINOR && minor <= NEWEST_MINOR) return { command, version, platform };
+    tried.push(`${command} is ${version}`);
+  }
+  const found = tried.length === 0 ? 'none was found' : tried.join(', ');
+  throw new ModeldlError(
+    'TOOLCHAIN',
+    `Converting needs Python 3.${OLDEST_MINOR} to 3.${NEWEST_MINOR}: ${found}`,
+    {
+      hint: 'install one (`apt-get install python3 python3-venv`), or name it in `toolchains.python`',
+    },
+  );
+}
