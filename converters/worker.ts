@@ -178,7 +178,10 @@ export function unsupportedOperations(message: string): readonly string[] {
     /Conversion is failed for:? ([\w.:, -]+?)(?:[\n]|$)/g,
   ]) {
     for (const [, names = ''] of message.matchAll(pattern)) {
-      for (const name of names.split(/[,\s]+/)) if (name !== '') found.add(name);
+      for (const name of names.split(/[,\s]+/)) {
+        // Frontends append the operator set's version: `Conv-16`.
+        if (name !== '') found.add(name.replace(/-\d+$/, ''));
+      }
     }
   }
   return [...found];

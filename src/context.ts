@@ -39,7 +39,11 @@ export type Freshness = 'offline' | 'stored' | 'online' | 'refresh';
 
 /** Parses what a user typed, in the context's directory. */
 export function parse(context: Context, text: string, unpack = false): Reference {
-  return parseReference(text, context.syntaxes, { cwd: context.cwd, home: context.home, unpack });
+  const endpoints: Record<string, string | undefined> = {};
+  for (const hub of context.hubs) {
+    endpoints[hub.name] = hub.endpoint?.(settingsContext(context, hub));
+  }
+  return parseReference(text, context.syntaxes, { cwd: context.cwd, home: context.home, unpack, endpoints });
 }
 
 export function format(context: Context, reference: Reference): string {

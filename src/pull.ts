@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { platform } from 'node:process';
 import { basename, join } from 'node:path';
-import { format, hubNamed, parse, type Context } from './context.js';
+import { format, hubContext, hubNamed, parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import {
   digestKey,
@@ -14,7 +14,7 @@ import {
 } from './fetch.js';
 import type { RemoteFile, Snapshot } from './hub.js';
 import { checkListing, fileSystemRules } from './paths.js';
-import type { Reference } from './reference.js';
+import { decodePart, type Reference } from './reference.js';
 import { contentRevision, rememberResolution, resolveReference, type Resolved } from './resolve.js';
 import type { Outcome, PulledModel, PullPlan } from './results.js';
 import { select, type ListedFile, type Selection } from './select.js';
@@ -47,6 +47,8 @@ export interface PullOptions {
   readonly unpack?: boolean;
   /** Fetch again what is stored. */
   readonly force?: boolean;
+  /** Make the tree again even when it looks right, fetching only blobs that are missing: for repairs. */
+  readonly rebuild?: boolean;
   /** Absolute directory for an independent copy. */
   readonly output?: string;
   /** Hard links instead of an independent copy at `output`. */
@@ -141,7 +143,8 @@ export async function pullModel(
   }
   const resolved = await resolveReference(context, reference);
   const { stale } = resolved;
-  if (options.force !== true) {
+  const reuse = options.force !== true && options.rebuild !== true;
+  if (reuse) {
     const stored = await storedModel(context, resolved, options);
     if (stored !== undefined)
       return { model: stored, reference: resolved.reference, downloadedBytes: 0, stale };
@@ -159,7 +162,7 @@ export async function pullModel(
     },
   };
   return withClaim(context.store, session, `model ${scope}`, waiting, async () => {
-    const stored = options.force === true ? undefined : await storedModel(context, resolved, options);
+    const stored = reuse ? await storedModel(context, resolved, options) : undefined;
     if (stored !== undefined)
       return { model: stored, reference: resolved.reference, downloadedBytes: 0, stale };
     const brought = await bring(context, resolved, options, scope);
@@ -331,6 +334,10 @@ async function fetchSelected(
       bytes: plan.missingBytes,
       storedBytes: plan.stored.reduce((sum, { bytes }) => sum + bytes, 0),
     });
+    if (plan.missing.length > 0) {
+      const hub = hubNamed(context, snapshot.hub);
+      await hub.checkAccess?.(snapshot, await hubContext(context, hub));
+    }
     const session = await context.session();
     await session.want(plan.stored.map(({ sha256 }) => sha256));
     const fetched = await fetchFiles(context, text, scope, http, plan.missing, known);
@@ -463,7 +470,7 @@ function singleFile(
   if (only === undefined || files.length > 1 || hub.namesFiles !== true || reference.subpath !== undefined)
     return {};
   const [entry] = selection.chosen;
-  return entry?.file.archive === undefined && basename(reference.id) === only.path
+  return entry?.file.archive === undefined && decodePart(basename(reference.id)) === only.path
     ? { single: only.path }
     : {};
 }

@@ -66,7 +66,7 @@ async function repair(context: Context, model: StoredModel, check: ModelCheck): 
     ? { include: record.files.map(({ path }) => literalGlob(path)) }
     : { allFiles: true };
   try {
-    await pullModel(context, parse(context, record.reference), selection);
+    await pullModel(context, parse(context, record.reference), { ...selection, rebuild: true });
     return true;
   } catch (error) {
     if (!(error instanceof ModeldlError) || context.signal.aborted) throw error;

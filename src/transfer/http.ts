@@ -204,8 +204,8 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
           'user-agent': settings.userAgent,
           accept: '*/*',
           'accept-encoding': 'identity',
-          ...headers,
           ...authorization,
+          ...headers,
           ...(body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }),
         },
       });

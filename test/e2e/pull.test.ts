@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto';
+import { readFile, writeFile, mkdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createWorld, type World } from '../helpers/program.js';
+
+const BYTES = Buffer.from('not really a model, but bytes all the same');
+const SHA256 = createHash('sha256').update(BYTES).digest('hex');
+
+let world: World;
+
+beforeEach(async () => {
+  world = await createWorld();
+  await writeFile(join(world.directory, 'model.onnx'), BYTES);
+});
+
+afterEach(async () => {
+  await world.remove();
+});
+
+describe('modeldl pull', () => {
+  it('prints the path of the file that the reference names, and nothing else', async () => {
+    const { exitCode, stdout } = await world.run('pull', './model.onnx');
+    expect(exitCode).toBe(0);
+    expect(stdout.split('\n')).toHaveLength(1);
+    expect(await readFile(stdout)).toEqual(BYTES);
+    expect(stdout.startsWith(world.cacheDir)).toBe(true);
+  });
+
+  it('gives one JSON document with the digest, and says when nothing was fetched', async () => {
+    await world.run('pull', './model.onnx');
+    const { stdout } = await world.run('pull', './model.onnx', '--json');
+    const document: unknown = JSON.parse(stdout);
+    expect(document).toMatchObject({
+      ok: true,
+      models: [
+        { hub: 'file', cached: true, downloadedBytes: 0, files: [{ path: 'model.onnx', sha256: SHA256 }] },
+      ],
+    });
+  });
+
+  it('makes an independent copy with --output, and refuses a directory of others', async () => {
+    expect((await world.run('pull', './model.onnx', '-o', 'out')).exitCode).toBe(0);
+    expect(await readFile(join(world.directory, 'out', 'model.onnx'))).toEqual(BYTES);
+    expect((await stat(join(world.directory, 'out', 'model.onnx'))).mode & 0o200).toBe(0o200);
+    await mkdir(join(world.directory, 'taken'));
+    await writeFile(join(world.directory, 'taken', 'mine.txt'), 'mine');
+    const refused = await world.run('pull', './model.onnx', '-o', 'taken');
+    expect(refused.exitCode).toBe(2);
+    expect(refused.stderr).toContain('--overwrite');
+    expect(await readFile(join(world.directory, 'taken', 'mine.txt'), 'utf8')).toBe('mine');
+  });
+
+  it('goes through list, path, verify, remove and prune', async () => {
+    const { stdout: path } = await world.run('pull', './model.onnx');
+    expect((await world.run('list', '--quiet')).stdout).toContain('model.onnx');
+    expect((await world.run('path', './model.onnx')).stdout).toBe(path);
+    expect((await world.run('verify')).exitCode).toBe(0);
+    expect((await world.run('remove', './model.onnx')).exitCode).toBe(2);
+    expect((await world.run('remove', './model.onnx', '-y', '--prune')).exitCode).toBe(0);
+    expect((await world.run('path', './model.onnx')).exitCode).toBe(3);
+    await expect(stat(path)).rejects.toThrow('ENOENT');
+  });
+});
+
+describe('errors', () => {
+  const rows: readonly (readonly [string, readonly string[], number, string])[] = [
+    ['nothing to do', [], 2, 'Usage'],
+    ['no reference', ['pull'], 2, 'modeldl pull hf:org/name'],
+    ['an unknown command', ['pul'], 2, 'pull'],
+    ['an unknown option', ['pull', '--bogus', 'x'], 2, '--bogus'],
+    ['an unknown scheme', ['pull', 'hff:org/name'], 2, 'hf:org/name'],
+    ['a malformed reference', ['pull', 'hf:'], 2, 'empty'],
+    ['a missing file', ['pull', './missing.onnx'], 3, 'missing.onnx'],
+    ['a model that is not stored', ['path', 'hf:org/name'], 3, 'modeldl pull'],
+    ['offline and not stored', ['pull', 'hf:org/name', '--offline'], 5, '--offline'],
+    ['an unknown precision', ['convert', './model.onnx', '--precision', 'int3'], 2, 'int8'],
+    ['an unknown device', ['convert', './model.onnx', '--device', 'TPU'], 2, 'HETERO'],
+    [
+      'a precision that the device lacks',
+      ['convert', './model.onnx', '--precision', 'int4', '--device', 'NPU'],
+      9,
+      'int8',
+    ],
+    [
+      'a toolchain that may not be installed',
+      ['convert', './model.onnx', '--precision', 'fp16', '--no-install'],
+      9,
+      'modeldl toolchain install openvino',
+    ],
+  ];
+  for (const [name, args, exitCode, said] of rows) {
+    it(`${name} exits ${exitCode} and says what to do`, async () => {
+      const run = await world.run(...args);
+      expect(run.exitCode).toBe(exitCode);
+      expect(run.stderr).toContain(said);
+      expect(run.stdout).toBe('');
+    });
+  }
+
+  it('are one JSON document with --json', async () => {
+    const { exitCode, stdout } = await world.run('path', 'hf:org/name', '--json');
+    expect(exitCode).toBe(3);
+    expect(JSON.parse(stdout)).toMatchObject({ ok: false, error: { code: 'NOT_FOUND', exitCode: 3 } });
+  });
+
+  it('of several references, some of which succeed, exit 11', async () => {
+    const { exitCode, stdout } = await world.run('pull', './model.onnx', './missing.onnx');
+    expect(exitCode).toBe(11);
+    expect(stdout.split('\n')).toHaveLength(1);
+  });
+
+  it('refuse a token in a project file', async () => {
+    await writeFile(
+      join(world.directory, 'modeldl.config.json'),
+      '{"hubs":{"hf":{"token":"hf_abcdefghijkl"}}}',
+    );
+    const { exitCode, stderr } = await world.run('list');
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain('token');
+    expect(stderr).not.toContain('hf_abcdefghijkl');
+  });
+
+  it('name the nearest configuration key', async () => {
+    await writeFile(join(world.directory, 'modeldl.config.json'), '{"job":2}');
+    const { exitCode, stderr } = await world.run('list');
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain('jobs');
+  });
+
+  it('are damage that verify finds and repairs', async () => {
+    const { stdout: path } = await world.run('pull', './model.onnx');
+    const { chmod } = await import('node:fs/promises');
+    await chmod(path, 0o644);
+    await writeFile(path, Buffer.from(BYTES).fill(0, 0, 4));
+    const found = await world.run('verify');
+    expect(found.exitCode).toBe(6);
+    expect((await world.run('verify', '--repair')).exitCode).toBe(0);
+    expect(await readFile((await world.run('path', './model.onnx')).stdout)).toEqual(BYTES);
+  });
+});
