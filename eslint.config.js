@@ -22,7 +22,7 @@ export default tseslint.config(
   {
     languageOptions: { parserOptions: { project: './tsconfig.json', tsconfigRootDir: import.meta.dirname } },
     rules: {
-      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', ignoreRestSiblings: true }],
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
       'no-console': 'error',
@@ -36,7 +36,10 @@ export default tseslint.config(
   {
     files: ['src/**', 'hubs/**', 'converters/**'],
     rules: {
-      'no-restricted-globals': ['error', { name: 'process', message: 'bin reads the process and hands it down' }],
+      'no-restricted-globals': [
+        'error',
+        { name: 'process', message: 'bin reads the process and hands it down' },
+      ],
     },
   },
   { files: ['bench/**'], rules: { 'no-console': 'off' } },

@@ -11,13 +11,16 @@ function onSignal(code: 'INTERRUPTED' | 'TERMINATED', exitCode: number): void {
   if (interruption.signal.aborted) process.exit(exitCode);
   const message = code === 'INTERRUPTED' ? 'Interrupted' : 'Terminated';
   interruption.abort(
-    new ModeldlError(code, message, { hint: 'run the same command again to resume; what was fetched is kept' }),
+    new ModeldlError(code, message, {
+      hint: 'run the same command again to resume; what was fetched is kept',
+    }),
   );
 }
 
 function version(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  if (typeof manifest === 'object' && manifest !== null && 'version' in manifest) return String(manifest.version);
+  if (typeof manifest === 'object' && manifest !== null && 'version' in manifest)
+    return String(manifest.version);
   return 'unknown';
 }
 
@@ -36,8 +39,12 @@ async function main(): Promise<number> {
   });
 }
 
-process.on('SIGINT', () => onSignal('INTERRUPTED', 130));
-process.on('SIGTERM', () => onSignal('TERMINATED', 143));
+process.on('SIGINT', () => {
+  onSignal('INTERRUPTED', 130);
+});
+process.on('SIGTERM', () => {
+  onSignal('TERMINATED', 143);
+});
 
 if (process.argv.length === 3 && process.argv[2] === '--version') {
   // The commonest call of scripts: answered without loading the command table.

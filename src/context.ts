@@ -83,6 +83,8 @@ export async function hubContext(
       return context.credential(hub);
     },
     ...(previous === undefined ? {} : { previous }),
-    warn: (message) => context.emit({ type: 'warning', message }),
+    warn: (message) => {
+      context.emit({ type: 'warning', message });
+    },
   };
 }

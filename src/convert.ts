@@ -111,8 +111,7 @@ async function prepare(context: Context, text: string, options: ConvertOptions):
   const request = requestOf(options);
   const reference = parse(context, text, options.unpack);
   const revised = options.revision === undefined ? reference : { ...reference, revision: options.revision };
-  const { output: _output, force: _force, ...selection } = options;
-  const pulled = await pullModel(context, revised, selection);
+  const pulled = await pullModel(context, revised, { ...options, force: false });
   const { record, directory } = pulled.model;
   const local: LocalModel = {
     reference: record.reference,
@@ -323,7 +322,7 @@ async function make(context: Context, prepared: Prepared, wantsCheck: boolean): 
       consent: [...(plan.consent ?? [])],
       ...(check === undefined ? {} : { check: copyCheck(check) }),
     };
-    const { single: _single, placement: _placement, version: _version, ...origin } = record;
+    const { single, placement, version, ...origin } = record;
     const published = await publishModel(context.store, prepared.modelKey, {
       ...origin,
       reference: `${record.reference}+${conversionName(plan)}`,

@@ -143,7 +143,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     ),
   });
   const context = await createContext(options, plugins, loaded, configDir);
-  const { close, ...base } = context;
+  const base: Context = context;
   const keeper: hubOperations.CredentialKeeper = {
     save: (hub, origin, token) => saveCredential(configDir, hub, origin, token),
     remove: (hub) => removeCredential(configDir, hub),
@@ -171,7 +171,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     login: (hub, token) => hubOperations.login(base, keeper, hub, token),
     logout: (hub) => hubOperations.logout(base, keeper, hub),
     whoami: (hub) => hubOperations.whoami(base, hub),
-    close,
+    close: () => context.close(),
   };
 }
 

@@ -40,7 +40,7 @@ export async function storedSnapshot(
   }
   const last = await readRef(context.store, floatingName(context, reference));
   if (last === undefined) return undefined;
-  return readSnapshot(context.store, reference.hub, last.id ?? reference.id, last.revision);
+  return readSnapshot(context.store, reference.hub, last.id, last.revision);
 }
 
 /**

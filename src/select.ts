@@ -148,7 +148,7 @@ function classEnd(glob: string, open: number): number {
 /** A class by Python's rules: reversed ranges are empty, `!` first negates, everything else is literal. */
 function characterClass(body: string): string {
   const negated = body.startsWith('!');
-  const text = [...(negated ? body.slice(1) : body)];
+  const text = Array.from(negated ? body.slice(1) : body);
   const literal = (character: string): string => character.replace(/[\\\]^-]/g, '\\$&');
   let inside = '';
   for (let at = 0; at < text.length; at += 1) {

@@ -75,7 +75,7 @@ export async function findStored(
   const [first] = candidates;
   if (first === undefined) {
     const converting = wantsConversion(reference, filter);
-    const { conversion: _, ...origin } = reference;
+    const { conversion, ...origin } = reference;
     throw new ModeldlError('NOT_FOUND', `Not stored: ${text}`, {
       hint: converting
         ? `make it with \`modeldl convert ${format(context, origin)}\``

@@ -31,6 +31,8 @@ export interface ToolchainDefinition {
 }
 
 const COMPLETE = '.complete';
+/** Lines of an installer's output that are searched for its cause of failure. */
+const LAST_LINES = 200;
 
 export function createToolchain(definition: ToolchainDefinition): Toolchain {
   const { name, title, downloadBytes } = definition;
@@ -132,8 +134,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       env: { ...context.environment, PYTHONNOUSERSITE: '1', PIP_NO_PYTHON_VERSION_WARNING: '1' },
       extendEnv: false,
       all: true,
-      buffer: { all: true, stdout: false, stderr: false },
-      maxBuffer: 1_000_000,
+      buffer: false,
       reject: false,
       stdin: 'ignore',
       cancelSignal: context.signal,
@@ -141,7 +142,10 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     });
     subprocess.all.pipe(log);
     const lines = createInterface({ input: subprocess.all });
+    const last: string[] = [];
     lines.on('line', (line) => {
+      last.push(line);
+      if (last.length > LAST_LINES) last.shift();
       const step = /^\s*(Collecting|Downloading|Installing) (.+)$/.exec(line);
       const what = step?.[2]?.split(/ @|;|\s\(/)[0]?.slice(0, 60);
       if (step?.[1] !== undefined && what !== undefined) {
@@ -155,12 +159,8 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     const result = await subprocess;
     if (context.signal.aborted) throw abortError(context.signal);
     if (!result.failed) return;
-    const output = result.all ?? '';
-    const cause = output
-      .trimEnd()
-      .split('\n')
-      .reverse()
-      .find((line) => /error|not found|no matching/i.test(line));
+    const output = last.join('\n');
+    const cause = last.reverse().find((line) => /error|not found|no matching/i.test(line));
     throw new ModeldlError(
       'TOOLCHAIN',
       `Installing the toolchain \`${name}\` failed: ${cause?.trim() ?? result.shortMessage}`,

@@ -30,9 +30,10 @@ export async function findPython(context: ToolchainContext): Promise<Python> {
       cancelSignal: context.signal,
     });
     if (context.signal.aborted) context.signal.throwIfAborted();
-    const [version = '', platform = ''] = probed.stdout?.split(' ') ?? [];
+    if (probed.failed) continue;
+    const [version = '', platform = ''] = probed.stdout.split(' ');
     const [major, minor] = version.split('.').map(Number);
-    if (probed.failed || major === undefined || minor === undefined) continue;
+    if (major === undefined || minor === undefined) continue;
     if (major === 3 && minor >= OLDEST_MINOR && minor <= NEWEST_MINOR) return { command, version, platform };
     tried.push(`${command} is ${version}`);
   }

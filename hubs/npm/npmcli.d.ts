@@ -1,5 +1,5 @@
 /** The parts of npm's configuration library that are used here; no published types describe them. */
-/* eslint-disable no-restricted-syntax, import-x/no-default-export -- how a module without types is described */
+/* eslint-disable no-restricted-syntax -- how a module without types is described */
 declare module '@npmcli/config' {
   interface Definitions {
     readonly definitions: object;

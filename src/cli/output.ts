@@ -6,11 +6,7 @@ import { styleText } from 'node:util';
 import { redactSecrets } from '../redact.js';
 
 /** What printing needs of a stream. */
-export interface OutputStream {
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-  write(text: string): boolean;
-}
+export type OutputStream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
 
 export interface Output {
   readonly json: boolean;

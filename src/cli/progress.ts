@@ -120,7 +120,7 @@ async function bars(output: Output): Promise<Progress> {
   const spin = (text: string): void => {
     endBars();
     const line = text.length > columns - 4 ? `${text.slice(0, columns - 5)}…` : text;
-    if (spinner === undefined) spinner = ora({ text: line, stream: stderrOf(output) }).start();
+    if (spinner === undefined) spinner = ora({ text: line, stream: output.stderr }).start();
     else spinner.text = line;
   };
   const shorten = (path: string): string =>
@@ -129,7 +129,7 @@ async function bars(output: Output): Promise<Progress> {
     endSpinner();
     multi ??= new cliProgress.MultiBar(
       {
-        stream: stderrOf(output),
+        stream: output.stderr,
         clearOnComplete: true,
         hideCursor: true,
         etaBuffer: 50,
@@ -179,9 +179,4 @@ async function bars(output: Output): Promise<Progress> {
       endSpinner();
     },
   };
-}
-
-/** The libraries want the whole stream; on a terminal it is one. */
-function stderrOf(output: Output): NodeJS.WriteStream {
-  return output.stderr as NodeJS.WriteStream;
 }

@@ -6,7 +6,7 @@ import { formatBytes } from './format.js';
 type Streams = { input: NodeJS.ReadableStream; output: NodeJS.WritableStream; signal: AbortSignal };
 
 function streams(cli: CliEnvironment): Streams {
-  return { input: cli.stdin, output: cli.stderr as NodeJS.WriteStream, signal: cli.signal };
+  return { input: cli.stdin, output: cli.stderr, signal: cli.signal };
 }
 
 export async function askReference(cli: CliEnvironment): Promise<string> {

@@ -81,7 +81,7 @@ export async function saveCredential(
 export async function removeCredential(configDir: string, hub: string): Promise<boolean> {
   const saved = await readSaved(configDir);
   if (!(hub in saved)) return false;
-  const { [hub]: _removed, ...rest } = saved;
+  const { [hub]: removed, ...rest } = saved;
   await writePrivate(credentialsFile(configDir), rest);
   return true;
 }

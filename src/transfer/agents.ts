@@ -32,10 +32,7 @@ export function createAgents(proxy: ProxySettings, ca: readonly string[]): Agent
   };
   const trusted = ca.length === 0 ? {} : { ca: [...defaultCertificates(), ...ca] };
   const made = new Map<string, HttpAgent | HttpsAgent>();
-  const remember = <Agent extends HttpAgent | HttpsAgent>(
-    key: string,
-    make: () => Agent,
-  ): HttpAgent | HttpsAgent => {
+  const remember = (key: string, make: () => HttpAgent | HttpsAgent): HttpAgent | HttpsAgent => {
     const existing = made.get(key);
     if (existing !== undefined) return existing;
     const agent = make();

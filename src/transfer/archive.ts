@@ -48,7 +48,7 @@ export interface RawMember {
 export type ReadArchive = (
   file: string,
   format: Unpack['format'],
-  visit: (member: RawMember) => Promise<void>,
+  visit: (member: RawMember) => Promise<void> | undefined,
   signal: AbortSignal,
 ) => Promise<void>;
 
@@ -69,12 +69,13 @@ export async function listArchive(
 ): Promise<readonly ArchiveMember[]> {
   const members: ArchiveMember[] = [];
   let bytes = 0;
-  await read(archive, signal, async (member) => {
+  await read(archive, signal, (member) => {
     const path = memberPath(archive, member);
-    if (path === undefined) return;
+    if (path === undefined) return undefined;
     members.push({ path, bytes: member.bytes });
     bytes += member.bytes;
     checkLimits(archive, limits, members.length, bytes);
+    return undefined;
   });
   checkListing(
     members.map(({ path }) => path),
@@ -126,7 +127,7 @@ export async function extractArchive(
 async function read(
   archive: Archive,
   signal: AbortSignal,
-  visit: (member: RawMember) => Promise<void>,
+  visit: (member: RawMember) => Promise<void> | undefined,
 ): Promise<void> {
   const reader: ReadArchive = archive.unpack.format === 'zip' ? readZip : readTar;
   try {

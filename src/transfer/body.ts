@@ -27,7 +27,7 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
     let lastByteAt = performance.now();
     let paused = false;
     let settled = false;
-    const settle = (error?: unknown): void => {
+    const settle = (error?: Error): void => {
       if (settled) return;
       settled = true;
       clearInterval(watchdog);
@@ -37,7 +37,7 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
         return;
       }
       body.destroy();
-      reject(error instanceof Error ? error : new Error(String(error)));
+      reject(error);
     };
     const onAbort = (): void => {
       settle(abortError(options.signal));
@@ -55,7 +55,7 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
       try {
         busy = options.onChunk(chunk);
       } catch (error) {
-        settle(error);
+        settle(error as Error);
         return;
       }
       if (busy === undefined) return;

@@ -1,6 +1,6 @@
 /** tar, plain or compressed, read as a stream. */
 import { createReadStream } from 'node:fs';
-import { Duplex, Readable, Transform } from 'node:stream';
+import { type Duplex, Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import * as zlib from 'node:zlib';
 import type { ReadArchive } from './archive.js';
@@ -18,20 +18,18 @@ export const readTar: ReadArchive = async (file, format, visit, signal) => {
   feeding.catch(() => undefined);
   for await (const entry of extract) {
     const { name, type, size } = entry.header;
-    let opened = false;
     await visit({
       name: name.replace(/\/$/, ''),
       kind:
         type === 'file' || type === 'contiguous-file' ? 'file' : type === 'directory' ? 'directory' : 'other',
-      bytes: size ?? 0,
-      open: () => {
-        opened = true;
-        return Promise.resolve(
+      bytes: size,
+      open: () =>
+        Promise.resolve(
           Readable.from(entry as AsyncIterable<Buffer>, { objectMode: false, highWaterMark: CHUNK_BYTES }),
-        );
-      },
+        ),
     });
-    if (!opened) entry.resume();
+    // What nobody read is skipped; after a read this does nothing.
+    entry.resume();
   }
   await feeding;
 };

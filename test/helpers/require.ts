@@ -18,11 +18,21 @@ export function hasProgram(command: string, args: readonly string[] = ['--versio
  * A test that needs a peer: skipped with the peer's name when it is missing, and failing instead when
  * `MODELDL_TEST_REQUIRE=all`, so that a run which claims to be complete cannot skip.
  */
-export function requirePeer(peer: string, present: boolean): (name: string, body: TestFunction, timeout?: number) => void {
-  if (present) return (name, body, timeout) => it(name, body, timeout);
-  if (!REQUIRED) return (name) => it.skip(`${name} (needs ${peer})`, () => undefined);
-  return (name) =>
+export function requirePeer(
+  peer: string,
+  present: boolean,
+): (name: string, body: TestFunction, timeout?: number) => void {
+  if (present)
+    return (name, body, timeout) => {
+      it(name, body, timeout);
+    };
+  if (!REQUIRED)
+    return (name) => {
+      it.skip(`${name} (needs ${peer})`, () => undefined);
+    };
+  return (name) => {
     it(name, () => {
       throw new Error(`${peer} is missing, and MODELDL_TEST_REQUIRE=all forbids skipping`);
     });
+  };
 }
