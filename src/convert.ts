@@ -15,7 +15,15 @@ import {
   type Refusal,
 } from './converter.js';
 import { diskError, ModeldlError } from './errors.js';
-import { describePulled, modelLocation, pullModel, type Pulled, type PullOptions } from './pull.js';
+import {
+  describePulled,
+  modelLocation,
+  pullModel,
+  withRevision,
+  type Pulled,
+  type PullOptions,
+} from './pull.js';
+import { redactReference } from './redact.js';
 import type { ConvertedModel, ConvertPlan } from './results.js';
 import { conversionName } from './stored.js';
 import { adoptBlob } from './store/blobs.js';
@@ -73,9 +81,9 @@ export async function convert(
   const { model, fresh } = await storedOrMade(context, prepared, options);
   if (options.output !== undefined) {
     const { link = false, overwrite = false, output } = options;
-    await writeOutput(context.store, model, output, { link, overwrite });
+    await writeOutput(model, output, { link, overwrite, signal: context.signal });
   }
-  return describe(prepared, model, text, options.output, !fresh);
+  return describe(prepared, model, redactReference(text), options.output, !fresh);
 }
 
 /** What `convert` would do. Pulls the model, since the files decide; converts nothing. */
@@ -110,8 +118,10 @@ export async function planConvert(
 async function prepare(context: Context, text: string, options: ConvertOptions): Promise<Prepared> {
   const request = requestOf(options);
   const reference = parse(context, text, options.unpack);
-  const revised = options.revision === undefined ? reference : { ...reference, revision: options.revision };
-  const pulled = await pullModel(context, revised, { ...options, force: false });
+  const pulled = await pullModel(context, withRevision(reference, options.revision), {
+    ...options,
+    force: false,
+  });
   const { record, directory } = pulled.model;
   const local: LocalModel = {
     reference: record.reference,

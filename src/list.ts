@@ -6,20 +6,19 @@ import { resolveReference } from './resolve.js';
 import type { ModelList, ShownModel } from './results.js';
 import {
   describeListed,
-  distinctBytes,
   findStored,
   modelBytes,
   storedModels,
   wantsConversion,
   type ConversionFilter,
 } from './stored.js';
-import { checkModel, listModels, touchUsed, type StoredModel } from './store/models.js';
+import { checkModel, listModels, physicalBytes, touchUsed, type StoredModel } from './store/models.js';
 
 export async function list(context: Context): Promise<ModelList> {
   const stored = await listModels(context.store);
   const models = await Promise.all(stored.map((model) => describeListed(context, model)));
   const bytes = models.reduce((sum, model) => sum + model.bytes, 0);
-  return { models, totals: { models: models.length, bytes, physicalBytes: distinctBytes(stored) } };
+  return { models, totals: { models: models.length, bytes, physicalBytes: physicalBytes(stored) } };
 }
 
 /**

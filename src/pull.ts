@@ -14,6 +14,7 @@ import {
 } from './fetch.js';
 import type { RemoteFile, Snapshot } from './hub.js';
 import { checkListing, fileSystemRules } from './paths.js';
+import { redactReference } from './redact.js';
 import { decodePart, type Reference } from './reference.js';
 import { contentRevision, rememberResolution, resolveReference, type Resolved } from './resolve.js';
 import type { Outcome, PulledModel, PullPlan } from './results.js';
@@ -69,7 +70,7 @@ export async function pull(
     const pulled = await pullModel(context, reference, options);
     if (options.output !== undefined) {
       const { link = false, overwrite = false, output } = options;
-      await writeOutput(context.store, pulled.model, output, { link, overwrite });
+      await writeOutput(pulled.model, output, { link, overwrite, signal: context.signal });
     }
     return describePulled(pulled, requested, options.output);
   });
@@ -101,11 +102,11 @@ async function forEachReference<Result>(
   }
   const results: Result[] = [];
   const errors: ModeldlError[] = [];
-  for (const requested of references) {
+  for (const text of references) {
+    const requested = redactReference(text);
     try {
-      results.push(
-        await work(requested, withRevision(parse(context, requested, options.unpack), options.revision)),
-      );
+      const reference = parse(context, text, options.unpack);
+      results.push(await work(requested, withRevision(reference, options.revision)));
     } catch (error) {
       if (context.signal.aborted || !(error instanceof ModeldlError)) throw error;
       errors.push(error.with({ reference: requested }));
@@ -114,7 +115,8 @@ async function forEachReference<Result>(
   return { results, errors };
 }
 
-function withRevision(reference: Reference, revision: string | undefined): Reference {
+/** @throws ModeldlError USAGE when the reference names one already */
+export function withRevision(reference: Reference, revision: string | undefined): Reference {
   if (revision === undefined) return reference;
   if (reference.revision === undefined) return { ...reference, revision };
   throw new ModeldlError('USAGE', `The reference names a revision already: ${reference.revision}`, {
@@ -383,9 +385,10 @@ function pinSnapshot(
     id,
     revision,
     ...(validator === undefined ? {} : { validator }),
-    files: snapshot.files.map(({ path, size, digest, url, unpack }) => ({
+    files: snapshot.files.map(({ path, size, digest, url, maxBytes, unpack }) => ({
       path,
       url,
+      ...(maxBytes === undefined ? {} : { maxBytes }),
       ...(size === undefined ? {} : { size }),
       ...(digest === undefined ? {} : { digest }),
       ...(unpack === undefined ? {} : { unpack }),

@@ -1,18 +1,20 @@
 /** Secrets leave the program nowhere: the one place that takes them out of addresses and texts. */
 
-const SECRET_PARAMETER = /token|signature|credential|key|secret|password|policy|sig$|auth/i;
 const REDACTED = '***';
 
-/** An address for messages and records: without user information, and without the values of signed parameters. */
+/** An address for messages and records: without user information and query, either of which may be a key to it. */
 export function redactUrl(url: string): string {
   if (!URL.canParse(url)) return url;
   const parsed = new URL(url);
   parsed.username = '';
   parsed.password = '';
-  for (const name of [...parsed.searchParams.keys()]) {
-    if (SECRET_PARAMETER.test(name)) parsed.searchParams.set(name, REDACTED);
-  }
+  parsed.search = '';
   return parsed.href;
+}
+
+/** What a user typed, as results and errors repeat it: a web address loses what `redactUrl` takes. */
+export function redactReference(text: string): string {
+  return /^https?:\/\//i.test(text) ? redactUrl(text) : text;
 }
 
 /** Token shapes of the hubs, so that one which slipped into a text from outside is caught as well. */

@@ -2,15 +2,9 @@
 import { parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import type { ListedModel, PrunePlan, PruneResult, RemovalPlan, RemovalResult } from './results.js';
-import {
-  describeListed,
-  distinctBytes,
-  storedModels,
-  wantsConversion,
-  type ConversionFilter,
-} from './stored.js';
+import { describeListed, storedModels, wantsConversion, type ConversionFilter } from './stored.js';
 import { assertWritable } from './store/layout.js';
-import { lastUsed, listModels, removeModel, type StoredModel } from './store/models.js';
+import { lastUsed, listModels, physicalBytes, removeModel, type StoredModel } from './store/models.js';
 import { BLOB_AGE_MS, planSweep, sweep } from './store/sweep.js';
 import { toolchainContext } from './toolchains.js';
 
@@ -59,7 +53,7 @@ async function describeRemoval(context: Context, models: readonly StoredModel[])
 async function reclaimed(context: Context, doomed: readonly StoredModel[]): Promise<number> {
   const paths = new Set(doomed.map((model) => model.path));
   const all = await listModels(context.store);
-  return distinctBytes(all) - distinctBytes(all.filter((model) => !paths.has(model.path)));
+  return physicalBytes(all) - physicalBytes(all.filter((model) => !paths.has(model.path)));
 }
 
 /** Removes what a plan names; blobs go now with `prune`, else with the next prune. @throws ModeldlError DISK */
@@ -73,7 +67,7 @@ export async function remove(
   if (!options.prune) return { removed, freedBytes: 0 };
   const freedBytes = await sweep(
     context.store,
-    await planSweep(context.store, { minimumAgeMs: 0, partials: false }),
+    await planSweep(context.store, { minimumAgeMs: BLOB_AGE_MS, partials: false }),
   );
   return { removed, freedBytes };
 }
@@ -141,7 +135,7 @@ async function chooseEvicted(context: Context, options: PruneOptions): Promise<r
     const [next] = kept;
     if (next === undefined) break;
     const tooOld = (used.get(next) ?? 0) < limit;
-    const tooLarge = options.maxBytes !== undefined && distinctBytes(kept) > options.maxBytes;
+    const tooLarge = options.maxBytes !== undefined && physicalBytes(kept) > options.maxBytes;
     if (!tooOld && !tooLarge) break;
     evicted.push(next);
     kept.shift();
@@ -153,8 +147,8 @@ async function chooseEvicted(context: Context, options: PruneOptions): Promise<r
 export async function prune(context: Context, plan: PrunePlan, options: PruneOptions): Promise<PruneResult> {
   assertWritable(context.store);
   const removed = await removeListed(context, plan.models);
-  const minimumAgeMs = removed.length > 0 ? 0 : BLOB_AGE_MS;
-  const swept = await planSweep(context.store, { minimumAgeMs, partials: options.partials ?? false });
+  const partials = options.partials ?? false;
+  const swept = await planSweep(context.store, { minimumAgeMs: BLOB_AGE_MS, partials });
   let freedBytes = await sweep(context.store, swept);
   for (const { name } of plan.toolchains) {
     const toolchain = context.toolchains.find((candidate) => candidate.name === name);

@@ -122,11 +122,3 @@ export async function describeListed(context: Context, model: StoredModel): Prom
 export function modelBytes({ record }: StoredModel): number {
   return record.files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
-
-/** Bytes of distinct blobs: what the models take on a file system that links. */
-export function distinctBytes(models: readonly StoredModel[]): number {
-  const sizes = new Map(
-    models.flatMap(({ record }) => record.files.map(({ sha256, bytes }) => [sha256, bytes])),
-  );
-  return [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
-}

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
 import { hashFile } from './hash.js';
-import { uniqueName, type Store } from './layout.js';
+import { uniqueName } from './layout.js';
 import { createLinker } from './link.js';
 import type { StoredModel } from './models.js';
 import { treePath } from './record.js';
@@ -40,7 +40,6 @@ export interface OutputOptions {
  * @throws ModeldlError USAGE for a directory with files of others, DISK, INTERRUPTED
  */
 export async function writeOutput(
-  _store: Store,
   model: StoredModel,
   directory: string,
   options: OutputOptions,

@@ -22,6 +22,7 @@ const snapshotSchema = v.object({
       size: v.exactOptional(v.number()),
       digest: v.exactOptional(digest),
       url: v.string(),
+      maxBytes: v.exactOptional(v.number()),
       unpack: v.exactOptional(
         v.object({
           format: v.picklist(['tar', 'tar.gz', 'tar.xz', 'tar.zst', 'zip']),

@@ -41,7 +41,7 @@ async function contents(directory: string): Promise<Record<string, string>> {
 describe('an output', () => {
   it('is independent of the store and writable', async () => {
     const { store, model, output } = await world();
-    await writeOutput(store, model, output, COPY);
+    await writeOutput(model, output, COPY);
     expect(await contents(output)).toEqual(FILES);
     await writeFile(join(output, 'config.json'), '[]');
     expect(await checkModel(store, model, true)).toEqual({ damaged: [], missing: [] });
@@ -51,8 +51,8 @@ describe('an output', () => {
   });
 
   it('is read-only hard links when asked', async () => {
-    const { store, model, output } = await world();
-    await writeOutput(store, model, output, LINK);
+    const { model, output } = await world();
+    await writeOutput(model, output, LINK);
     const { ino, mode } = await stat(join(output, 'weights/model.bin'));
     expect(ino).toBe((await stat(join(model.directory, 'weights/model.bin'))).ino);
     expect(mode & 0o222).toBe(0);
@@ -60,11 +60,11 @@ describe('an output', () => {
 
   it('of links becomes independent, and the other way round', async () => {
     const { store, model, output } = await world();
-    await writeOutput(store, model, output, LINK);
-    await writeOutput(store, model, output, COPY);
+    await writeOutput(model, output, LINK);
+    await writeOutput(model, output, COPY);
     await writeFile(join(output, 'config.json'), '[]');
     expect(await checkModel(store, model, true)).toEqual({ damaged: [], missing: [] });
-    await writeOutput(store, model, output, LINK);
+    await writeOutput(model, output, LINK);
     for (const path of Object.keys(FILES)) {
       expect((await stat(join(output, path))).ino).toBe((await stat(join(model.directory, path))).ino);
     }
@@ -80,42 +80,42 @@ describe('an output', () => {
   requirePeer('a second file system at /dev/shm', otherFileSystem)(
     'of links needs the file system of the cache, and says so',
     async () => {
-      const { store, model } = await world();
+      const { model } = await world();
       const output = await temporaryDirectory('/dev/shm');
-      await expect(writeOutput(store, model, output, LINK)).rejects.toMatchObject({
+      await expect(writeOutput(model, output, LINK)).rejects.toMatchObject({
         code: 'DISK',
         hint: expect.stringContaining('--link') as string,
       });
       expect(await contents(output)).toEqual({});
-      await writeOutput(store, model, output, COPY);
+      await writeOutput(model, output, COPY);
       expect(await contents(output)).toEqual(FILES);
     },
   );
 
   it('that is right already is left alone', async () => {
-    const { store, model, output } = await world();
-    await writeOutput(store, model, output, COPY);
+    const { model, output } = await world();
+    await writeOutput(model, output, COPY);
     const before = await stat(join(output, 'weights/model.bin'));
     await utimes(join(output, 'weights/model.bin'), 1, 1);
-    await writeOutput(store, model, output, COPY);
+    await writeOutput(model, output, COPY);
     const after = await stat(join(output, 'weights/model.bin'));
     expect([after.ino, after.mtimeMs]).toEqual([before.ino, 1000]);
   });
 
   it('that was damaged is made right', async () => {
-    const { store, model, output } = await world();
-    await writeOutput(store, model, output, COPY);
+    const { model, output } = await world();
+    await writeOutput(model, output, COPY);
     await writeFile(join(output, 'weights/model.bin'), 'WEIGHTS');
-    await writeOutput(store, model, output, COPY);
+    await writeOutput(model, output, COPY);
     expect(await contents(output)).toEqual(FILES);
   });
 
   it('of another model replaces what modeldl wrote, and nothing else', async () => {
     const { store, model, output } = await world();
-    await writeOutput(store, model, output, COPY);
+    await writeOutput(model, output, COPY);
     await writeFile(join(output, 'notes.txt'), 'mine');
     const next = await putModel(store, { 'config.json': '{"b":1}', 'new/b.bin': 'b' }, keyOf('org/next'));
-    await writeOutput(store, next, output, COPY);
+    await writeOutput(next, output, COPY);
     expect(await contents(output)).toEqual({
       'config.json': '{"b":1}',
       'new/b.bin': 'b',
@@ -126,18 +126,18 @@ describe('an output', () => {
 
   it('keeps a file of an earlier model that somebody changed', async () => {
     const { store, model, output } = await world();
-    await writeOutput(store, model, output, COPY);
+    await writeOutput(model, output, COPY);
     await writeFile(join(output, 'weights/model.bin'), 'changed');
     const next = await putModel(store, { 'config.json': '{}' }, keyOf('org/next'));
-    await writeOutput(store, next, output, COPY);
+    await writeOutput(next, output, COPY);
     expect(await contents(output)).toEqual({ 'config.json': '{}', 'weights/model.bin': 'changed' });
   });
 
   it('is refused where others have files, which stay as they are', async () => {
-    const { store, model, output } = await world();
+    const { model, output } = await world();
     await mkdir(output);
     await writeFile(join(output, 'config.json'), 'mine');
-    await expect(writeOutput(store, model, output, COPY)).rejects.toMatchObject({
+    await expect(writeOutput(model, output, COPY)).rejects.toMatchObject({
       code: 'USAGE',
       hint: expect.stringContaining('--overwrite') as string,
     });
@@ -146,11 +146,11 @@ describe('an output', () => {
 
   it('over a foreign file in a directory of modeldl is refused again and again', async () => {
     const { store, model, output } = await world({ 'a.txt': 'a' });
-    await writeOutput(store, model, output, COPY);
+    await writeOutput(model, output, COPY);
     await writeFile(join(output, 'b.txt'), 'mine');
     const next = await putModel(store, { 'a.txt': 'a', 'b.txt': 'b' }, keyOf('org/next'));
     for (let attempt = 0; attempt < 2; attempt += 1) {
-      await expect(writeOutput(store, next, output, COPY)).rejects.toMatchObject({ code: 'USAGE' });
+      await expect(writeOutput(next, output, COPY)).rejects.toMatchObject({ code: 'USAGE' });
       expect(await contents(output)).toEqual({ 'a.txt': 'a', 'b.txt': 'mine' });
     }
   });
@@ -162,10 +162,10 @@ describe('an output', () => {
     await mkdir(join(output, 'weights'));
     await writeFile(join(output, 'weights/model.bin'), 'weights');
     await writeFile(join(output, 'weights/mine.bin'), 'mine');
-    await writeOutput(store, model, output, { link: false, overwrite: true });
+    await writeOutput(model, output, { link: false, overwrite: true });
     expect(await contents(output)).toEqual({ ...FILES, 'weights/mine.bin': 'mine' });
     const next = await putModel(store, { 'other.txt': 'other' }, keyOf('org/next'));
-    await writeOutput(store, next, output, COPY);
+    await writeOutput(next, output, COPY);
     // `model.bin` was right before modeldl came: it is not modeldl's to delete.
     expect(await contents(output)).toEqual({
       'other.txt': 'other',
@@ -176,11 +176,11 @@ describe('an output', () => {
 
   it('after an interruption knows its own files', async () => {
     const { store, model, output } = await world();
-    await writeOutput(store, model, output, COPY);
+    await writeOutput(model, output, COPY);
     const aborted = { ...COPY, signal: AbortSignal.abort() };
     const next = await putModel(store, { 'a.txt': 'a', 'b.txt': 'b' }, keyOf('org/next'));
-    await expect(writeOutput(store, next, output, aborted)).rejects.toMatchObject({ code: 'INTERRUPTED' });
-    await writeOutput(store, next, output, COPY);
+    await expect(writeOutput(next, output, aborted)).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    await writeOutput(next, output, COPY);
     expect(await contents(output)).toEqual({ 'a.txt': 'a', 'b.txt': 'b' });
   });
 });
@@ -189,12 +189,12 @@ describe('names are hostile (promise 8)', () => {
   it.each([{ link: false, overwrite: true }, COPY])(
     'nothing is written through a link in the output: %j',
     async (options) => {
-      const { store, model, output } = await world();
+      const { model, output } = await world();
       const elsewhere = await temporaryDirectory();
       await mkdir(output);
       if (!options.overwrite) await writeFile(join(output, '.modeldl.json'), '{"reference":"x","files":[]}');
       await symlink(elsewhere, join(output, 'weights'));
-      await expect(writeOutput(store, model, output, options)).rejects.toMatchObject({
+      await expect(writeOutput(model, output, options)).rejects.toMatchObject({
         code: 'USAGE',
         message: expect.stringContaining('weights') as string,
       });
@@ -203,24 +203,24 @@ describe('names are hostile (promise 8)', () => {
   );
 
   it('a link in the place of a file is replaced, not followed', async () => {
-    const { store, model, output } = await world();
+    const { model, output } = await world();
     const elsewhere = join(await temporaryDirectory(), 'victim');
     await writeFile(elsewhere, 'victim');
     await mkdir(output);
     await symlink(elsewhere, join(output, 'config.json'));
-    await writeOutput(store, model, output, { link: false, overwrite: true });
+    await writeOutput(model, output, { link: false, overwrite: true });
     expect(await readFile(elsewhere, 'utf8')).toBe('victim');
     expect(await contents(output)).toEqual(FILES);
   });
 
   it('a manifest that names files elsewhere is no manifest', async () => {
-    const { store, model, output } = await world();
+    const { model, output } = await world();
     const victim = join(output, '../victim');
     await mkdir(output);
     await writeFile(victim, 'victim');
     const file = { path: '../victim', bytes: 6, sha256: sha256Of('victim'), mtime: 0 };
     await writeFile(join(output, '.modeldl.json'), JSON.stringify({ reference: 'x', files: [file] }));
-    await expect(writeOutput(store, model, output, COPY)).rejects.toMatchObject({ code: 'USAGE' });
+    await expect(writeOutput(model, output, COPY)).rejects.toMatchObject({ code: 'USAGE' });
     expect(await readFile(victim, 'utf8')).toBe('victim');
   });
 
@@ -228,11 +228,11 @@ describe('names are hostile (promise 8)', () => {
     const { store, model, output } = await world();
     await mkdir(join(output, 'config.json'), { recursive: true });
     const options = { link: false, overwrite: true };
-    await expect(writeOutput(store, model, output, options)).rejects.toMatchObject({ code: 'USAGE' });
+    await expect(writeOutput(model, output, options)).rejects.toMatchObject({ code: 'USAGE' });
     const file = `${output}-file`;
     await writeFile(file, 'mine');
     await chmod(file, 0o644);
-    await expect(writeOutput(store, model, file, options)).rejects.toMatchObject({ code: 'USAGE' });
+    await expect(writeOutput(model, file, options)).rejects.toMatchObject({ code: 'USAGE' });
     expect(await readFile(file, 'utf8')).toBe('mine');
   });
 });

@@ -1,0 +1,38 @@
+import { describe, expect, it } from 'vitest';
+import { redactReference, redactSecrets, redactUrl } from '../src/redact.js';
+
+describe('redactUrl', () => {
+  it.each([
+    ['https://u:p@host/a.onnx?X-Amz-Signature=abc&plain=1', 'https://host/a.onnx'],
+    ['https://host/a%20b.onnx', 'https://host/a%20b.onnx'],
+    ['not an address', 'not an address'],
+  ])('%s becomes %s', (url, expected) => {
+    expect(redactUrl(url)).toBe(expected);
+  });
+});
+
+describe('redactReference', () => {
+  it.each([
+    ['https://host/a.onnx?sig=abc#sha256=00', 'https://host/a.onnx#sha256=00'],
+    ['hf:org/name@main', 'hf:org/name@main'],
+    ['./what?.onnx', './what?.onnx'],
+  ])('%s becomes %s', (text, expected) => {
+    expect(redactReference(text)).toBe(expected);
+  });
+});
+
+describe('redactSecrets', () => {
+  it.each([
+    ['token hf_abcdefghijklmnopqrst leaked', 'token *** leaked'],
+    ['Authorization: Bearer abcdefghijkl', 'Authorization: Bearer ***'],
+    ['see https://user:word@host/x', 'see https://host/x'],
+    ['GET /x?a=1&X-Amz-Signature=ff00 failed', 'GET /x?a=1&X-Amz-Signature=*** failed'],
+    ['an ordinary sentence about tokens', 'an ordinary sentence about tokens'],
+  ])('%s becomes %s', (text, expected) => {
+    expect(redactSecrets(text)).toBe(expected);
+  });
+
+  it('takes out the secrets it is given', () => {
+    expect(redactSecrets('password correct-horse', ['correct-horse'])).toBe('password ***');
+  });
+});
