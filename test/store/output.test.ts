@@ -225,7 +225,7 @@ describe('names are hostile (promise 8)', () => {
   });
 
   it('somebody’s directory in the place of a file is left alone, as is a file in the place of the output', async () => {
-    const { store, model, output } = await world();
+    const { model, output } = await world();
     await mkdir(join(output, 'config.json'), { recursive: true });
     const options = { link: false, overwrite: true };
     await expect(writeOutput(model, output, options)).rejects.toMatchObject({ code: 'USAGE' });
