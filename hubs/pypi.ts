@@ -89,7 +89,7 @@ async function projectFiles(project: string, context: HubContext): Promise<reado
     const page = new URL(`${index.url.href.replace(/\/*$/, '')}/${project}/`);
     try {
       const document = await askIndex(page, question, context);
-      const files = readPage(document);
+      const files = await readPage(document);
       if (files === undefined) throw notAnIndex(document, question, 'hubs.pypi.endpoint');
       return files;
     } catch (error) {

@@ -3,6 +3,7 @@
  * fetching is waited for, and every byte is hashed on its way.
  */
 import { createHash } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import pLimit from 'p-limit';
 import type { Context } from './context.js';
 import { ModeldlError } from './errors.js';
@@ -90,6 +91,7 @@ export async function fetchFiles(
     signal: AbortSignal.any([context.signal, stop.signal]),
     stop,
   };
+  setMaxListeners(0, fetching.signal);
   const isSmall = ({ source }: WantedFile): boolean => (source.size ?? Infinity) < SMALL_FILE_BYTES;
   const small = await fetchSmall(fetching, scope, files.filter(isSmall), known);
   const large = await atMost(

@@ -6,6 +6,7 @@
  * const { results } = await modeldl.pull(['hf:org/name'], {});
  * await modeldl.close();
  */
+import { setMaxListeners } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { arch, platform, version as nodeVersion } from 'node:process';
@@ -192,6 +193,8 @@ async function createContext(
   const { environment, home, cwd } = options;
   const { config, sources } = loaded;
   const signal = options.signal ?? new AbortController().signal;
+  // Every request in flight listens to it, which is no leak.
+  setMaxListeners(0, signal);
   const emit = options.emit ?? (() => undefined);
   const cacheDir = options.cacheDir ?? (environment['MODELDL_CACHE_DIR'] || undefined) ?? config.cacheDir;
   const offline =

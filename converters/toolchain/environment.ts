@@ -8,7 +8,6 @@ import { access, mkdir, readdir, readFile, rm, stat, statfs, writeFile } from 'n
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { platform as osPlatform } from 'node:process';
-import { execa } from 'execa';
 import type {
   Toolchain,
   ToolchainContext,
@@ -130,6 +129,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     hint: (output: string) => string,
   ): Promise<void> {
     const log = createWriteStream(logFile, { flags: 'a' });
+    const { execa } = await import('execa');
     const subprocess = execa(command, args, {
       env: { ...context.environment, PYTHONNOUSERSITE: '1', PIP_NO_PYTHON_VERSION_WARNING: '1' },
       extendEnv: false,

@@ -1,5 +1,4 @@
 /** Finding a Python to make environments with. */
-import { execa } from 'execa';
 import { ModeldlError } from '../../src/errors.js';
 import type { ToolchainContext } from '../../src/converter.js';
 
@@ -20,6 +19,7 @@ const PROBE = 'import sys, sysconfig; print(sys.version.split()[0], sysconfig.ge
 
 /** @throws ModeldlError TOOLCHAIN naming what was found instead */
 export async function findPython(context: ToolchainContext): Promise<Python> {
+  const { execa } = await import('execa');
   const { python: chosen } = context.settings;
   const tried: string[] = [];
   for (const command of chosen === undefined ? CANDIDATES : [chosen]) {

@@ -1,5 +1,4 @@
 /** The page of a project in a Python package index: JSON (PEP 691) or HTML (PEP 503). Pure. */
-import { Parser } from 'htmlparser2';
 import * as v from 'valibot';
 import type { Digest } from '../../src/hub.js';
 import { fileAddress, parseJson, type Document } from '../package-index.js';
@@ -38,7 +37,7 @@ const pageSchema = v.object({
 });
 
 /** The files of a page; undefined when it is no page of an index. @throws ModeldlError INTEGRITY for unsafe addresses */
-export function readPage(document: Document): readonly IndexFile[] | undefined {
+export async function readPage(document: Document): Promise<readonly IndexFile[] | undefined> {
   return /[/+]json$/.test(document.contentType) ? readJsonPage(document) : readHtmlPage(document);
 }
 
@@ -59,7 +58,9 @@ function readJsonPage(document: Document): readonly IndexFile[] | undefined {
   });
 }
 
-function readHtmlPage(document: Document): readonly IndexFile[] | undefined {
+async function readHtmlPage(document: Document): Promise<readonly IndexFile[] | undefined> {
+  // Most indexes answer JSON, and most commands ask no index at all.
+  const { Parser } = await import('htmlparser2');
   const files: IndexFile[] = [];
   let base = document.url;
   const seen = { index: false };

@@ -1,6 +1,5 @@
 /** pip's own configuration, asked of the pip that is installed: indexes, credentials in them, proxy, certificate file. */
 import { readFile } from 'node:fs/promises';
-import { execa } from 'execa';
 import * as v from 'valibot';
 import { ModeldlError, throwIfAborted } from '../../src/errors.js';
 import type { HubNetwork, HubSettingsContext } from '../../src/hub.js';
@@ -118,6 +117,7 @@ function pipOptions(context: HubSettingsContext, signal?: AbortSignal): Promise<
 async function askPip(context: HubSettingsContext, signal: AbortSignal | undefined): Promise<PipOptions> {
   const reasons: string[] = [];
   for (const python of PYTHONS) {
+    const { execa } = await import('execa');
     const result = await execa(python, ['-c', ASK_PIP], {
       env: { ...context.environment },
       extendEnv: false,
