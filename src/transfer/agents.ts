@@ -1,9 +1,12 @@
 /** Keep-alive agents by destination: direct or through the proxy that the settings name for it. */
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
+import { BlockList, isIP } from 'node:net';
 import * as tls from 'node:tls';
 import { HttpProxyAgent } from 'http-proxy-agent';
 import { HttpsProxyAgent } from 'https-proxy-agent';
+import { ModeldlError } from '../errors.js';
+import { redactUrl } from '../redact.js';
 
 export interface ProxySettings {
   readonly http?: string;
@@ -12,8 +15,15 @@ export interface ProxySettings {
   readonly no?: string;
 }
 
+export interface Route {
+  readonly agent: HttpAgent | HttpsAgent;
+  /** Host and port of the proxy on the way. */
+  readonly proxy?: string;
+}
+
 export interface Agents {
-  for(url: URL): HttpAgent | HttpsAgent;
+  /** @throws ModeldlError CONFIG when the proxy's address cannot be used */
+  for(url: URL): Route;
   close(): void;
 }
 
@@ -44,18 +54,33 @@ export function createAgents(proxy: ProxySettings, ca: readonly string[]): Agent
       const secure = url.protocol === 'https:';
       const through = bypasses(url, proxy.no) ? undefined : secure ? proxy.https : proxy.http;
       if (through === undefined || through === '') {
-        return secure
+        const agent = secure
           ? remember('https', () => new HttpsAgent({ ...options, ...trusted }))
           : remember('http', () => new HttpAgent(options));
+        return { agent };
       }
-      return secure
-        ? remember(`https ${through}`, () => new HttpsProxyAgent(through, { ...options, ...trusted }))
-        : remember(`http ${through}`, () => new HttpProxyAgent(through, { ...options, ...trusted }));
+      const { href, host } = proxyAddress(through);
+      const agent = secure
+        ? remember(`https ${href}`, () => new HttpsProxyAgent(href, { ...options, ...trusted }))
+        : remember(`http ${href}`, () => new HttpProxyAgent(href, { ...options, ...trusted }));
+      return { agent, proxy: host };
     },
     close() {
       for (const agent of made.values()) agent.destroy();
     },
   };
+}
+
+/** Proxies are often named without a scheme, as curl reads them too: `proxy.example.com:3128`. */
+function proxyAddress(text: string): URL {
+  const withScheme = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
+  const url = URL.canParse(withScheme) ? new URL(withScheme) : undefined;
+  if (url?.protocol === 'http:' || url?.protocol === 'https:') return url;
+  throw new ModeldlError(
+    'CONFIG',
+    `Not an http or https proxy: ${url === undefined ? 'its address cannot be read' : redactUrl(url.href)}`,
+    { hint: 'check `proxy` in the configuration, `HTTP_PROXY` and `HTTPS_PROXY`' },
+  );
 }
 
 /** Giving `ca` replaces the defaults, so they are named as well; older Node.js can only name the bundled ones. */
@@ -66,15 +91,29 @@ function defaultCertificates(): readonly string[] {
   return Array.isArray(certificates) ? certificates.map(String) : tls.rootCertificates;
 }
 
-/** `NO_PROXY`: `*`, host names with their subdomains, with an optional port (as curl reads it). */
+/** `NO_PROXY`: `*`, host names with their subdomains, addresses and their blocks, with an optional port (as curl reads it). */
 export function bypasses(url: URL, no: string | undefined): boolean {
   const host = url.hostname.replace(/^\[|\]$/g, '').toLowerCase();
   const port = url.port === '' ? (url.protocol === 'https:' ? '443' : '80') : url.port;
   return (no ?? '').split(/[\s,]+/).some((entry) => {
     if (entry === '*') return true;
+    if (isIP(host) !== 0 && isWithin(host, entry)) return true;
     const [, name = '', entryPort] = /^(.*?)(?::(\d+))?$/.exec(entry.toLowerCase()) ?? [];
     if (name === '' || (entryPort !== undefined && entryPort !== port)) return false;
-    const bare = name.replace(/^\*?\./, '');
+    const bare = name.replace(/^\*?\./, '').replace(/^\[|\]$/g, '');
     return host === bare || host.endsWith(`.${bare}`);
   });
+}
+
+/** Is an address the one that an entry names, or in its block (`10.0.0.0/8`)? */
+function isWithin(host: string, entry: string): boolean {
+  const [address = '', bits] = entry.split('/');
+  const version = isIP(address);
+  if (version === 0 || version !== isIP(host)) return false;
+  const prefix = bits === undefined ? (version === 4 ? 32 : 128) : Number(bits);
+  if (!Number.isInteger(prefix) || prefix < 0 || prefix > (version === 4 ? 32 : 128)) return false;
+  const family = version === 4 ? 'ipv4' : 'ipv6';
+  const block = new BlockList();
+  block.addSubnet(address, prefix, family);
+  return block.check(host, family);
 }

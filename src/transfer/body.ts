@@ -10,7 +10,7 @@ export interface ReadOptions {
   onChunk(chunk: Buffer): Promise<void> | undefined;
 }
 
-/** How often silence is looked for, milliseconds. */
+/** How often silence is looked for, milliseconds; more often when less of it is allowed. */
 const WATCH_MS = 1000;
 
 /** A body that broke off: reset, truncated or silent. The bytes before are good. */
@@ -42,12 +42,17 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
     const onAbort = (): void => {
       settle(abortError(options.signal));
     };
-    const watchdog = setInterval(() => {
-      if (paused || performance.now() - lastByteAt < options.idleTimeoutMs) return;
-      settle(new BrokenBody(`no byte for ${Math.round(options.idleTimeoutMs / 1000)} s`));
-    }, WATCH_MS);
+    const watchdog = setInterval(
+      () => {
+        if (paused || performance.now() - lastByteAt < options.idleTimeoutMs) return;
+        settle(new BrokenBody(`no byte for ${Math.round(options.idleTimeoutMs / 1000)} s`));
+      },
+      Math.min(WATCH_MS, options.idleTimeoutMs),
+    );
     options.signal.addEventListener('abort', onAbort, { once: true });
     if (options.signal.aborted) onAbort();
+    // What broke before anybody listened says nothing any more.
+    else if (body.destroyed && !body.readableEnded) settle(new BrokenBody('the connection ended early'));
     body.on('data', (chunk: Buffer) => {
       if (settled) return;
       lastByteAt = performance.now();

@@ -4,12 +4,12 @@
  */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortError, ModeldlError, throwIfAborted } from '../errors.js';
 import type { Emit } from '../events.js';
 import { redactUrl } from '../redact.js';
 import { createAgents, type ProxySettings } from './agents.js';
+import { BrokenBody, readBody, type ReadOptions } from './body.js';
 import { backoff, createRateLimiter, createServerLimits, retryAfter, type Wait } from './limits.js';
 import { isTransient, networkError } from './network-error.js';
 
@@ -66,6 +66,8 @@ export interface HttpResponse {
   readonly body: IncomingMessage;
   /** Reads a small body whole. @throws ModeldlError NETWORK past 32 MiB or when it breaks off */
   text(): Promise<string>;
+  /** The body for whoever wants a web stream. It breaks with the same errors as `text`. */
+  stream(): ReadableStream<Uint8Array>;
   /** Lets the connection be used again, or closes it. */
   discard(): void;
 }
@@ -81,9 +83,15 @@ export interface HttpClient {
   close(): void;
 }
 
+/** What one request may still wait for, its retries, redirects and rate limits together. */
+interface WaitBudget {
+  leftMs: number;
+}
+
 const MAX_REDIRECTS = 10;
 const MAX_TEXT_BYTES = 32 * 1024 * 1024;
-const RETRIED = new Set([408, 429, 500, 502, 503, 504]);
+/** A body that nobody wants is read to its end for the sake of its connection only up to this length. */
+const MAX_DISCARDED_BYTES = 64 * 1024;
 
 export function createHttpClient(settings: HttpSettings): HttpClient {
   const agents = createAgents(settings.proxy, settings.ca);
@@ -93,13 +101,13 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
 
   async function request(url: string, options: HttpRequest): Promise<HttpResponse> {
     const retries = options.retries ?? settings.retries;
-    let waited = 0;
+    const budget: WaitBudget = { leftMs: settings.maxWaitMs };
     for (let attempt = 0; ; attempt += 1) {
       throwIfAborted(options.signal);
       let failure: { reason: string; error?: ModeldlError; response?: HttpResponse; waitMs?: number };
       try {
-        const response = await followRedirects(url, options);
-        if (!RETRIED.has(response.status)) return response;
+        const response = await followRedirects(url, options, budget);
+        if (!isRetried(response.status)) return response;
         const asked = retryAfter(response.header('retry-after'), Date.now());
         failure = {
           reason: `answered ${response.status}`,
@@ -112,7 +120,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         failure = { reason: error.message, error };
       }
       const waitMs = failure.waitMs ?? backoff(attempt, Math.random);
-      if (attempt >= retries || waited + waitMs > settings.maxWaitMs) {
+      if (attempt >= retries || waitMs > budget.leftMs) {
         if (failure.error) throw failure.error;
         if (failure.response) return failure.response;
       }
@@ -124,19 +132,23 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         attempt: attempt + 1,
         waitMs,
       });
-      waited += waitMs;
+      budget.leftMs -= waitMs;
       await wait(waitMs, options.signal);
     }
   }
 
-  async function followRedirects(first: string, options: HttpRequest): Promise<HttpResponse> {
+  async function followRedirects(
+    first: string,
+    options: HttpRequest,
+    budget: WaitBudget,
+  ): Promise<HttpResponse> {
     let url = parseUrl(first);
     let method = options.method ?? 'GET';
     let headers = options.headers ?? {};
     let body = options.body;
     for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
       settings.allow?.(url);
-      await obeyLimits(url, options.signal);
+      await obeyLimits(url, options.signal, budget);
       const response = await send(url, method, headers, body, options.signal);
       limits.observe(url, response.header('ratelimit'), performance.now());
       const location = response.header('location');
@@ -157,10 +169,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     });
   }
 
-  async function obeyLimits(url: URL, signal: AbortSignal): Promise<void> {
+  async function obeyLimits(url: URL, signal: AbortSignal, budget: WaitBudget): Promise<void> {
     const waitMs = limits.delay(url, performance.now());
     if (waitMs === 0) return;
-    if (waitMs > settings.maxWaitMs) {
+    if (waitMs > budget.leftMs) {
       throw new ModeldlError(
         'NETWORK',
         `${url.host} takes no more requests for ${Math.ceil(waitMs / 1000)} s`,
@@ -177,6 +189,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       attempt: 0,
       waitMs,
     });
+    budget.leftMs -= waitMs;
     await wait(waitMs, signal);
   }
 
@@ -194,11 +207,13 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       });
     }
     const authorization = await settings.authorize?.(url);
-    const open = url.protocol === 'https:' ? httpsRequest : httpRequest;
+    const secure = url.protocol === 'https:';
+    const open = secure ? httpsRequest : httpRequest;
+    const { agent, proxy } = agents.for(url);
     return new Promise((resolve, reject) => {
       const message: ClientRequest = open(url, {
         method,
-        agent: agents.for(url),
+        agent,
         signal,
         headers: {
           'user-agent': settings.userAgent,
@@ -210,21 +225,32 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         },
       });
       const fail = (error: unknown): void => {
+        stopTimers();
         message.destroy();
-        reject(signal.aborted ? abortError(signal) : networkError(error, url));
+        reject(signal.aborted ? abortError(signal) : networkError(error, url, proxy));
       };
-      const connecting = setTimeout(() => {
+      const onTimeout = (): void => {
         fail(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
-      }, settings.connectTimeoutMs + settings.idleTimeoutMs);
-      message.once('response', (response) => {
+      };
+      const connecting = setTimeout(onTimeout, settings.connectTimeoutMs);
+      const answering = setTimeout(onTimeout, settings.connectTimeoutMs + settings.idleTimeoutMs);
+      const stopTimers = (): void => {
         clearTimeout(connecting);
-        resolve(describe(url, response));
+        clearTimeout(answering);
+      };
+      message.once('socket', (socket) => {
+        const connected = (): void => {
+          clearTimeout(connecting);
+        };
+        if (socket.connecting) socket.once(secure ? 'secureConnect' : 'connect', connected);
+        else connected();
+      });
+      message.once('response', (response) => {
+        stopTimers();
+        resolve(describe(url, response, { signal, idleTimeoutMs: settings.idleTimeoutMs }));
       });
       // Kept for the life of the request: an error after the answer belongs to the body's reader.
-      message.on('error', (error) => {
-        clearTimeout(connecting);
-        fail(error);
-      });
+      message.on('error', fail);
       message.end(body);
     });
   }
@@ -241,7 +267,8 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       const response = await request(given.url, {
         method: given.method,
         headers,
-        signal: given.signal,
+        // Not `given.signal`: it follows the caller's only until `given` is collected as garbage.
+        signal: init?.signal ?? (input instanceof Request ? input.signal : given.signal),
         redirect: given.redirect === 'manual' ? 'manual' : 'follow',
         ...(body === undefined ? {} : { body }),
       });
@@ -254,6 +281,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
   return client;
 }
 
+function isRetried(status: number): boolean {
+  return status === 408 || status === 429 || status >= 500;
+}
+
 function parseUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol === 'https:' || url?.protocol === 'http:') return url;
@@ -264,7 +295,8 @@ function parseUrl(text: string): URL {
 
 function redirectTarget(from: URL, location: string): URL {
   const target = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
-  const shown = redactUrl(target?.href ?? location);
+  // What cannot be read as an address is cut where a query would begin.
+  const shown = target === undefined ? (/^[^?#]*/.exec(location)?.[0] ?? '') : redactUrl(target.href);
   const refuse = (why: string): ModeldlError =>
     new ModeldlError('NETWORK', `${redactUrl(from.href)} redirects to ${why}: ${shown}`, {
       details: { url: shown },
@@ -281,7 +313,7 @@ function withoutCredentials(headers: Readonly<Record<string, string>>): Readonly
   );
 }
 
-function describe(url: URL, message: IncomingMessage): HttpResponse {
+function describe(url: URL, message: IncomingMessage, reading: Reading): HttpResponse {
   const headers: (readonly [string, string])[] = [];
   for (let at = 0; at + 1 < message.rawHeaders.length; at += 2) {
     headers.push([(message.rawHeaders[at] ?? '').toLowerCase(), message.rawHeaders[at + 1] ?? '']);
@@ -292,37 +324,82 @@ function describe(url: URL, message: IncomingMessage): HttpResponse {
     headers,
     header: (name) => headers.find(([candidate]) => candidate === name)?.[1],
     body: message,
-    text: () => readText(url, message),
+    text: () =>
+      readWhole(message, MAX_TEXT_BYTES, reading).then(
+        (bytes) => bytes.toString('utf8'),
+        (error: unknown) => {
+          throw bodyError(error, url);
+        },
+      ),
+    stream: () => streamOf(message, url, reading),
     discard: () => {
-      // An unread error of a body that nobody wants must not end the process.
-      message.on('error', () => undefined);
-      if (Number(message.headers['content-length'] ?? 0) <= 65_536) message.resume();
-      else message.destroy();
+      const declared = Number(message.headers['content-length'] ?? 0);
+      if (declared > MAX_DISCARDED_BYTES) message.destroy();
+      // However it ends, nobody wants to know.
+      else readWhole(message, MAX_DISCARDED_BYTES, reading).catch(() => undefined);
     },
   };
 }
 
-async function readText(url: URL, message: IncomingMessage): Promise<string> {
+type Reading = Omit<ReadOptions, 'onChunk'>;
+
+async function readWhole(message: IncomingMessage, maxBytes: number, reading: Reading): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  try {
-    for await (const chunk of message) {
-      const buffer = chunk as Buffer;
-      bytes += buffer.length;
-      if (bytes > MAX_TEXT_BYTES) throw Object.assign(new Error('too long'), { code: 'EMSGSIZE' });
-      chunks.push(buffer);
-    }
-  } catch (error) {
-    throw networkError(error, url);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+  await readBody(message, {
+    ...reading,
+    onChunk: (chunk) => {
+      bytes += chunk.length;
+      if (bytes > maxBytes) throw Object.assign(new Error('too long'), { code: 'EMSGSIZE' });
+      chunks.push(chunk);
+      return undefined;
+    },
+  });
+  return Buffer.concat(chunks);
+}
+
+/** The body as SDKs read it, with the same bound on silence and the same errors as everywhere else. */
+function streamOf(message: IncomingMessage, url: URL, reading: Reading): ReadableStream<Uint8Array> {
+  let wanted: () => void = () => undefined;
+  let cancelled = false;
+  return new ReadableStream({
+    start(controller) {
+      const read = readBody(message, {
+        ...reading,
+        onChunk: (chunk) => {
+          controller.enqueue(chunk);
+          if ((controller.desiredSize ?? 0) > 0) return undefined;
+          return new Promise((resolve) => (wanted = resolve));
+        },
+      });
+      read.then(
+        () => {
+          if (!cancelled) controller.close();
+        },
+        (error: unknown) => {
+          controller.error(bodyError(error, url));
+        },
+      );
+    },
+    pull() {
+      wanted();
+    },
+    cancel() {
+      cancelled = true;
+      message.destroy();
+    },
+  });
+}
+
+function bodyError(error: unknown, url: URL): ModeldlError {
+  return networkError(error instanceof BrokenBody ? (error.cause ?? error) : error, url);
 }
 
 function toFetchResponse(response: HttpResponse): Response {
   const headers = new Headers(response.headers.map(([name, value]): [string, string] => [name, value]));
   const empty = [204, 205, 304].includes(response.status);
   if (empty) response.discard();
-  const body = empty ? null : (Readable.toWeb(response.body) as ReadableStream<Uint8Array>);
+  const body = empty ? null : response.stream();
   const made = new Response(body, { status: response.status, headers });
   Object.defineProperty(made, 'url', { value: response.url });
   return made;

@@ -18,8 +18,12 @@ const REASONS: Readonly<Record<string, string>> = {
 const TLS_CODE = /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|ERR_OSSL)/;
 const PERMANENT = new Set(['ENOTFOUND', 'EMSGSIZE']);
 
-/** A NETWORK error that names the host, what happened, and where to look. Keeps a ModeldlError as it is. */
-export function networkError(error: unknown, url: URL): ModeldlError {
+/**
+ * A NETWORK error that names the host, what happened, and where to look. Keeps a ModeldlError as it is.
+ *
+ * @param proxy host and port of the proxy between, since it may be the one that does not answer
+ */
+export function networkError(error: unknown, url: URL, proxy?: string): ModeldlError {
   if (error instanceof ModeldlError) return error;
   const code = systemErrorCode(error) ?? '';
   const details = { url: redactUrl(url.href), systemCode: code };
@@ -32,7 +36,8 @@ export function networkError(error: unknown, url: URL): ModeldlError {
     });
   }
   const reason = REASONS[code] ?? (code === '' ? text : `${text} (${code})`);
-  return new ModeldlError('NETWORK', `Cannot reach ${url.host}: ${reason}`, {
+  const through = proxy === undefined ? '' : ` through the proxy ${proxy}`;
+  return new ModeldlError('NETWORK', `Cannot reach ${url.host}${through}: ${reason}`, {
     hint: 'check the network and the proxy settings (`HTTPS_PROXY`, `NO_PROXY`)',
     cause: error,
     details,
