@@ -33,47 +33,69 @@ export function fileSystemRules(platform: NodeJS.Platform): FileSystemRules {
   };
 }
 
-function refuse(path: string, why: string): ModeldlError {
-  return new ModeldlError('INTEGRITY', `Refused the file name ${JSON.stringify(path)}: ${why}`, {
+/** Characters of a name that a message shows; an archive may give one of some MiB. */
+const SHOWN_CHARACTERS = 300;
+
+/** A hostile name for a message: quoted, cut, and with nothing in it that a terminal obeys. */
+export function shownName(name: string): string {
+  const cut = name.length > SHOWN_CHARACTERS ? `${name.slice(0, SHOWN_CHARACTERS)}…` : name;
+  return JSON.stringify(cut).replace(
+    /[\p{Cc}\p{Bidi_Control}]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+function refuse(path: string, within: string | undefined, why: string): ModeldlError {
+  const where = within === undefined ? '' : ` in ${within}`;
+  return new ModeldlError('INTEGRITY', `Refused the file name ${shownName(path)}${where}: ${why}`, {
     hint: 'nothing was written; the source of this model is broken or hostile',
-    details: { file: path },
+    details: { file: path, ...(within === undefined ? {} : { archive: within }) },
   });
 }
 
-/** @throws ModeldlError INTEGRITY naming the path, when it could leave its directory or cannot exist there */
-export function checkRelativePath(path: string, rules: FileSystemRules): void {
-  if (path === '') throw refuse(path, 'it is empty');
-  if (CONTROL.test(path)) throw refuse(path, 'it holds a control character');
-  if (path.includes('\\')) throw refuse(path, 'it holds a backslash');
-  if (path.startsWith('/')) throw refuse(path, 'it is absolute');
-  if (/^[A-Za-z]:/.test(path)) throw refuse(path, 'it starts with a drive letter');
-  if (!path.isWellFormed()) throw refuse(path, 'it is not valid Unicode');
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES)
-    throw refuse(path, `it is longer than ${MAX_PATH_BYTES} bytes`);
+/**
+ * @param within the archive that the name is in, for the message
+ * @throws ModeldlError INTEGRITY naming the path, when it could leave its directory or cannot exist there
+ */
+export function checkRelativePath(path: string, rules: FileSystemRules, within?: string): void {
+  const why = pathProblem(path, rules);
+  if (why !== undefined) throw refuse(path, within, why);
+}
+
+function pathProblem(path: string, rules: FileSystemRules): string | undefined {
+  if (path === '') return 'it is empty';
+  if (CONTROL.test(path)) return 'it holds a control character';
+  if (path.includes('\\')) return 'it holds a backslash';
+  if (path.startsWith('/')) return 'it is absolute';
+  if (/^[A-Za-z]:/.test(path)) return 'it starts with a drive letter';
+  if (!path.isWellFormed()) return 'it is not valid Unicode';
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) return `it is longer than ${MAX_PATH_BYTES} bytes`;
   for (const segment of path.split('/')) {
-    if (segment === '') throw refuse(path, 'it has an empty segment');
-    if (segment === '.' || segment === '..') throw refuse(path, `it has a \`${segment}\` segment`);
+    if (segment === '') return 'it has an empty segment';
+    if (segment === '.' || segment === '..') return `it has a \`${segment}\` segment`;
     if (Buffer.byteLength(segment) > MAX_SEGMENT_BYTES) {
-      throw refuse(path, `a segment is longer than ${MAX_SEGMENT_BYTES} bytes`);
+      return `a segment is longer than ${MAX_SEGMENT_BYTES} bytes`;
     }
     if (rules.windows && (WINDOWS_RESERVED.test(segment) || WINDOWS_CHARACTERS.test(segment))) {
-      throw refuse(path, 'Windows cannot store it');
+      return 'Windows cannot store it';
     }
   }
+  return undefined;
 }
 
 /**
  * Checks every path of a listing, and that no two of them are the same file, or one a file and a directory.
+ * @param within the archive that the names are in, for the message
  * @throws ModeldlError INTEGRITY naming the offending path or paths
  */
-export function checkListing(paths: readonly string[], rules: FileSystemRules): void {
+export function checkListing(paths: readonly string[], rules: FileSystemRules, within?: string): void {
   const files = new Map<string, string>();
   const directories = new Map<string, string>();
   for (const path of paths) {
-    checkRelativePath(path, rules);
+    checkRelativePath(path, rules, within);
     const folded = fold(path, rules);
     const twin = files.get(folded);
-    if (twin !== undefined) throw refuse(path, `it collides with ${JSON.stringify(twin)}`);
+    if (twin !== undefined) throw refuse(path, within, `it collides with ${shownName(twin)}`);
     files.set(folded, path);
     for (let at = folded.lastIndexOf('/'); at > 0; at = folded.lastIndexOf('/', at - 1)) {
       const directory = folded.slice(0, at);
@@ -83,7 +105,7 @@ export function checkListing(paths: readonly string[], rules: FileSystemRules): 
   }
   for (const [folded, path] of files) {
     const inside = directories.get(folded);
-    if (inside !== undefined) throw refuse(path, `it is also the directory of ${JSON.stringify(inside)}`);
+    if (inside !== undefined) throw refuse(path, within, `it is also the directory of ${shownName(inside)}`);
   }
 }
 

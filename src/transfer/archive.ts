@@ -4,9 +4,9 @@
  */
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { ModeldlError } from '../errors.js';
+import { abortError, ModeldlError } from '../errors.js';
 import type { Unpack } from '../hub.js';
-import { checkListing, type FileSystemRules } from '../paths.js';
+import { checkListing, checkRelativePath, shownName, type FileSystemRules } from '../paths.js';
 import { readTar } from './tar.js';
 import { readZip } from './zip.js';
 
@@ -45,10 +45,16 @@ export interface RawMember {
   open(): Promise<Readable>;
 }
 
+export interface ArchiveVisitor {
+  readonly member: (member: RawMember) => Promise<void> | undefined;
+  /** So many bytes of a compressed tar came out so far; throws when that is too much. */
+  readonly unpacked: (bytes: number) => void;
+}
+
 export type ReadArchive = (
   file: string,
   format: Unpack['format'],
-  visit: (member: RawMember) => Promise<void> | undefined,
+  visitor: ArchiveVisitor,
   signal: AbortSignal,
 ) => Promise<void>;
 
@@ -61,6 +67,9 @@ export interface Archive {
   readonly unpack: Unpack;
 }
 
+/** The rules of every file system. */
+const ANYWHERE: FileSystemRules = { caseInsensitive: false, normalizing: false, windows: false };
+
 /** Lists the regular files, with their names checked. @throws ModeldlError INTEGRITY */
 export async function listArchive(
   archive: Archive,
@@ -69,17 +78,21 @@ export async function listArchive(
 ): Promise<readonly ArchiveMember[]> {
   const members: ArchiveMember[] = [];
   let bytes = 0;
-  await read(archive, signal, (member) => {
+  let met = 0;
+  await read(archive, limits, signal, (member) => {
+    met += 1;
+    if (met > limits.maxMembers) throw broken(archive, `it has more than ${limits.maxMembers} members`);
     const path = memberPath(archive, member);
     if (path === undefined) return undefined;
     members.push({ path, bytes: member.bytes });
     bytes += member.bytes;
-    checkLimits(archive, limits, members.length, bytes);
+    checkBytes(archive, limits, bytes, member.name);
     return undefined;
   });
   checkListing(
     members.map(({ path }) => path),
     limits.rules,
+    archive.label,
   );
   return members;
 }
@@ -88,7 +101,7 @@ export async function listArchive(
  * Reads the wanted members in archive order, one at a time. What a member yields is counted again, since a declared
  * size may lie.
  *
- * @throws ModeldlError INTEGRITY, and what `sink` throws
+ * @throws ModeldlError INTEGRITY, also when a wanted member is not there; and what `sink` throws
  */
 export async function extractArchive(
   archive: Archive,
@@ -97,45 +110,105 @@ export async function extractArchive(
   signal: AbortSignal,
   sink: (member: ArchiveMember, body: Readable) => Promise<void>,
 ): Promise<void> {
+  const missing = new Set(wanted);
   let bytes = 0;
-  let members = 0;
-  await read(archive, signal, async (member) => {
-    const path = memberPath(archive, member);
-    if (path === undefined || !wanted.has(path)) return;
-    members += 1;
+  let sinkFailure: { readonly error: unknown } | undefined;
+  const take = async (member: RawMember, path: string): Promise<void> => {
     let memberBytes = 0;
-    const counter = new Transform({
-      highWaterMark: CHUNK_BYTES,
-      transform(chunk: Buffer, _encoding, done) {
-        memberBytes += chunk.length;
-        bytes += chunk.length;
-        try {
-          if (memberBytes > member.bytes) throw broken(archive, `${member.name} is longer than declared`);
-          checkLimits(archive, limits, members, bytes);
-          done(null, chunk);
-        } catch (error) {
-          done(error instanceof Error ? error : new Error(String(error)));
-        }
-      },
+    const counter = transformBytes((chunk) => {
+      memberBytes += chunk.length;
+      bytes += chunk.length;
+      if (memberBytes > member.bytes) throw new Error('it is longer than declared');
+      checkBytes(archive, limits, bytes, member.name);
     });
-    const counted = pipeline(await member.open(), counter, { signal });
-    await Promise.all([counted, sink({ path, bytes: member.bytes }, counter)]);
-    if (memberBytes !== member.bytes) throw broken(archive, `${member.name} is shorter than declared`);
+    const sinking = sink({ path, bytes: member.bytes }, counter).catch((error: unknown) => {
+      // A failure that the body did not cause is the sink's own, such as a full disk.
+      if (counter.errored === null) sinkFailure = { error };
+      counter.destroy();
+      throw error;
+    });
+    const [counted, sunk] = await Promise.allSettled([
+      member.open().then((body) => pipeline(body, counter, { signal })),
+      sinking,
+    ]);
+    if (counted.status === 'rejected') throw counted.reason;
+    if (sunk.status === 'rejected') throw sunk.reason;
+    if (memberBytes !== member.bytes) throw new Error('it is shorter than declared');
+  };
+  try {
+    await read(archive, limits, signal, async (member) => {
+      const path = memberPath(archive, member);
+      if (path === undefined || !wanted.has(path)) return;
+      if (!missing.delete(path)) throw broken(archive, `it holds ${shownName(path)} twice`);
+      try {
+        await take(member, path);
+      } catch (error) {
+        throw error instanceof ModeldlError || isSystemError(error)
+          ? error
+          : broken(archive, `${shownName(member.name)}: ${messageOf(error)}`, error);
+      }
+    });
+  } catch (error) {
+    throw sinkFailure === undefined ? error : sinkFailure.error;
+  }
+  const [lost] = missing;
+  if (lost !== undefined) throw broken(archive, `it holds no ${shownName(lost)}`);
+}
+
+/** Passes bytes on after `look` has seen them; what it throws ends the stream. */
+export function transformBytes(
+  look: (chunk: Buffer) => void,
+  finish: () => void = () => undefined,
+): Transform {
+  const attempt = (step: () => void, done: (error?: Error) => void): void => {
+    try {
+      step();
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
+      return;
+    }
+    done();
+  };
+  return new Transform({
+    readableHighWaterMark: CHUNK_BYTES,
+    writableHighWaterMark: CHUNK_BYTES,
+    transform(chunk: Buffer, _encoding, done) {
+      attempt(() => {
+        look(chunk);
+        this.push(chunk);
+      }, done);
+    },
+    flush(done) {
+      attempt(finish, done);
+    },
   });
 }
 
 async function read(
   archive: Archive,
+  limits: ArchiveLimits,
   signal: AbortSignal,
   visit: (member: RawMember) => Promise<void> | undefined,
 ): Promise<void> {
   const reader: ReadArchive = archive.unpack.format === 'zip' ? readZip : readTar;
+  let last: string | undefined;
+  const visitor: ArchiveVisitor = {
+    member: (member) => {
+      last = member.name;
+      return visit(member);
+    },
+    unpacked: (bytes) => {
+      checkRatio(archive, limits, bytes, last);
+    },
+  };
   try {
-    await reader(archive.file, archive.unpack.format, visit, signal);
+    await reader(archive.file, archive.unpack.format, visitor, signal);
   } catch (error) {
+    if (signal.aborted) throw abortError(signal);
     if (error instanceof ModeldlError) throw error.with({ file: archive.label });
     if (isSystemError(error)) throw error;
-    throw broken(archive, error instanceof Error ? error.message : String(error), error);
+    const where = last === undefined ? '' : ` (at or after the member ${shownName(last)})`;
+    throw broken(archive, `${messageOf(error)}${where}`, error);
   }
 }
 
@@ -144,32 +217,51 @@ function isSystemError(error: unknown): boolean {
   return error instanceof Error && 'syscall' in error;
 }
 
-/** The path below the stripped segments; undefined for directories and for what lies above them. */
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The path below the stripped segments; undefined for directories. */
 function memberPath(archive: Archive, member: RawMember): string | undefined {
-  if (member.kind === 'other') throw broken(archive, `${JSON.stringify(member.name)} is a link or a device`);
-  if (member.kind === 'directory') return undefined;
-  const name = member.name.replace(/^(\.\/)+/, '');
-  const strip = archive.unpack.strip ?? 0;
-  if (strip === 0) return name;
-  const segments = name.split('/');
-  if (segments.length <= strip || segments.slice(0, strip).includes('..')) {
-    throw broken(archive, `${JSON.stringify(member.name)} lies outside the package's folder`);
+  const shown = shownName(member.name);
+  if (member.kind === 'other') {
+    throw broken(archive, `${shown} is no plain file, but a link, a device or a file in pieces`);
   }
+  const name = member.name.replace(/^(\.\/)+/, '');
+  if (member.kind === 'directory' && (name === '' || name === '.')) return undefined;
+  checkRelativePath(name, ANYWHERE, archive.label);
+  if (member.kind === 'directory') return undefined;
+  const segments = name.split('/');
+  const strip = archive.unpack.strip ?? 0;
+  if (segments.length <= strip) throw broken(archive, `${shown} lies outside the package's folder`);
   return segments.slice(strip).join('/');
 }
 
-function checkLimits(archive: Archive, limits: ArchiveLimits, members: number, bytes: number): void {
-  if (members > limits.maxMembers) throw broken(archive, `it has more than ${limits.maxMembers} members`);
-  if (bytes > limits.maxBytes) throw broken(archive, `it unpacks to more than ${limits.maxBytes} bytes`);
+function checkBytes(archive: Archive, limits: ArchiveLimits, bytes: number, member: string): void {
+  if (bytes > limits.maxBytes) {
+    throw broken(archive, `with ${shownName(member)} it unpacks to more than ${limits.maxBytes} bytes`);
+  }
+  checkRatio(archive, limits, bytes, member);
+}
+
+function checkRatio(archive: Archive, limits: ArchiveLimits, bytes: number, member = ''): void {
   if (bytes > RATIO_FREE_BYTES && bytes > archive.bytes * limits.maxRatio) {
-    throw broken(archive, `it unpacks to more than ${limits.maxRatio} times its size`);
+    const at = member === '' ? '' : `with ${shownName(member)} `;
+    throw broken(archive, `${at}it unpacks to more than ${limits.maxRatio} times its size`);
   }
 }
 
 function broken(archive: Archive, why: string, cause?: unknown): ModeldlError {
-  return new ModeldlError('INTEGRITY', `The archive ${archive.label} was refused: ${why}`, {
+  return new ModeldlError('INTEGRITY', `The archive ${archive.label} was refused: ${printable(why)}`, {
     hint: 'nothing was kept of it; the source of this model is broken or hostile',
     cause,
     details: { file: archive.label },
   });
+}
+
+/** Libraries put names into their messages as they are. */
+function printable(text: string): string {
+  return text
+    .slice(0, 1000)
+    .replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

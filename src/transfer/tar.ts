@@ -3,25 +3,31 @@ import { createReadStream } from 'node:fs';
 import { type Duplex, Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import * as zlib from 'node:zlib';
-import type { ReadArchive } from './archive.js';
+import type { Header } from 'tar-stream';
+import { transformBytes, type ReadArchive } from './archive.js';
 
 const CHUNK_BYTES = 1024 * 1024;
 
+/** tar counts in blocks; at least one of zeros ends it. */
+const BLOCK_BYTES = 512;
+
 /** Reads every member in order. Throws what the decompressor or the tar reader finds wrong. */
-export const readTar: ReadArchive = async (file, format, visit, signal) => {
+export const readTar: ReadArchive = async (file, format, visitor, signal) => {
   const { extract: createExtract } = await import('tar-stream');
-  const extract = createExtract();
+  // The format of Unix V7 has no magic; its checksum is looked at all the same. The types do not know this option.
+  const options = { allowUnknownFormat: true, highWaterMark: CHUNK_BYTES };
+  const extract = createExtract(options);
   const source = createReadStream(file, { highWaterMark: CHUNK_BYTES });
   const decompressed = await decompressor(source, format);
-  const feeding = pipeline([...decompressed, extract], { signal });
+  const feeding = pipeline([...decompressed, watched(visitor.unpacked), extract], { signal });
   // The loop below meets the same failure; without this it would count as unhandled while a member is read.
   feeding.catch(() => undefined);
   for await (const entry of extract) {
-    const { name, type, size } = entry.header;
-    await visit({
-      name: name.replace(/\/$/, ''),
-      kind:
-        type === 'file' || type === 'contiguous-file' ? 'file' : type === 'directory' ? 'directory' : 'other',
+    const { name, size } = entry.header;
+    const kind = kindOf(entry.header);
+    await visitor.member({
+      name: kind === 'directory' ? name.replace(/\/$/, '') : name,
+      kind,
       bytes: size,
       open: () =>
         Promise.resolve(
@@ -33,6 +39,36 @@ export const readTar: ReadArchive = async (file, format, visit, signal) => {
   }
   await feeding;
 };
+
+/** The contents of a sparse file are a map and pieces: what GNU tar marks with type `S`, or in PAX with these keys. */
+function kindOf(header: Header): 'file' | 'directory' | 'other' {
+  const { pax } = header;
+  if (
+    typeof pax === 'object' &&
+    pax !== null &&
+    Object.keys(pax).some((key) => key.startsWith('GNU.sparse.'))
+  )
+    return 'other';
+  if (header.type === 'directory') return 'directory';
+  return header.type === 'file' || header.type === 'contiguous-file' ? 'file' : 'other';
+}
+
+/** Counts the bytes of the tar itself, headers and padding included, and wants its end marker at the end. */
+function watched(unpacked: (bytes: number) => void): Transform {
+  let bytes = 0;
+  let end: Buffer = Buffer.alloc(0);
+  return transformBytes(
+    (chunk) => {
+      bytes += chunk.length;
+      end = (chunk.length < BLOCK_BYTES ? Buffer.concat([end, chunk]) : chunk).subarray(-BLOCK_BYTES);
+      unpacked(bytes);
+    },
+    () => {
+      const ended = end.length === BLOCK_BYTES && end.every((byte) => byte === 0);
+      if (!ended) throw new Error('it ends without the marker that ends a tar, so it may be cut off');
+    },
+  );
+}
 
 async function decompressor(
   source: Readable,
