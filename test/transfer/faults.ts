@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { connect, type AddressInfo, type Socket } from 'node:net';
+import { inspect } from 'node:util';
 import { expect } from 'vitest';
 import { ModeldlError, type ErrorCode } from '../../src/errors.js';
 import type { ModeldlEvent } from '../../src/events.js';
@@ -140,7 +141,7 @@ export async function refusal(work: Promise<unknown>, code: ErrorCode): Promise<
     (value) => ({ value }),
     (error: unknown) => ({ error }),
   );
-  if (!('error' in outcome)) expect.fail(`Expected ${code}, got ${JSON.stringify(outcome.value)}`);
+  if (!('error' in outcome)) expect.fail(`Expected ${code}, got ${inspect(outcome.value, { depth: 1 })}`);
   if (!(outcome.error instanceof ModeldlError)) throw outcome.error;
   expect({ code: outcome.error.code, message: outcome.error.message }).toMatchObject({ code });
   return outcome.error;
