@@ -2,14 +2,15 @@
  * Python workers: started with one request, heard through a pipe of their own, so that nothing a library prints can
  * break the protocol; all of that goes to a log.
  */
-import { mkdir, readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { kill } from 'node:process';
-import { execa } from 'execa';
 import * as v from 'valibot';
 import type { ConverterContext } from '../src/converter.js';
 import { abortError, ModeldlError } from '../src/errors.js';
+import { endTogether } from './process-group.js';
 
 const event = v.variant('type', [
   v.object({ type: v.literal('stage'), stage: v.string() }),
@@ -29,8 +30,11 @@ export interface WorkerCall {
   readonly memoryBytes: number;
 }
 
-/** Lines of the log that an error shows. */
-const LOG_TAIL = 5;
+/** Lines of the log that an error carries. */
+const LOG_LINES = 5;
+/** Bytes at the end of a log that are read for them: libraries may print without bound. */
+const LOG_TAIL_BYTES = 64 * 1024;
+const LINE_CHARACTERS = 500;
 
 /**
  * Runs a worker to its end and returns its `result` event.
@@ -41,7 +45,12 @@ export async function runWorker(
   context: ConverterContext,
 ): Promise<Record<string, unknown>> {
   await mkdir(dirname(context.logFile), { recursive: true });
-  const log = { file: context.logFile, append: true } as const;
+  const logStart = await sizeOf(context.logFile);
+  await declineTelemetry(context.workDir);
+  // The log's own descriptor is handed over: what the libraries print is in it when they end, in order, and never passes through here.
+  const log = createWriteStream(context.logFile, { flags: 'a' });
+  await once(log, 'open');
+  const { execa } = await import('execa');
   const subprocess = execa(call.python, ['-I', '-u', call.script], {
     env: workerEnvironment(context),
     extendEnv: false,
@@ -52,19 +61,15 @@ export async function runWorker(
     // A group of its own, so that cancelling ends what it started as well.
     detached: true,
   });
-  const stop = (): void => {
-    if (subprocess.pid !== undefined) endGroup(subprocess.pid);
-  };
-  context.signal.addEventListener('abort', stop, { once: true });
-  if (context.signal.aborted) stop();
+  endTogether(subprocess, context.signal);
   subprocess.stdin.on('error', () => undefined);
   subprocess.stdin.write(`${JSON.stringify(call.request)}\n`);
   const heard = await listen(subprocess.stdio[3], context);
   const ended = await subprocess;
-  context.signal.removeEventListener('abort', stop);
+  log.close();
   if (context.signal.aborted) throw abortError(context.signal);
   if (heard.result !== undefined && ended.exitCode === 0) return heard.result;
-  throw await failure(call, context, heard.error, ended.signal);
+  throw failure(call, context, heard.error, ended, await lastLines(context.logFile, logStart));
 }
 
 interface Heard {
@@ -99,14 +104,6 @@ function parseLine(line: string): unknown {
   }
 }
 
-function endGroup(pid: number): void {
-  try {
-    kill(-pid, 'SIGKILL');
-  } catch {
-    // It ended by itself meanwhile.
-  }
-}
-
 /** Private directories for whatever the libraries keep, and every switch that stops them from calling out. */
 function workerEnvironment(context: ConverterContext): Record<string, string> {
   const kept = ['PATH', 'LD_LIBRARY_PATH', 'LANG', 'SystemRoot', 'OMP_NUM_THREADS'].flatMap((name) => {
@@ -123,25 +120,41 @@ function workerEnvironment(context: ConverterContext): Record<string, string> {
     HF_HUB_OFFLINE: '1',
     TRANSFORMERS_OFFLINE: '1',
     DO_NOT_TRACK: '1',
-    // openvino-telemetry sends nothing when it believes to run in CI.
+    // openvino-telemetry (2025.2) sends nothing for ovc and nncf when it believes to run in CI.
     CI: 'true',
   };
 }
 
-async function failure(
+/** The file that `opt_in_out --opt_out` of openvino-telemetry writes below HOME. */
+async function declineTelemetry(home: string): Promise<void> {
+  await mkdir(join(home, 'intel'), { recursive: true });
+  await writeFile(join(home, 'intel', 'openvino_telemetry'), '0');
+}
+
+/** How a process ended, as execa tells. */
+interface Ended {
+  readonly exitCode?: number | undefined;
+  readonly signal?: string | undefined;
+  readonly shortMessage?: string | undefined;
+}
+
+function failure(
   call: WorkerCall,
   context: ConverterContext,
   error: Heard['error'],
-  signal: string | undefined,
-): Promise<ModeldlError> {
-  const details = { reference: call.reference, file: context.logFile };
-  if (error === undefined && signal === 'SIGKILL') {
+  ended: Ended,
+  log: readonly string[],
+): ModeldlError {
+  const { reference } = call;
+  const details = { reference, file: context.logFile, log };
+  const hint = `the log is ${context.logFile}`;
+  if (outOfMemory(error, ended, log)) {
     const gigabytes = (call.memoryBytes / 1024 ** 3).toFixed(1);
     return new ModeldlError(
       'CONVERSION',
-      `The system ended the conversion of ${call.reference}, probably for lack of memory`,
+      `The system ended the conversion of ${reference}, probably for lack of memory`,
       {
-        hint: `it needs about ${gigabytes} GiB; free memory, or convert on a larger machine`,
+        hint: `it needs about ${gigabytes} GiB; free memory, or convert on a larger machine; ${hint}`,
         details,
       },
     );
@@ -150,19 +163,12 @@ async function failure(
   if (operations.length > 0) {
     return new ModeldlError(
       'UNSUPPORTED',
-      `OpenVINO cannot convert ${call.reference}: operation ${operations.join(', ')}`,
-      {
-        hint: `the log is ${context.logFile}`,
-        details: { ...details, operations },
-      },
+      `OpenVINO cannot convert ${reference}: operation ${operations.join(', ')}`,
+      { hint, details: { ...details, operations } },
     );
   }
-  const cause =
-    firstLine(error?.message) ?? (await lastLine(context.logFile)) ?? 'the worker ended without a word';
-  return new ModeldlError('CONVERSION', `Converting ${call.reference} failed: ${cause}`, {
-    hint: `the log is ${context.logFile}`,
-    details,
-  });
+  const cause = firstLine(error?.message) ?? causeOfEnd(ended, log);
+  return new ModeldlError('CONVERSION', `Converting ${reference} failed: ${cause}`, { hint, details });
 }
 
 /** Names of operations in OpenVINO's complaint, in the forms of its ONNX and TensorFlow Lite frontends (2026.4). */
@@ -189,11 +195,49 @@ export function unsupportedOperations(message: string): readonly string[] {
 
 function firstLine(message: string | undefined): string | undefined {
   const lines = message?.split('\n').map((line) => line.trim()) ?? [];
-  return lines.find((line) => line !== '' && !/^(Exception from|Check ')/.test(line)) ?? lines[0];
+  const told = lines.find((line) => line !== '' && !/^(Exception from|Check ')/.test(line)) ?? lines[0];
+  return told === '' ? undefined : told?.slice(0, LINE_CHARACTERS);
 }
 
-async function lastLine(logFile: string): Promise<string | undefined> {
-  const text = await readFile(logFile, 'utf8').catch(() => '');
-  const lines = text.trimEnd().split('\n').slice(-LOG_TAIL);
-  return lines.reverse().find((line) => line.trim() !== '');
+/** The kernel kills without a word (137 when a wrapper reports it), allocators throw or abort. */
+function outOfMemory(error: Heard['error'], ended: Ended, log: readonly string[]): boolean {
+  if (error === undefined && (ended.signal === 'SIGKILL' || ended.exitCode === 137)) return true;
+  const allocation = /\bbad_alloc\b|\bMemoryError\b|Cannot allocate memory/;
+  if (error !== undefined) return error.kind === 'MemoryError' || allocation.test(error.message);
+  return ended.exitCode !== 0 && log.some((line) => allocation.test(line));
+}
+
+/** What is known of a worker that ended without a report. */
+function causeOfEnd(ended: Ended, log: readonly string[]): string {
+  if (ended.exitCode === undefined && ended.signal === undefined) {
+    return `Python did not start: ${ended.shortMessage ?? 'for an unknown reason'}`;
+  }
+  const how = ended.signal === undefined ? `exit code ${ended.exitCode}` : ended.signal;
+  const said = log.at(-1);
+  return `the worker ended with ${how}${said === undefined ? ' and said nothing' : `: ${said}`}`;
+}
+
+async function sizeOf(file: string): Promise<number> {
+  return stat(file).then(
+    ({ size }) => size,
+    () => 0,
+  );
+}
+
+/** The last lines that are not empty of what was logged since `start`, oldest first. */
+async function lastLines(file: string, start: number): Promise<readonly string[]> {
+  const end = await sizeOf(file);
+  const from = Math.max(start, end - LOG_TAIL_BYTES);
+  if (end <= from) return [];
+  const handle = await open(file);
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(end - from), 0, end - from, from);
+    const lines = buffer.toString('utf8', 0, bytesRead).split('\n');
+    return lines
+      .map((line) => line.trim().slice(0, LINE_CHARACTERS))
+      .filter((line) => line !== '')
+      .slice(-LOG_LINES);
+  } finally {
+    await handle.close();
+  }
 }

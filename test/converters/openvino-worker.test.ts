@@ -1,0 +1,75 @@
+/** The Python worker by itself, with a stand-in for the `openvino` package. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { describe, expect } from 'vitest';
+import { assetPath } from '../../converters/assets.js';
+import { hasProgram, requirePeer } from '../helpers/require.js';
+import { temporaryDirectory } from '../helpers/store.js';
+
+/** Starts the worker with a request; wrapped, since a subprocess is a promise of its end. */
+async function start(convertModel: string) {
+  const directory = await temporaryDirectory();
+  const lines = [
+    'import threading',
+    '__version__ = "2026.4.1-1-abc"',
+    'class Model:',
+    '    def has_rt_info(self, path): return False',
+    'def convert_model(path):',
+    `    ${convertModel}`,
+    'def save_model(model, path, compress_to_fp16): open(path, "w").close()',
+  ];
+  await writeFile(join(directory, 'openvino.py'), lines.join('\n'));
+  const worker = execa('python3', ['-u', assetPath('python', 'openvino_worker.py')], {
+    env: { PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: '1' },
+    stdio: ['pipe', 'ignore', 'pipe', 'pipe'],
+    reject: false,
+  });
+  const output = join(directory, 'model.xml');
+  worker.stdin.write(`${JSON.stringify({ job: 'convert', input: 'model.onnx', output, fp16: false })}\n`);
+  return { worker };
+}
+
+function eventsOf(text: unknown): unknown[] {
+  return String(text)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line): unknown => JSON.parse(line));
+}
+
+describe('openvino_worker.py', () => {
+  const test = requirePeer('python3', hasProgram('python3'));
+
+  test('ends with its result while the request pipe is still open', async () => {
+    const { worker } = await start('return Model()');
+    const { exitCode, stderr, stdio } = await worker;
+    expect(stderr).toBe('');
+    expect(exitCode).toBe(0);
+    expect(eventsOf(stdio[3])).toEqual([
+      { type: 'stage', stage: 'Reading the model' },
+      { type: 'stage', stage: 'Writing the IR' },
+      { type: 'result', versions: { openvino: '2026.4.1' } },
+    ]);
+  });
+
+  test('ends when the request pipe closes, whatever it is busy with', async () => {
+    const { worker } = await start('threading.Event().wait()');
+    for await (const line of worker.iterable({ from: 'fd3' })) {
+      expect(line).toContain('Reading the model');
+      worker.stdin.end();
+    }
+    expect((await worker).exitCode).toBe(2);
+  });
+
+  test('reports what a library throws, with the traceback in the log', async () => {
+    const { worker } = await start('raise ValueError("no such opset")');
+    const { exitCode, stderr, stdio } = await worker;
+    expect(exitCode).toBe(1);
+    expect(eventsOf(stdio[3]).at(-1)).toEqual({
+      type: 'error',
+      kind: 'ValueError',
+      message: 'no such opset',
+    });
+    expect(stderr).toContain('Traceback');
+  });
+});
