@@ -17,6 +17,8 @@ export interface ProxySettings {
 
 export interface Route {
   readonly agent: HttpAgent | HttpsAgent;
+  /** For every request: a tunnel takes nothing from its agent for the connection inside it. */
+  readonly options?: tls.ConnectionOptions;
   /** Host and port of the proxy on the way. */
   readonly proxy?: string;
 }
@@ -60,10 +62,22 @@ export function createAgents(proxy: ProxySettings, ca: readonly string[]): Agent
         return { agent };
       }
       const { href, host } = proxyAddress(through);
-      const agent = secure
-        ? remember(`https ${href}`, () => new HttpsProxyAgent(href, { ...options, ...trusted }))
-        : remember(`http ${href}`, () => new HttpProxyAgent(href, { ...options, ...trusted }));
-      return { agent, proxy: host };
+      if (!secure) {
+        const agent = remember(`http ${href}`, () => new HttpProxyAgent(href, { ...options, ...trusted }));
+        return { agent, proxy: host };
+      }
+      const agent = remember(`https ${href}`, () => new HttpsProxyAgent(href, { ...options, ...trusted }));
+      const name = url.hostname.replace(/^\[|\]$/g, '');
+      return {
+        agent,
+        proxy: host,
+        options: {
+          ...trusted,
+          highWaterMark: READ_BYTES,
+          // Without it a tunnel to an address, which is no server name, would be checked as one to `localhost`.
+          checkServerIdentity: (_name, certificate) => tls.checkServerIdentity(name, certificate),
+        },
+      };
     },
     close() {
       for (const agent of made.values()) agent.destroy();

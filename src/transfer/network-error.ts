@@ -11,11 +11,13 @@ const REASONS: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'it did not answer in time',
   EHOSTUNREACH: 'there is no route to it',
   ENETUNREACH: 'the network is unreachable',
+  EPROTO: 'it does not speak TLS, or none that both sides accept',
   HPE_INVALID_CONSTANT: 'its answer is not HTTP',
   EMSGSIZE: 'its answer is too long',
 };
 
-const TLS_CODE = /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|ERR_OSSL)/;
+const TLS_CODE = /^(ERR_TLS_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|ERR_OSSL)/;
+const HANDSHAKE_CODE = /^(EPROTO$|ERR_SSL_)/;
 const PERMANENT = new Set(['ENOTFOUND', 'EMSGSIZE']);
 
 /**
@@ -35,7 +37,8 @@ export function networkError(error: unknown, url: URL, proxy?: string): ModeldlE
       details,
     });
   }
-  const reason = REASONS[code] ?? (code === '' ? text : `${text} (${code})`);
+  const known = REASONS[HANDSHAKE_CODE.test(code) ? 'EPROTO' : code];
+  const reason = known ?? (code === '' ? text : `${text} (${code})`);
   const through = proxy === undefined ? '' : ` through the proxy ${proxy}`;
   return new ModeldlError('NETWORK', `Cannot reach ${url.host}${through}: ${reason}`, {
     hint: 'check the network and the proxy settings (`HTTPS_PROXY`, `NO_PROXY`)',
@@ -47,5 +50,6 @@ export function networkError(error: unknown, url: URL, proxy?: string): ModeldlE
 /** Is trying again of any use? Certificates, unknown names, policy and offline are final. */
 export function isTransient(error: ModeldlError): boolean {
   const code = error.details['systemCode'];
-  return typeof code === 'string' && !TLS_CODE.test(code) && !PERMANENT.has(code);
+  if (typeof code !== 'string' || PERMANENT.has(code)) return false;
+  return !TLS_CODE.test(code) && !HANDSHAKE_CODE.test(code);
 }
