@@ -44,6 +44,8 @@ export interface TransferFlags {
 }
 
 export interface Call<Flags> {
+  /** The command line as it was typed, from the command's name on or with global options before it. */
+  readonly typed: readonly string[];
   readonly arguments: readonly string[];
   readonly flags: Flags & GlobalFlags & TransferFlags;
   readonly output: Output;

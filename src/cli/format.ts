@@ -32,6 +32,13 @@ export function formatAgo(iso: string | null, now: number): string {
   return 'just now';
 }
 
+/** Words as a POSIX shell reads them back; the words of an operator such as `<` are the caller's. */
+export function formatCommand(words: readonly string[]): string {
+  return words
+    .map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`))
+    .join(' ');
+}
+
 /** Left-aligned columns, two spaces apart; a column named in `right` is right-aligned. */
 export function formatTable(
   header: readonly string[],

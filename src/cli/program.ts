@@ -87,6 +87,7 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
       const output = makeOutput(flags);
       const opened = opener(flags, cli, output);
       const call: Call<object> = {
+        typed: argv,
         arguments: command.args,
         flags,
         output,
@@ -95,7 +96,7 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
           cli.stdin.isTTY === true &&
           cli.stderr.isTTY === true &&
           flags.input &&
-          !cli.environment['CI'] &&
+          !isSet(cli.environment['CI']) &&
           !output.json,
         open: () => opened.open(),
         settle: () => {
@@ -121,6 +122,11 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
     const known = error instanceof CommanderError ? usageError(error, argv) : promptOrOther(error, cli);
     return reportErrors(makeOutput({ json: early.json, color: 'auto' }), [known], [], early.verbose);
   }
+}
+
+/** As CI systems set it: `CI=true`, `CI=1`; `CI=false` says that this is none. */
+function isSet(value: string | undefined): boolean {
+  return value !== undefined && !/^(|0|false|no|off)$/i.test(value);
 }
 
 function rootCommand(cli: CliEnvironment): Command {

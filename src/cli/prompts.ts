@@ -1,12 +1,25 @@
 /** Questions, for commands that were called without what they need, on a terminal only. */
 import type { ListedModel } from '../results.js';
-import type { CliEnvironment } from './command.js';
-import { formatBytes } from './format.js';
+import type { Call, CliEnvironment } from './command.js';
+import { formatBytes, formatCommand } from './format.js';
 
 type Streams = { input: NodeJS.ReadableStream; output: NodeJS.WritableStream; signal: AbortSignal };
 
 function streams(cli: CliEnvironment): Streams {
   return { input: cli.stdin, output: cli.stderr, signal: cli.signal };
+}
+
+/**
+ * Tells the command that does without the questions what was just answered: the words that were typed, with the
+ * answers after them.
+ */
+export function tellCommand(
+  call: Pick<Call<object>, 'typed' | 'output'>,
+  answers: readonly string[],
+  input = '',
+): void {
+  const command = formatCommand(['modeldl', ...call.typed, ...answers]);
+  call.output.note(`The same without questions: ${command}${input}`);
 }
 
 export async function askReference(cli: CliEnvironment): Promise<string> {
@@ -36,9 +49,20 @@ export async function askModels(
   const { checkbox } = await import('@inquirer/prompts');
   const choices = models.map(({ reference, bytes }) => ({
     value: reference,
-    name: `${reference}  ${formatBytes(bytes)}`,
+    // Sizes first: references are long, and a wrapped line would hide what is behind them.
+    name: `${formatBytes(bytes).padStart(9)}  ${reference}`,
   }));
   return checkbox({ message: 'Which models to remove', choices, required: true }, streams(cli));
+}
+
+/** Any number of a few. */
+export async function askSome<Value extends string>(
+  cli: CliEnvironment,
+  message: string,
+  choices: readonly { readonly value: Value; readonly name: string }[],
+): Promise<readonly Value[]> {
+  const { checkbox } = await import('@inquirer/prompts');
+  return checkbox({ message, choices }, streams(cli));
 }
 
 export async function askConfirmation(cli: CliEnvironment, message: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import type { ConvertOptions } from '../../index.js';
 import type { ConvertPlan } from '../../results.js';
 import { collect, missingArgument, type CommandDefinition } from '../command.js';
 import { formatBytes } from '../format.js';
-import { askChoice, askReference } from '../prompts.js';
+import { askChoice, askReference, tellCommand } from '../prompts.js';
 import { pullOptions, type PullFlags } from './pull.js';
 
 interface ConvertFlags extends PullFlags {
@@ -61,6 +61,11 @@ export const command: CommandDefinition<ConvertFlags> = {
       const precision = flags.precision ?? (await askChoice(call.cli, 'Precision', choices, 'int8'));
       const devices = (['CPU', 'GPU', 'NPU'] as const).map((value) => ({ value, name: value }));
       const device = flags.device ?? (await askChoice(call.cli, 'Device', devices, 'CPU'));
+      tellCommand(call, [
+        reference,
+        ...(flags.precision === undefined ? ['--precision', precision] : []),
+        ...(flags.device === undefined ? ['--device', device] : []),
+      ]);
       flags = { ...flags, precision, device };
     }
     const modeldl = await call.open();

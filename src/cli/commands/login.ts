@@ -1,6 +1,7 @@
 import { text } from 'node:stream/consumers';
-import { missingArgument, type CommandDefinition } from '../command.js';
-import { askChoice, askToken } from '../prompts.js';
+import type { HubState } from '../../results.js';
+import { missingArgument, type Call, type CommandDefinition } from '../command.js';
+import { askChoice, askToken, tellCommand } from '../prompts.js';
 
 interface LoginFlags {
   readonly tokenStdin?: boolean;
@@ -14,21 +15,14 @@ export const command: CommandDefinition<LoginFlags> = {
       .addHelpText('after', '\nExamples:\n  modeldl login hf\n  modeldl login hf --token-stdin < token.txt');
   },
   async run(call) {
-    let [hub] = call.arguments;
+    const [named] = call.arguments;
+    if (named === undefined && !call.interactive)
+      throw missingArgument('a hub', 'modeldl login hf --token-stdin < token.txt');
+    if (call.flags.tokenStdin !== true && !call.interactive)
+      throw missingArgument('`--token-stdin`', `modeldl login ${named ?? 'hf'} --token-stdin < token.txt`);
     const modeldl = await call.open();
-    if (hub === undefined) {
-      if (!call.interactive) throw missingArgument('a hub', 'modeldl login hf --token-stdin');
-      const takers = (await modeldl.hubs({ check: false })).filter(
-        ({ takesCredentials }) => takesCredentials,
-      );
-      call.settle();
-      hub = await askChoice(
-        call.cli,
-        'Which hub',
-        takers.map(({ name, title }) => ({ value: name, name: title })),
-      );
-    }
-    const token = await readToken(call.flags.tokenStdin === true, call.interactive, hub, call.cli);
+    const hub = named ?? (await askHub(call, await modeldl.hubs({ check: false })));
+    const token = await readToken(call, hub, named === undefined ? [hub] : []);
     const who = await modeldl.login(hub, token);
     call.settle();
     call.output.note(`Logged in to ${hub} as ${who.name}`);
@@ -37,13 +31,19 @@ export const command: CommandDefinition<LoginFlags> = {
   },
 };
 
-async function readToken(
-  fromStdin: boolean,
-  interactive: boolean,
-  hub: string,
-  cli: Parameters<typeof askToken>[0],
-): Promise<string> {
-  if (fromStdin) return (await text(cli.stdin)).trim();
-  if (interactive) return (await askToken(cli, `Token for ${hub}`)).trim();
-  throw missingArgument('a token', `modeldl login ${hub} --token-stdin < token.txt`);
+async function askHub(call: Call<LoginFlags>, hubs: readonly HubState[]): Promise<string> {
+  const choices = hubs
+    .filter(({ takesCredentials }) => takesCredentials)
+    .map(({ name, title }) => ({ value: name, name: title }));
+  call.settle();
+  return askChoice(call.cli, 'Which hub', choices);
+}
+
+async function readToken(call: Call<LoginFlags>, hub: string, answers: readonly string[]): Promise<string> {
+  // On a terminal a token that is typed would be shown, so it is asked for even with the option.
+  if (!call.interactive) return (await text(call.cli.stdin)).trim();
+  const token = (await askToken(call.cli, `Token for ${hub}`)).trim();
+  const option = call.flags.tokenStdin === true ? [] : ['--token-stdin'];
+  tellCommand(call, [...answers, ...option], ' < token.txt');
+  return token;
 }

@@ -1,8 +1,8 @@
 import { parseDuration, parseSize } from '../../config/units.js';
-import type { PruneOptions } from '../../index.js';
-import { needsYes, type CommandDefinition } from '../command.js';
+import type { Modeldl, PruneOptions } from '../../index.js';
+import { needsYes, type Call, type CommandDefinition } from '../command.js';
 import { formatBytes } from '../format.js';
-import { askConfirmation } from '../prompts.js';
+import { askConfirmation, askSome, tellCommand } from '../prompts.js';
 
 interface PruneFlags {
   readonly olderThan?: string;
@@ -11,6 +11,9 @@ interface PruneFlags {
   readonly toolchains?: boolean;
   readonly dryRun?: boolean;
 }
+
+/** Models unused for this long are offered when nothing was said. */
+const OFFERED_AGE = '30d';
 
 export const command: CommandDefinition<PruneFlags> = {
   configure(command) {
@@ -26,9 +29,11 @@ export const command: CommandDefinition<PruneFlags> = {
       .addHelpText('after', '\nExamples:\n  modeldl prune\n  modeldl prune --older-than 30d --dry-run');
   },
   async run(call) {
-    const { flags, output } = call;
-    const options = pruneOptions(flags);
+    const { output } = call;
     const modeldl = await call.open();
+    const answers = await askKinds(call, modeldl);
+    const flags = { ...call.flags, ...answers };
+    const options = pruneOptions(flags);
     const plan = await modeldl.planPrune(options);
     call.settle();
     const lines = [
@@ -46,11 +51,17 @@ export const command: CommandDefinition<PruneFlags> = {
       return undefined;
     }
     const evicts = plan.models.length + plan.toolchains.length > 0;
-    if (evicts && flags.yes !== true) {
-      if (!call.interactive)
+    if (flags.yes !== true) {
+      if (evicts && !call.interactive)
         throw needsYes(`Removing ${plan.models.length} models and ${plan.toolchains.length} toolchains`);
-      for (const line of lines) output.note(line);
-      if (!(await askConfirmation(call.cli, `Free ${formatBytes(plan.bytes)}?`))) return undefined;
+      if (call.interactive && lines.length > 0) {
+        for (const line of lines) output.note(line);
+        if (!(await askConfirmation(call.cli, `Free ${formatBytes(plan.bytes)}?`))) {
+          output.note('Nothing was removed');
+          return undefined;
+        }
+        tellCommand(call, [...pruneWords(answers), '-y']);
+      }
     }
     const { removed, freedBytes } = await modeldl.prune(plan, options);
     output.note(`Freed ${formatBytes(freedBytes)}`);
@@ -58,6 +69,51 @@ export const command: CommandDefinition<PruneFlags> = {
     return undefined;
   },
 };
+
+/** What to free beside unused files, for a call that does not say; nothing when there is nothing to choose from. */
+async function askKinds(call: Call<PruneFlags>, modeldl: Modeldl): Promise<PruneFlags> {
+  const { olderThan, maxSize, partials, toolchains, yes } = call.flags;
+  const says = [olderThan, maxSize, partials, toolchains, yes].some((flag) => flag !== undefined);
+  if (says || !call.interactive) return {};
+  const all = await modeldl.planPrune(
+    pruneOptions({ olderThan: OFFERED_AGE, partials: true, toolchains: true }),
+  );
+  call.settle();
+  const sum = (items: readonly { readonly bytes: number }[]): string =>
+    formatBytes(items.reduce((total, { bytes }) => total + bytes, 0));
+  const choices = [
+    {
+      value: 'olderThan' as const,
+      count: all.models.length,
+      name: `${all.models.length} models not used for ${OFFERED_AGE}  ${sum(all.models)}`,
+    },
+    {
+      value: 'partials' as const,
+      count: all.partials.count,
+      name: `${all.partials.count} unfinished downloads  ${formatBytes(all.partials.bytes)}`,
+    },
+    {
+      value: 'toolchains' as const,
+      count: all.toolchains.length,
+      name: `${all.toolchains.length} environments of converters  ${sum(all.toolchains)}`,
+    },
+  ].filter(({ count }) => count > 0);
+  if (choices.length === 0) return {};
+  const chosen = await askSome(call.cli, 'What to free beside unused files', choices);
+  return {
+    ...(chosen.includes('olderThan') ? { olderThan: OFFERED_AGE } : {}),
+    ...(chosen.includes('partials') ? { partials: true } : {}),
+    ...(chosen.includes('toolchains') ? { toolchains: true } : {}),
+  };
+}
+
+function pruneWords({ olderThan, partials, toolchains }: PruneFlags): readonly string[] {
+  return [
+    ...(olderThan === undefined ? [] : ['--older-than', olderThan]),
+    ...(partials === true ? ['--partials'] : []),
+    ...(toolchains === true ? ['--toolchains'] : []),
+  ];
+}
 
 function pruneOptions(flags: PruneFlags): PruneOptions {
   const { olderThan, maxSize, partials, toolchains } = flags;

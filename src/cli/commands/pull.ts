@@ -1,9 +1,10 @@
 import { resolve } from 'node:path';
+import * as v from 'valibot';
 import type { PullOptions } from '../../index.js';
-import type { PullPlan } from '../../results.js';
+import type { Outcome, PullPlan } from '../../results.js';
 import { collect, missingArgument, type Call, type CommandDefinition } from '../command.js';
 import { formatBytes } from '../format.js';
-import { askReference } from '../prompts.js';
+import { askChoice, askReference, tellCommand } from '../prompts.js';
 import { reportErrors } from '../report.js';
 
 export interface PullFlags {
@@ -19,6 +20,9 @@ export interface PullFlags {
   readonly dryRun?: boolean;
   readonly quant?: string;
 }
+
+/** Bytes by name, as the error about several quantizations carries them. */
+const quantizationsSchema = v.record(v.string(), v.number());
 
 export const command: CommandDefinition<PullFlags> = {
   configure(command) {
@@ -50,14 +54,19 @@ export const command: CommandDefinition<PullFlags> = {
     const modeldl = await call.open();
     const options = pullOptions(call.flags, call.cli.cwd);
     if (call.flags.dryRun === true) {
-      const { results, errors } = await modeldl.planPull(references, options);
-      call.settle();
+      const { results, errors } = await withQuantization(call, references, options, (given) =>
+        modeldl.planPull(references, given),
+      );
       if (errors.length > 0) return reportErrors(call.output, errors, results, call.flags.verbose);
-      call.output.result(results.flatMap(planLines), { ok: true, models: results });
+      const lines = call.output.quiet
+        ? results.map(({ reference }) => reference)
+        : results.flatMap(planLines);
+      call.output.result(lines, { ok: true, models: results });
       return undefined;
     }
-    const { results, errors } = await modeldl.pull(references, options);
-    call.settle();
+    const { results, errors } = await withQuantization(call, references, options, (given) =>
+      modeldl.pull(references, given),
+    );
     for (const { leftOut, reference } of results) {
       if (leftOut.length === 0) continue;
       const bytes = leftOut.reduce((sum, file) => sum + (file.bytes ?? 0), 0);
@@ -78,7 +87,32 @@ export const command: CommandDefinition<PullFlags> = {
 async function wantedReferences(call: Call<PullFlags>): Promise<readonly string[]> {
   if (call.arguments.length > 0) return call.arguments;
   if (!call.interactive) throw missingArgument('a reference', 'modeldl pull hf:org/name');
-  return [await askReference(call.cli)];
+  const reference = await askReference(call.cli);
+  tellCommand(call, [reference]);
+  return [reference];
+}
+
+/** A model with several GGUF quantizations fails by naming them: a person is asked which, and it is tried again. */
+async function withQuantization<Result>(
+  call: Call<PullFlags>,
+  references: readonly string[],
+  options: PullOptions,
+  work: (options: PullOptions) => Promise<Outcome<Result>>,
+): Promise<Outcome<Result>> {
+  const outcome = await work(options);
+  call.settle();
+  const [error] = outcome.errors;
+  const sizes = v.safeParse(quantizationsSchema, error?.details['quantizations']);
+  if (!call.interactive || !sizes.success || references.length > 1) return outcome;
+  const choices = Object.entries(sizes.output).map(([value, bytes]) => ({
+    value,
+    name: `${value}  ${formatBytes(bytes)}`,
+  }));
+  const quant = await askChoice(call.cli, 'Which quantization', choices);
+  tellCommand(call, [...(call.arguments.length === 0 ? references : []), '--quant', quant]);
+  const again = await work({ ...options, quant });
+  call.settle();
+  return again;
 }
 
 export function pullOptions(flags: PullFlags, cwd: string): PullOptions {

@@ -1,7 +1,8 @@
+import type { ListedModel } from '../../results.js';
 import { missingArgument, needsYes, type Call, type CommandDefinition } from '../command.js';
 import { addFilter, filterOf, type FilterFlags } from '../filter.js';
 import { formatBytes } from '../format.js';
-import { askConfirmation, askModels } from '../prompts.js';
+import { askConfirmation, askModels, tellCommand } from '../prompts.js';
 
 interface RemoveFlags extends FilterFlags {
   readonly prune?: boolean;
@@ -28,26 +29,28 @@ export const command: CommandDefinition<RemoveFlags> = {
     if (call.arguments.length === 0 && !call.interactive)
       throw missingArgument('a reference', 'modeldl remove hf:org/name');
     const modeldl = await call.open();
-    const references = await wantedReferences(call, async () => (await modeldl.list()).models);
+    const asked = call.arguments.length === 0;
+    const references = asked ? await askReferences(call, (await modeldl.list()).models) : call.arguments;
     if (references.length === 0) return undefined;
     const plan = await modeldl.planRemove(references, filterOf(flags));
     call.settle();
     const lines = plan.models.map(({ reference, bytes }) => `${reference}  ${formatBytes(bytes)}`);
     if (flags.dryRun === true) {
+      if (asked) tellCommand(call, references);
       output.result([...lines, `${formatBytes(plan.bytes)} would be freed`], { ok: true, ...plan });
       return undefined;
     }
     if (flags.yes !== true) {
       if (!call.interactive) throw needsYes(`Removing ${plan.models.length} models`);
       for (const line of lines) output.note(line);
-      if (
-        !(await askConfirmation(
-          call.cli,
-          `Remove ${plan.models.length} models (${formatBytes(plan.bytes)})?`,
-        ))
-      )
+      const question = `Remove ${plan.models.length} models (${formatBytes(plan.bytes)})?`;
+      if (!(await askConfirmation(call.cli, question))) {
+        output.note('Nothing was removed');
         return undefined;
+      }
     }
+    if (asked || flags.yes !== true)
+      tellCommand(call, [...(asked ? references : []), ...(flags.yes === true ? [] : ['-y'])]);
     const { removed, freedBytes } = await modeldl.remove(plan, { prune: flags.prune ?? false });
     const rest =
       flags.prune === true
@@ -59,16 +62,12 @@ export const command: CommandDefinition<RemoveFlags> = {
   },
 };
 
-async function wantedReferences(
+async function askReferences(
   call: Call<RemoveFlags>,
-  stored: () => Promise<Parameters<typeof askModels>[1]>,
+  models: readonly ListedModel[],
 ): Promise<readonly string[]> {
-  if (call.arguments.length > 0) return call.arguments;
-  const models = await stored();
   call.settle();
-  if (models.length === 0) {
-    call.output.note('Nothing is stored');
-    return [];
-  }
-  return askModels(call.cli, models);
+  if (models.length > 0) return askModels(call.cli, models);
+  call.output.note('Nothing is stored');
+  return [];
 }

@@ -1,0 +1,130 @@
+/**
+ * The built program in a real pseudo terminal, by tmux: keys go in, the screen comes out. Nothing sleeps for a fixed
+ * time: whoever waits polls the screen until it shows what is waited for.
+ */
+import { randomUUID } from 'node:crypto';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { vi } from 'vitest';
+import type { World } from './program.js';
+import { hasProgram } from './require.js';
+
+const PROGRAM = fileURLToPath(new URL('../../dist/bin/modeldl.js', import.meta.url));
+const PATIENCE_MS = 45_000;
+
+export const hasTmux = hasProgram('tmux', ['-V']);
+
+export interface Terminal {
+  /** Keys by tmux's names: `Enter`, `Space`, `Down`, `C-c`. */
+  press(...keys: readonly string[]): Promise<void>;
+  /** Text as if typed. */
+  type(text: string): Promise<void>;
+  /** What is visible, with what scrolled away above it. */
+  screen(): Promise<string>;
+  /** Polls until the screen matches; fails with the screen. */
+  waitFor(expected: string | RegExp): Promise<string>;
+  /** Waits for the program's end. */
+  ended(): Promise<Ended>;
+  close(): Promise<void>;
+}
+
+export interface Ended {
+  readonly exitCode: number;
+  /** What went to stdout, which is a file: the terminal shows only stderr. */
+  readonly stdout: string;
+  /** Every byte that the terminal was sent, escape sequences included. */
+  readonly sent: string;
+  readonly screen: string;
+  /** The cursor is visible and the line discipline is what it was. */
+  readonly restored: boolean;
+}
+
+/** Runs `modeldl ...args` in a terminal of 100 columns and 40 lines. */
+export async function openTerminal(
+  world: World,
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Terminal> {
+  const name = `modeldl-${randomUUID()}`;
+  const script = join(world.directory, `${name}.sh`);
+  const stdout = join(world.directory, `${name}.out`);
+  const sent = join(world.directory, `${name}.sent`);
+  const variables = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: world.directory,
+    MODELDL_CACHE_DIR: world.cacheDir,
+    TERM: 'screen-256color',
+    LANG: 'C.UTF-8',
+    ...environment,
+  };
+  const assignments = Object.entries(variables).map(([key, value]) => quote(`${key}=${value}`));
+  const command = ['env', '-i', ...assignments, ...[process.execPath, PROGRAM, ...args].map(quote)].join(' ');
+  await writeFile(
+    script,
+    // Ctrl-C reaches the whole foreground group: the shell has to outlive it.
+    `trap : INT; echo ready; read _
+before=$(stty -g)
+${command} >${quote(stdout)}
+code=$?
+[ "$before" = "$(stty -g)" ] && state=same || state=changed
+echo "[exit $code, $state]"
+exec cat >/dev/null
+`,
+  );
+  const tmux = async (...words: readonly string[]): Promise<string> => {
+    const { stdout: answer } = await execa('tmux', ['-u', '-L', name, '-f', '/dev/null', ...words]);
+    return answer;
+  };
+  await tmux(
+    ...['new-session', '-d', '-x', '100', '-y', '40', '-c', world.directory, '-s', 'it'],
+    `sh ${quote(script)}`,
+  );
+  // The line above the program's stays: tmux keeps what is cleared from the very top in its history.
+  const capture = (): Promise<string> => tmux('capture-pane', '-p', '-J', '-S', '-', '-t', 'it');
+  const screen = async (): Promise<string> => (await capture()).replace(/^ready\n\n/, '');
+  const poll = (look: () => Promise<string>, expected: string | RegExp): Promise<string> =>
+    vi.waitFor(
+      async () => {
+        const shown = await look();
+        const found = typeof expected === 'string' ? shown.includes(expected) : expected.test(shown);
+        if (!found) throw new Error(`Expected ${String(expected)} on the screen, got:\n${shown}`);
+        return shown;
+      },
+      { timeout: PATIENCE_MS, interval: 30 },
+    );
+  await poll(capture, /^ready\n/);
+  await tmux('pipe-pane', '-t', 'it', `cat >${quote(sent)}`);
+  await tmux('send-keys', '-t', 'it', 'Enter');
+  return {
+    press: async (...keys) => {
+      await tmux('send-keys', '-t', 'it', ...keys);
+    },
+    type: async (text) => {
+      await tmux('send-keys', '-t', 'it', '-l', text);
+    },
+    screen,
+    waitFor: (expected) => poll(screen, expected),
+    ended: async () => {
+      const shown = await poll(screen, /\[exit \d+, \w+\]/);
+      const [, code, state] = /\[exit (\d+), (\w+)\]/.exec(shown) ?? [];
+      const cursor = await tmux('display-message', '-p', '-t', 'it', '#{cursor_flag}');
+      return {
+        exitCode: Number(code),
+        stdout: (await readFile(stdout, 'utf8')).trimEnd(),
+        sent: await readFile(sent, 'utf8'),
+        screen: shown.replace(/\n?\[exit [\s\S]*$/, ''),
+        restored: state === 'same' && cursor === '1',
+      };
+    },
+    close: async () => {
+      await tmux('kill-server').catch(() => undefined);
+      await Promise.all([script, stdout, sent].map((file) => rm(file, { force: true })));
+    },
+  };
+}
+
+function quote(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+}
