@@ -70,9 +70,6 @@ export async function openPartial(directory: string, options: PartialOptions): P
     const usable = journal !== undefined && journal.identity === options.identity ? journal : undefined;
     const prefixBytes = usable === undefined ? 0 : await adoptPrefix(directory, usable, path, options);
     const handle = await open(path, prefixBytes > 0 ? 'r+' : 'w+');
-    for (const other of await readdir(directory)) {
-      if (other !== name && other !== JOURNAL) await rm(join(directory, other), { force: true });
-    }
     const partial: Partial = {
       path,
       handle,
@@ -90,8 +87,11 @@ export async function openPartial(directory: string, options: PartialOptions): P
         }),
       close: () => handle.close(),
     };
-    // From here on the journal names the new file: the old one is gone.
     await partial.record(prefixBytes, 0, partial.validator);
+    // The journal names the new file now; before, the old one had to stay.
+    for (const other of await readdir(directory)) {
+      if (other !== name && other !== JOURNAL) await rm(join(directory, other), { force: true });
+    }
     return partial;
   } catch (error) {
     throw diskError(error, directory);

@@ -11,7 +11,7 @@ import type { Answer, AskedHub, HubState } from './hf-access.js';
 import { apiAnswer } from './hf-api.js';
 import { resolveAnswer } from './hf-files.js';
 import { makeRepository, type HfRepo } from './hf-repo.js';
-import { listen, ranged, readBody, send, stop } from './hf-server.js';
+import { bufferOf, listen, ranged, readBody, send, stop } from './hf-server.js';
 
 export type { HfFile, HfRepo } from './hf-repo.js';
 
@@ -237,8 +237,11 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
     const answer = failed
       ? { status: fault.status, headers: fault.headers ?? {}, body: fault.body ?? '' }
       : ranged(await answerOf(), request);
-    let body = Buffer.from(answer.body);
-    if (fault !== undefined && 'corrupt' in fault && body.length > 0) body[0] = (body[0] ?? 0) ^ 0xff;
+    let body = bufferOf(answer.body);
+    if (fault !== undefined && 'corrupt' in fault && body.length > 0) {
+      body = Buffer.from(body);
+      body[0] = (body[0] ?? 0) ^ 0xff;
+    }
     response.writeHead(answer.status, { 'content-length': String(body.length), ...answer.headers });
     entry.status = answer.status;
     if (request.method === 'HEAD') {

@@ -2,13 +2,18 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Answer } from './hf-access.js';
 
+/** The bytes of a body; those of large files are not copied. */
+export function bufferOf(body: Answer['body']): Buffer {
+  return typeof body === 'string' ? Buffer.from(body) : body;
+}
+
 /** Applies a Range to an answer that allows it (RFC 9110: one range, `If-Range` by ETag). */
 export function ranged(answer: Answer, request: IncomingMessage): Answer {
   if (answer.ranges !== true || answer.status !== 200) return answer;
   const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? [];
   const condition = request.headers['if-range'];
   if (first === undefined || (condition !== undefined && condition !== answer.headers['etag'])) return answer;
-  const body = Buffer.from(answer.body);
+  const body = bufferOf(answer.body);
   const start = Number(first);
   const end = Math.min(last === undefined || last === '' ? Infinity : Number(last), body.length - 1);
   if (start > end) {
