@@ -68,7 +68,7 @@ function tokenFile({ environment, home }: HubSettingsContext): string {
   return join(isAbsolute(cache) ? cache : join(home, '.cache'), 'huggingface', 'token');
 }
 
-/** Two requests: what the revision is, then its files. @throws ModeldlError as {@link Hub.resolve} */
+/** Two requests: what the revision is, then its files unless that listing is stored. @throws ModeldlError as {@link Hub.resolve} */
 async function resolve(reference: Reference, context: HubContext): Promise<Snapshot> {
   const text = formatStandard('hf', reference);
   checkParts(reference, text);
@@ -78,14 +78,19 @@ async function resolve(reference: Reference, context: HubContext): Promise<Snaps
   const info = await api.info(id, revision);
   if (COMMIT.test(revision) && info.sha !== revision) throw otherCommit(text, info, endpoint);
   if (info.name !== id) context.warn(`The model ${id} is now called ${info.name} at ${endpoint}`);
-  const entries = await api.tree(info.name, info.sha);
+  const base = `${endpoint}/${info.name}/resolve/${info.sha}/`;
+  const known = await context.known?.(info.name, info.sha);
   return {
     hub: 'hf',
     id: info.name,
     revision: info.sha,
-    files: entries
-      .filter((entry) => entry.type !== 'directory')
-      .map((entry) => toRemoteFile(entry, `${endpoint}/${info.name}/resolve/${info.sha}`)),
+    // A listing of another endpoint has that one's addresses.
+    files:
+      known?.files.every(({ url }) => url.startsWith(base)) === true
+        ? known.files
+        : (await api.tree(info.name, info.sha))
+            .filter((entry) => entry.type !== 'directory')
+            .map((entry) => toRemoteFile(entry, base)),
     metadata: describe(info, endpoint),
   };
 }
@@ -103,7 +108,7 @@ function toRemoteFile(entry: TreeEntry, base: string): RemoteFile {
   const file = {
     path,
     ...(size === undefined ? {} : { size }),
-    url: `${base}/${path.split('/').map(encodeURIComponent).join('/')}`,
+    url: `${base}${path.split('/').map(encodeURIComponent).join('/')}`,
   };
   if (lfs != null) return { ...file, digest: { algorithm: 'sha256', hex: lfs.oid } };
   // Git's id of a file that is kept elsewhere is that of its pointer, not of its bytes.

@@ -64,11 +64,11 @@ export function settingsContext(context: Context, hub: Hub): HubSettingsContext 
   return { settings: context.hubSettings(hub.name), environment: context.environment, home: context.home };
 }
 
-/** What a hub may use while it resolves a reference. */
+/** What a hub may use while it resolves a reference; `stored` is what the store can tell it about that. */
 export async function hubContext(
   context: Context,
   hub: Hub,
-  previous?: HubContext['previous'],
+  stored: Pick<HubContext, 'known'> = {},
 ): Promise<HubContext> {
   const settings = settingsContext(context, hub);
   const http = await context.httpFor(hub);
@@ -82,7 +82,7 @@ export async function hubContext(
         return undefined;
       return context.credential(hub);
     },
-    ...(previous === undefined ? {} : { previous }),
+    ...stored,
     warn: (message) => {
       context.emit({ type: 'warning', message });
     },

@@ -74,8 +74,11 @@ export interface HubContext extends HubSettingsContext {
   readonly signal: AbortSignal;
   /** The credential in use for an address, if any: for error messages and SDKs that insist on a token. */
   credential(url: string): Promise<Credential | undefined>;
-  /** What this reference resolved to before, when it is still stored: to answer "unchanged" by its validator. */
-  readonly previous?: { readonly revision: string; readonly validator?: string };
+  /**
+   * The listing of an immutable revision that an earlier pull stored: a hub that is told the revision first need not be
+   * asked for its files again.
+   */
+  known?(id: string, revision: string): Promise<Snapshot | undefined>;
   warn(message: string): void;
 }
 

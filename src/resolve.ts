@@ -68,14 +68,16 @@ export async function resolveReference(context: Context, reference: Reference): 
 
   context.emit({ type: 'resolve', reference: text });
   try {
-    const previous =
-      stored === undefined
-        ? undefined
-        : {
-            revision: stored.revision,
-            ...(stored.validator === undefined ? {} : { validator: stored.validator }),
-          };
-    const snapshot = await hub.resolve(reference, await hubContext(context, hub, previous));
+    const snapshot = await hub.resolve(
+      reference,
+      await hubContext(
+        context,
+        hub,
+        context.freshness === 'refresh'
+          ? {}
+          : { known: (id, revision) => readSnapshot(context.store, hub.name, id, revision) },
+      ),
+    );
     if (
       snapshot.revision === undefined &&
       stored !== undefined &&

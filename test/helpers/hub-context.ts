@@ -17,7 +17,7 @@ export interface TestHubContext extends HubContext {
 export interface TestHubOptions extends Partial<HubSettingsContext> {
   readonly credential?: Credential | undefined;
   readonly signal?: AbortSignal;
-  readonly previous?: HubContext['previous'];
+  readonly known?: HubContext['known'];
   /** Attempts after the first; they follow without a pause. Default 0. */
   readonly retries?: number;
   readonly offline?: boolean;
@@ -25,7 +25,7 @@ export interface TestHubOptions extends Partial<HubSettingsContext> {
 
 /** Whatever answers at the credential's origin gets it, and nothing else does. */
 export function createHubContext(hub: Hub, options: TestHubOptions = {}): TestHubContext {
-  const { credential, previous, retries = 0, offline = false } = options;
+  const { credential, known, retries = 0, offline = false } = options;
   const settings: HubSettingsContext = {
     settings: options.settings ?? {},
     environment: options.environment ?? {},
@@ -57,7 +57,7 @@ export function createHubContext(hub: Hub, options: TestHubOptions = {}): TestHu
     fetch: http.fetch,
     signal: options.signal ?? new AbortController().signal,
     credential: (url) => Promise.resolve(belongs(url) ? credential : undefined),
-    ...(previous === undefined ? {} : { previous }),
+    ...(known === undefined ? {} : { known }),
     warn: (message) => warnings.push(message),
     warnings,
     events,

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { hf, hubEndpoint } from '../../hubs/hf.js';
-import type { HubSettingsContext, Snapshot } from '../../src/hub.js';
+import type { HubContext, HubSettingsContext, Snapshot } from '../../src/hub.js';
 import { parseReference } from '../../src/reference.js';
 import { startHfHub, type HfHub, type HfHubOptions, type HfRepo } from '../helpers/hf-hub.js';
 import {
@@ -117,6 +117,23 @@ describe('resolving a Hugging Face model', () => {
         page: `${hub.endpoint}/org/model`,
       },
     });
+  });
+
+  it('takes one request when the listing of that commit is stored', async () => {
+    const hub = await start();
+    const stored = await resolve('org/model', contextOf(hub));
+    hub.clearRequests();
+    const known: HubContext['known'] = (id, revision) =>
+      Promise.resolve(id === stored.id && revision === stored.revision ? stored : undefined);
+    expect(await resolve('org/model', contextOf(hub, { known }))).toEqual(stored);
+    expect(apiRequests(hub)).toEqual(['GET /api/models/org/model/revision/main']);
+  });
+
+  it('asks for the listing again when the stored one has the addresses of another endpoint', async () => {
+    const [mirror, hub] = [await start(), await start()];
+    const stored = await resolve('org/model', contextOf(mirror));
+    const { files } = await resolve('org/model', contextOf(hub, { known: () => Promise.resolve(stored) }));
+    expect(files.every(({ url }) => url.startsWith(`${hub.endpoint}/`))).toBe(true);
   });
 
   it('gives sha256 for LFS files and the git id for others, at the pinned commit', async () => {
