@@ -1,9 +1,8 @@
 /** Versions to offer when the one asked for does not exist. Pure. */
 
-const numerically = new Intl.Collator('en', { numeric: true });
-
 /** The versions that begin most like the one asked for, newest first among equals, and the newest of all. */
 export function nearestVersions(asked: string, versions: readonly string[]): readonly string[] {
+  const numerically = new Intl.Collator('en', { numeric: true });
   const newestFirst = [...versions].sort((a, b) => numerically.compare(b, a));
   const near = newestFirst
     .map((version) => ({ version, shared: sharedPrefix(asked, version) }))

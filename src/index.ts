@@ -16,22 +16,19 @@ import { loadConfig, type LoadedConfig } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { parseDuration, parseSize } from './config/units.js';
 import { settingsContext, type Context, type Freshness } from './context.js';
-import { convert, planConvert, type ConvertOptions } from './convert.js';
+import type { ConvertOptions } from './convert.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
 import type { Credential, Hub } from './hub.js';
-import * as hubOperations from './hub-operations.js';
-import { list, path, show } from './list.js';
+import type { CredentialKeeper } from './hub-operations.js';
 import { builtInPlugins, type Plugins } from './plugins.js';
-import { planPull, pull, type PullOptions } from './pull.js';
-import { planPrune, planRemove, prune, remove, type PruneOptions } from './remove.js';
+import type { PullOptions } from './pull.js';
+import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
 import type { ConversionFilter } from './stored.js';
 import { openStore } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
-import { converters, installToolchain, removeToolchain, toolchains } from './toolchains.js';
 import { createHttpClient, HTTP_DEFAULTS, type HttpClient } from './transfer/http.js';
-import { verify } from './verify.js';
 
 export { EXIT_CODES, ModeldlError, type ErrorCode } from './errors.js';
 export type { Emit, ModeldlEvent } from './events.js';
@@ -145,33 +142,37 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
   });
   const context = await createContext(options, plugins, loaded, configDir);
   const base: Context = context;
-  const keeper: hubOperations.CredentialKeeper = {
+  const keeper: CredentialKeeper = {
     save: (hub, origin, token) => saveCredential(configDir, hub, origin, token),
     remove: (hub) => removeCredential(configDir, hub),
   };
   return {
     config: loaded,
     cacheDir: base.store.cacheDir,
-    pull: (references, given = {}) => pull(base, references, given),
-    planPull: (references, given = {}) => planPull(base, references, given),
-    convert: (reference, given = {}) => convert(base, reference, withDefaults(given, loaded.config)),
-    planConvert: (reference, given = {}) => planConvert(base, reference, withDefaults(given, loaded.config)),
-    list: () => list(base),
-    show: (reference, filter = {}) => show(base, reference, filter),
-    path: (reference, filter = {}) => path(base, reference, filter),
-    planRemove: (references, filter = {}) => planRemove(base, references, filter),
-    remove: (plan, given) => remove(base, plan, given),
-    planPrune: (given) => planPrune(base, given),
-    prune: (plan, given) => prune(base, plan, given),
-    verify: (references, given) => verify(base, references, given),
-    hubs: (given) => hubOperations.hubs(base, given),
-    converters: () => converters(base),
-    toolchains: () => toolchains(base),
-    installToolchain: (name) => installToolchain(base, name),
-    removeToolchain: (name) => removeToolchain(base, name),
-    login: (hub, token) => hubOperations.login(base, keeper, hub, token),
-    logout: (hub) => hubOperations.logout(base, keeper, hub),
-    whoami: (hub) => hubOperations.whoami(base, hub),
+    // Loaded when they are called: a command needs one of them, and each costs every start.
+    pull: async (references, given = {}) => (await import('./pull.js')).pull(base, references, given),
+    planPull: async (references, given = {}) => (await import('./pull.js')).planPull(base, references, given),
+    convert: async (reference, given = {}) =>
+      (await import('./convert.js')).convert(base, reference, withDefaults(given, loaded.config)),
+    planConvert: async (reference, given = {}) =>
+      (await import('./convert.js')).planConvert(base, reference, withDefaults(given, loaded.config)),
+    list: async () => (await import('./list.js')).list(base),
+    show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
+    path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),
+    planRemove: async (references, filter = {}) =>
+      (await import('./remove.js')).planRemove(base, references, filter),
+    remove: async (plan, given) => (await import('./remove.js')).remove(base, plan, given),
+    planPrune: async (given) => (await import('./remove.js')).planPrune(base, given),
+    prune: async (plan, given) => (await import('./remove.js')).prune(base, plan, given),
+    verify: async (references, given) => (await import('./verify.js')).verify(base, references, given),
+    hubs: async (given) => (await import('./hub-operations.js')).hubs(base, given),
+    converters: async () => (await import('./toolchains.js')).converters(base),
+    toolchains: async () => (await import('./toolchains.js')).toolchains(base),
+    installToolchain: async (name) => (await import('./toolchains.js')).installToolchain(base, name),
+    removeToolchain: async (name) => (await import('./toolchains.js')).removeToolchain(base, name),
+    login: async (hub, token) => (await import('./hub-operations.js')).login(base, keeper, hub, token),
+    logout: async (hub) => (await import('./hub-operations.js')).logout(base, keeper, hub),
+    whoami: async (hub) => (await import('./hub-operations.js')).whoami(base, hub),
     close: () => context.close(),
   };
 }

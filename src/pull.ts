@@ -35,7 +35,7 @@ import { writeOutput } from './store/output.js';
 import type { ModelKey } from './store/record.js';
 import type { StoredSnapshot } from './store/snapshots.js';
 import { checkSpace } from './store/space.js';
-import { openArchive, type ArchiveFile, type OpenedArchive } from './unpack.js';
+import type { ArchiveFile, OpenedArchive } from './unpack.js';
 
 export interface PullOptions {
   readonly revision?: string;
@@ -311,6 +311,7 @@ async function fetchSelected(
     for (const archive of snapshot.files.filter(isArchive)) {
       // The archive and what comes out of it are on the disk together for a while.
       await requireSpace(context, 2 * (archive.size ?? 0));
+      const { openArchive } = await import('./unpack.js');
       const open = await openArchive(context, text, scope, http, archive);
       opened.set(archive.path, open);
       archiveBytes += open.fetchedBytes;

@@ -2,6 +2,7 @@
 import { explain, filter, rcompare, satisfies, valid, validRange } from '@renovatebot/pep440';
 import { ModeldlError } from '../../src/errors.js';
 import { nearestVersions } from '../versions.js';
+import { normalizeProject } from './project.js';
 
 /** A wheel's file name, taken apart (PEP 427). */
 export interface Wheel<File> {
@@ -27,11 +28,6 @@ export interface Machine {
 }
 
 const WHEEL = /^([A-Za-z0-9._]+)-([A-Za-z0-9._!+]+)(?:-(\d[A-Za-z0-9._]*))?-([\w.]+)-([\w.]+)-([\w.]+)\.whl$/;
-
-/** PEP 503: one spelling for all that mean the same project. */
-export function normalizeProject(name: string): string {
-  return name.toLowerCase().replace(/[-_.]+/g, '-');
-}
 
 /** The wheels among a project's files; other projects' and malformed names are passed over. */
 export function wheelsOf<File extends Candidate>(

@@ -3,8 +3,6 @@ import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
 import { BlockList, isIP } from 'node:net';
 import * as tls from 'node:tls';
-import { HttpProxyAgent } from 'http-proxy-agent';
-import { HttpsProxyAgent } from 'https-proxy-agent';
 import { ModeldlError } from '../errors.js';
 import { redactUrl } from '../redact.js';
 
@@ -25,7 +23,7 @@ export interface Route {
 
 export interface Agents {
   /** @throws ModeldlError CONFIG when the proxy's address cannot be used */
-  for(url: URL): Route;
+  for(url: URL): Promise<Route>;
   close(): void;
 }
 
@@ -52,7 +50,7 @@ export function createAgents(proxy: ProxySettings, ca: readonly string[]): Agent
     return agent;
   };
   return {
-    for(url) {
+    async for(url) {
       const secure = url.protocol === 'https:';
       const through = bypasses(url, proxy.no) ? undefined : secure ? proxy.https : proxy.http;
       if (through === undefined || through === '') {
@@ -63,9 +61,11 @@ export function createAgents(proxy: ProxySettings, ca: readonly string[]): Agent
       }
       const { href, host } = proxyAddress(through);
       if (!secure) {
+        const { HttpProxyAgent } = await import('http-proxy-agent');
         const agent = remember(`http ${href}`, () => new HttpProxyAgent(href, { ...options, ...trusted }));
         return { agent, proxy: host };
       }
+      const { HttpsProxyAgent } = await import('https-proxy-agent');
       const agent = remember(`https ${href}`, () => new HttpsProxyAgent(href, { ...options, ...trusted }));
       const name = url.hostname.replace(/^\[|\]$/g, '');
       return {

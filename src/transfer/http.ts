@@ -209,7 +209,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     const authorization = await settings.authorize?.(url);
     const secure = url.protocol === 'https:';
     const open = secure ? httpsRequest : httpRequest;
-    const { agent, proxy, options } = agents.for(url);
+    const { agent, proxy, options } = await agents.for(url);
     return new Promise((resolve, reject) => {
       const message: ClientRequest = open(url, {
         method,
