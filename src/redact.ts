@@ -17,6 +17,17 @@ export function redactReference(text: string): string {
   return /^https?:\/\//i.test(text) ? redactUrl(text) : text;
 }
 
+/**
+ * Control characters as text: names and messages from elsewhere must not move the cursor, colour or clear a terminal.
+ * Line ends and tabs stay.
+ */
+export function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (character) => {
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  });
+}
+
 /** Token shapes of the hubs, so that one which slipped into a text from outside is caught as well. */
 const TOKEN_SHAPES =
   /\b(hf_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{16,}|pypi-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,})\b/g;

@@ -78,8 +78,11 @@ export function encodePart(text: string): string {
   return text.replace(/[%@#+\s]|\/(?=\/)|^\/|\/$/g, (character) => encodeURIComponent(character));
 }
 
+/** What to write instead, where nothing better is known. */
+const FORM_HINT = 'write `[scheme:]id[@revision][//subpath]`, for example `hf:org/name@main//onnx`';
+
 /** A USAGE error about a reference, in one wording. */
-export function malformed(reference: string, why: string, hint?: string): ModeldlError {
+export function malformed(reference: string, why: string, hint = FORM_HINT): ModeldlError {
   return new ModeldlError('USAGE', `Malformed reference \`${reference}\`: ${why}`, {
     hint,
     details: { reference },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { redactReference, redactSecrets, redactUrl } from '../src/redact.js';
+import { printable, redactReference, redactSecrets, redactUrl } from '../src/redact.js';
 
 describe('redactUrl', () => {
   it.each([
@@ -34,5 +34,16 @@ describe('redactSecrets', () => {
 
   it('takes out the secrets it is given', () => {
     expect(redactSecrets('password correct-horse', ['correct-horse'])).toBe('password ***');
+  });
+});
+
+describe('printable', () => {
+  it.each([
+    ['\u001b[2Jcleared', '\\x1b[2Jcleared'],
+    ['over\rwritten', 'over\\x0dwritten'],
+    ['a title\u0007 and an 8-bit escape \u009b31m', 'a title\\x07 and an 8-bit escape \\x9b31m'],
+    ['two\nlines,\ttabs and ünïcödé', 'two\nlines,\ttabs and ünïcödé'],
+  ])('%j becomes %j', (text, expected) => {
+    expect(printable(text)).toBe(expected);
   });
 });

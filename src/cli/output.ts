@@ -3,7 +3,7 @@
  * document.
  */
 import { styleText } from 'node:util';
-import { redactSecrets } from '../redact.js';
+import { printable, redactSecrets } from '../redact.js';
 
 /** What printing needs of a stream. */
 export type OutputStream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
@@ -33,26 +33,29 @@ export function createOutput(settings: OutputSettings): Output {
   const { stdout, stderr, json, quiet, color } = settings;
   const paint = (style: 'red' | 'yellow' | 'dim', text: string): string =>
     color ? styleText(style, text, { validateStream: false }) : text;
+  const clean = (text: string): string => printable(redactSecrets(text));
   const talk = (text: string): void => {
-    stderr.write(`${redactSecrets(text)}\n`);
+    stderr.write(`${text}\n`);
   };
   return {
     json,
     quiet,
     stderr,
     result(lines, document) {
-      const text = json ? JSON.stringify(document, null, 2) : lines.join('\n');
-      if (text !== '') stdout.write(`${redactSecrets(text)}\n`);
+      const text = redactSecrets(json ? JSON.stringify(document, null, 2) : lines.join('\n'));
+      // Scripts get paths as they are.
+      const shown = stdout.isTTY === true ? printable(text) : text;
+      if (shown !== '') stdout.write(`${shown}\n`);
     },
     note(message) {
-      if (!quiet && !json) talk(paint('dim', message));
+      if (!quiet && !json) talk(paint('dim', clean(message)));
     },
     warn(message) {
-      talk(`${paint('yellow', 'warning:')} ${message}`);
+      talk(`${paint('yellow', 'warning:')} ${clean(message)}`);
     },
     fail(message, more) {
-      talk(`${paint('red', 'error:')} ${message}`);
-      for (const line of more) talk(`  ${line}`);
+      talk(`${paint('red', 'error:')} ${clean(message)}`);
+      for (const line of more) talk(`  ${clean(line)}`);
     },
   };
 }

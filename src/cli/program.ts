@@ -165,7 +165,8 @@ function rootCommand(cli: CliEnvironment): Command {
 }
 
 function usageError(error: CommanderError, argv: readonly string[]): ModeldlError {
-  const message = error.message.replace(/^error: /, '').replace(/^[a-z]/, (letter) => letter.toUpperCase());
+  const [said = '', suggestion] = error.message.split('\n');
+  const message = said.replace(/^error: /, '').replace(/^[a-z]/, (letter) => letter.toUpperCase());
   const unknown = /unknown command '(.+?)'/.exec(error.message)?.[1];
   const verb = argv.find((word) => COMMANDS.some(({ name, alias }) => name === word || alias === word));
   const nearest =
@@ -176,8 +177,10 @@ function usageError(error: CommanderError, argv: readonly string[]): ModeldlErro
           COMMANDS.map(({ name }) => name),
         );
   const help = verb === undefined ? 'modeldl --help' : `modeldl ${verb} --help`;
+  const similar = /\(Did you mean (?:one of )?(.+)\?\)/.exec(suggestion ?? '')?.[1];
+  const meant = nearest === undefined ? similar : `modeldl ${nearest}`;
   return new ModeldlError('USAGE', message, {
-    hint: nearest === undefined ? `see \`${help}\`` : `did you mean \`modeldl ${nearest}\``,
+    hint: meant === undefined ? `see \`${help}\`` : `did you mean \`${meant}\`; see \`${help}\``,
     cause: error,
   });
 }

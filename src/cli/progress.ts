@@ -2,7 +2,7 @@
 import type { MultiBar, SingleBar } from 'cli-progress';
 import type { Ora } from 'ora';
 import type { Emit, ModeldlEvent } from '../events.js';
-import { redactSecrets } from '../redact.js';
+import { printable, redactSecrets } from '../redact.js';
 import { formatBytes, formatSeconds } from './format.js';
 import type { Output } from './output.js';
 
@@ -119,7 +119,8 @@ async function bars(output: Output): Promise<Progress> {
   };
   const spin = (text: string): void => {
     endBars();
-    const line = text.length > columns - 4 ? `${text.slice(0, columns - 5)}…` : text;
+    const shown = printable(text);
+    const line = shown.length > columns - 4 ? `${shown.slice(0, columns - 5)}…` : shown;
     if (spinner === undefined) spinner = ora({ text: line, stream: output.stderr }).start();
     else spinner.text = line;
   };
