@@ -122,6 +122,10 @@ async function readConfigFile(
     content = await readFile(path, 'utf8');
   } catch (error) {
     throw new ModeldlError('CONFIG', `Cannot read the configuration file: ${path}`, {
+      hint:
+        kind === 'named'
+          ? 'check the path in `--config` or `MODELDL_CONFIG`'
+          : 'check who may read it, or move it away',
       cause: error,
       details: { file: path },
     });
@@ -168,6 +172,12 @@ function refuseTokens(path: string, kind: ConfigFile['kind'], parsed: unknown): 
 }
 
 function check(path: string, parsed: unknown, options: LoadOptions): Config {
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new ModeldlError('CONFIG', `Expected keys with values in the configuration file: ${path}`, {
+      hint: 'for example `{ "jobs": 4 }`',
+      details: { file: path },
+    });
+  }
   const result = v.safeParse(configSchema, parsed);
   if (!result.success) throw schemaError(path, result.issues[0]);
   for (const [hub, settings] of Object.entries(result.output.hubs ?? {})) {
@@ -197,6 +207,7 @@ function schemaError(path: string, issue: v.BaseIssue<unknown>): ModeldlError {
     'CONFIG',
     `Wrong value for \`${key}\` in ${path}: expected ${issue.expected ?? 'another value'}, got ${issue.received}`,
     {
+      hint: 'correct the value, or remove the key to have its default',
       details: { file: path, key },
     },
   );
