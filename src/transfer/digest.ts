@@ -27,7 +27,7 @@ export function createHasher(promised: Digest | undefined, size: number | undefi
         'INTEGRITY',
         `The bytes of ${label} do not match their digest: expected ${promised.algorithm} ${promised.hex}, got ${actual ?? 'none'} (${bytes} bytes)`,
         {
-          hint: 'it was fetched twice; the source or something between is changing the bytes',
+          hint: 'the source or something between changes the bytes; run the same command again, or try another network',
           details: { file: label, expected: promised.hex, actual: actual ?? null },
         },
       );

@@ -156,7 +156,7 @@ function tree(state: HubState, asked: AskedHub, commit: Commit, below: string): 
     const depth = recursive ? segments.length : 1;
     for (let length = 1; length <= Math.min(depth, segments.length - 1); length += 1) {
       const path = `${prefix}${segments.slice(0, length).join('/')}`;
-      entries.set(path, { type: 'directory', oid: hexOf(`${commit.id} ${path}`, 40), size: 0, path });
+      entries.set(`${path}/`, { type: 'directory', oid: hexOf(`${commit.id} ${path}`, 40), size: 0, path });
     }
     if (recursive || segments.length === 1) entries.set(file.path, entryOf(file));
   }
