@@ -1,10 +1,11 @@
 /** Keep-alive agents by destination: direct or through the proxy that the settings name for it. */
-import { Agent as HttpAgent } from 'node:http';
-import { Agent as HttpsAgent } from 'node:https';
+import type { Agent as HttpAgent } from 'node:http';
+import type { Agent as HttpsAgent } from 'node:https';
 import { BlockList, isIP } from 'node:net';
 import * as tls from 'node:tls';
 import { ModeldlError } from '../errors.js';
 import { redactUrl } from '../redact.js';
+import { directHttpAgent, directHttpsAgent } from './direct.js';
 
 export interface ProxySettings {
   readonly http?: string;
@@ -55,8 +56,8 @@ export function createAgents(proxy: ProxySettings, ca: readonly string[]): Agent
       const through = bypasses(url, proxy.no) ? undefined : secure ? proxy.https : proxy.http;
       if (through === undefined || through === '') {
         const agent = secure
-          ? remember('https', () => new HttpsAgent({ ...options, ...trusted }))
-          : remember('http', () => new HttpAgent(options));
+          ? remember('https', () => directHttpsAgent({ ...options, ...trusted }))
+          : remember('http', () => directHttpAgent(options));
         return { agent };
       }
       const { href, host } = proxyAddress(through);

@@ -1,6 +1,9 @@
-/** Reading a response body: chunk by chunk, with a bound on silence, and without ever holding more than a few MiB. */
+/** Reading a response body: with a bound on silence, and without ever holding more than a few MiB. */
+import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { abortError, ModeldlError } from '../errors.js';
+import { divert, type DirectBody } from './direct.js';
+import { createSlabs } from './slabs.js';
 
 export interface ReadOptions {
   readonly signal: AbortSignal;
@@ -18,49 +21,87 @@ export class BrokenBody extends Error {
   override readonly name = 'BrokenBody';
 }
 
+interface Watch {
+  /** Bytes came, or a pause of ours is over. */
+  readonly heard: () => void;
+  /** Only the first call counts. */
+  readonly settle: (error?: unknown) => void;
+}
+
+/** Ends a reading at silence and at abortion; `onSettled` is called once. */
+function watchOver(
+  { signal, idleTimeoutMs }: Omit<ReadOptions, 'onChunk'>,
+  isPaused: () => boolean,
+  onSettled: (error: Error | undefined) => void,
+): Watch {
+  let heardAt = performance.now();
+  let settled = false;
+  const settle = (error?: unknown): void => {
+    if (settled) return;
+    settled = true;
+    clearInterval(timer);
+    signal.removeEventListener('abort', onAbort);
+    onSettled(
+      error === undefined || error instanceof Error ? error : new Error('reading failed', { cause: error }),
+    );
+  };
+  const onAbort = (): void => {
+    settle(abortError(signal));
+  };
+  const timer = setInterval(
+    () => {
+      if (isPaused()) heardAt = performance.now();
+      else if (performance.now() - heardAt >= idleTimeoutMs)
+        settle(new BrokenBody(`no byte for ${Math.round(idleTimeoutMs / 1000)} s`));
+    },
+    Math.min(WATCH_MS, idleTimeoutMs),
+  );
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  return {
+    heard: () => {
+      heardAt = performance.now();
+    },
+    settle,
+  };
+}
+
+function breakOf(error: Error): Error {
+  return error instanceof ModeldlError ? error : new BrokenBody(error.message, { cause: error });
+}
+
 /**
- * Reads to the end.
+ * Reads to the end, chunk by chunk as they come.
  * @throws BrokenBody when the connection ended early or fell silent, INTERRUPTED, and what `onChunk` throws
  */
 export function readBody(body: Readable, options: ReadOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    let lastByteAt = performance.now();
     let paused = false;
-    let settled = false;
-    const settle = (error?: Error): void => {
-      if (settled) return;
-      settled = true;
-      clearInterval(watchdog);
-      options.signal.removeEventListener('abort', onAbort);
-      if (error === undefined) {
-        resolve();
-        return;
-      }
-      body.destroy();
-      reject(error);
-    };
-    const onAbort = (): void => {
-      settle(abortError(options.signal));
-    };
-    const watchdog = setInterval(
-      () => {
-        if (paused || performance.now() - lastByteAt < options.idleTimeoutMs) return;
-        settle(new BrokenBody(`no byte for ${Math.round(options.idleTimeoutMs / 1000)} s`));
+    let ended = false;
+    let over = false;
+    const watch = watchOver(
+      options,
+      () => paused,
+      (error) => {
+        over = true;
+        if (error === undefined) {
+          resolve();
+          return;
+        }
+        body.destroy();
+        reject(error);
       },
-      Math.min(WATCH_MS, options.idleTimeoutMs),
     );
-    options.signal.addEventListener('abort', onAbort, { once: true });
-    if (options.signal.aborted) onAbort();
     // What broke before anybody listened says nothing any more.
-    else if (body.destroyed && !body.readableEnded) settle(new BrokenBody('the connection ended early'));
+    if (body.destroyed && !body.readableEnded) watch.settle(new BrokenBody('the connection ended early'));
     body.on('data', (chunk: Buffer) => {
-      if (settled) return;
-      lastByteAt = performance.now();
+      if (over) return;
+      watch.heard();
       let busy: Promise<void> | undefined;
       try {
         busy = options.onChunk(chunk);
       } catch (error) {
-        settle(error as Error);
+        watch.settle(error);
         return;
       }
       if (busy === undefined) return;
@@ -68,18 +109,86 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
       body.pause();
       busy.then(() => {
         paused = false;
-        lastByteAt = performance.now();
-        body.resume();
-      }, settle);
+        watch.heard();
+        // A stream may end while it is paused.
+        if (ended) watch.settle();
+        else body.resume();
+      }, watch.settle);
     });
     body.once('end', () => {
-      settle();
+      ended = true;
+      if (!paused) watch.settle();
     });
     body.once('error', (error) => {
-      settle(error instanceof ModeldlError ? error : new BrokenBody(error.message, { cause: error }));
+      watch.settle(breakOf(error));
     });
     body.once('close', () => {
-      settle(new BrokenBody('the connection ended early'));
+      if (!ended) watch.settle(new BrokenBody('the connection ended early'));
     });
   });
+}
+
+/**
+ * Reads to the end in pieces of up to `slabBytes`, whose memory belongs to the reader again when `onChunk`'s promise
+ * resolves. Several may be with `onChunk` at a time; they come in order.
+ *
+ * @throws BrokenBody after everything before the break was handed out; otherwise as {@link readBody}
+ */
+export async function readBodyInSlabs(
+  message: IncomingMessage,
+  options: ReadOptions & { readonly slabBytes: number },
+): Promise<void> {
+  let direct: DirectBody | undefined;
+  let fail: (error: unknown) => void = () => undefined;
+  const slabs = createSlabs({
+    slabBytes: options.slabBytes,
+    onChunk: (chunk) => options.onChunk(chunk),
+    onFree: () => direct?.resume(),
+    onError: (error) => {
+      fail(error);
+    },
+  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const watch = watchOver(
+        options,
+        () => slabs.space() === undefined,
+        (error) => {
+          if (error === undefined) {
+            resolve();
+            return;
+          }
+          direct?.destroy();
+          message.destroy();
+          reject(error);
+        },
+      );
+      fail = watch.settle;
+      direct = divert(message, {
+        slabs,
+        onBytes: watch.heard,
+        onEnd: () => {
+          watch.settle();
+          direct?.destroy();
+        },
+        onError: watch.settle,
+      });
+      if (direct === undefined) {
+        readBody(message, { ...options, onChunk: (chunk) => slabs.put(chunk) }).then(() => {
+          watch.settle();
+        }, watch.settle);
+        return;
+      }
+      message.once('error', (error) => {
+        watch.settle(breakOf(error));
+      });
+      message.once('close', () => {
+        watch.settle(new BrokenBody('the connection ended early'));
+      });
+    });
+  } catch (error) {
+    if (error instanceof BrokenBody) await slabs.finish();
+    throw error;
+  }
+  await slabs.finish();
 }

@@ -45,10 +45,14 @@ export interface DownloadOptions {
 
 /** The journal is written this often, bytes: so much is fetched twice at most after a kill. */
 const JOURNAL_BYTES = 16 * 1024 * 1024;
-/** Without `durable`, data is flushed in the background this often, so that a power cut loses no more. */
-const FLUSH_BYTES = 256 * 1024 * 1024;
-/** Chunks are gathered to this size before a write, bytes. */
-const WRITE_BYTES = 1024 * 1024;
+/**
+ * Without `durable`, data is flushed in the background this often, milliseconds, so that a power cut loses no more. What
+ * took less time than this costs less to fetch again than to flush.
+ */
+const FLUSH_MS = 30_000;
+/** Progress of local files is told this often, bytes. */
+const SHOWN_BYTES = 16 * 1024 * 1024;
+const READ_BYTES = 1024 * 1024;
 
 /** Fetches a small file in one go, without a journal; `destination` must not exist and is removed on failure. */
 export async function downloadSmall(
@@ -185,86 +189,83 @@ function wrongSize(request: DownloadRequest, bytes: number): ModeldlError {
 }
 
 interface Writer {
-  /** Takes a chunk into the file; a promise asks for a pause. */
-  write(chunk: Buffer): Promise<void> | undefined;
+  /** Takes a chunk, whose memory is needed until the promise resolves. */
+  write(chunk: Buffer): Promise<void>;
   /** Drops everything: the bytes at hand belong to another version of the file. */
   restart(size: number | undefined, digest: Digest | undefined): Promise<void>;
-  /** Writes what was gathered and, with a journal, how far it goes. */
+  /** Waits for all writes and, with a journal, says how far they go. */
   finish(): Promise<void>;
 }
 
 function createWriter(target: Target, options: DownloadOptions, position: Position): Writer {
-  let gathered: Buffer[] = [];
-  let gatheredBytes = 0;
+  const { handle, journal } = target;
+  /** One write after the other, so that what is in the file never has a gap. */
+  let writing = Promise.resolve();
   let journaled = position.bytes;
   let flushed = 0;
+  let flushedAt = performance.now();
   let flushing: Promise<void> | undefined;
 
-  async function drain(): Promise<void> {
-    const chunks = gathered;
-    const at = position.bytes - gatheredBytes;
-    gathered = [];
-    gatheredBytes = 0;
-    if (chunks.length > 0) await writeAll(target.handle, chunks, at);
-    if (target.journal === undefined || position.bytes - journaled < JOURNAL_BYTES) return;
-    const reached = position.bytes;
+  async function store(chunk: Buffer, at: number): Promise<void> {
+    await writeAll(handle, chunk, at);
+    const reached = at + chunk.length;
+    if (journal === undefined || reached - journaled < JOURNAL_BYTES) return;
     if (options.durable) {
-      await target.handle.datasync();
+      await handle.datasync();
       flushed = reached;
-    } else if (reached - flushed >= FLUSH_BYTES) {
-      flushing ??= target.handle.datasync().then(() => {
-        flushed = reached;
-        flushing = undefined;
-      });
+    } else if (flushing === undefined && performance.now() - flushedAt >= FLUSH_MS) {
+      flushing = flushInBackground(reached);
     }
     await options.assertOwned();
-    await target.journal(reached, flushed, position.validator);
+    await journal(reached, flushed, position.validator);
     journaled = reached;
-    options.onProgress(reached);
+  }
+
+  /** A failure is met again by the next write, or costs a later run more than it could have kept. */
+  async function flushInBackground(reached: number): Promise<void> {
+    try {
+      await handle.datasync();
+      flushed = reached;
+    } catch {
+      // What is not known to be flushed is not named as such.
+    }
+    flushedAt = performance.now();
+    flushing = undefined;
   }
 
   return {
     write(chunk) {
+      const at = position.bytes;
       position.hasher.update(chunk);
       position.bytes += chunk.length;
-      gathered.push(chunk);
-      gatheredBytes += chunk.length;
-      return gatheredBytes >= WRITE_BYTES ? drain() : undefined;
+      writing = writing.then(() => store(chunk, at));
+      return writing;
     },
     async restart(size, digest) {
-      gathered = [];
-      gatheredBytes = 0;
+      await writing;
+      await flushing;
       position.bytes = 0;
       position.validator = undefined;
       position.hasher = createHasher(digest, size);
       journaled = 0;
       flushed = 0;
-      await target.handle.truncate(0);
-      await target.journal?.(0, 0, undefined);
+      await handle.truncate(0);
+      await journal?.(0, 0, undefined);
       options.onProgress(0);
     },
     async finish() {
-      const at = position.bytes - gatheredBytes;
-      const chunks = gathered;
-      gathered = [];
-      gatheredBytes = 0;
-      await flushing?.catch(() => undefined);
-      if (chunks.length > 0) await writeAll(target.handle, chunks, at);
-      await target.journal?.(position.bytes, flushed, position.validator);
+      await flushing;
+      await writing;
+      await journal?.(position.bytes, flushed, position.validator);
       options.onProgress(position.bytes);
     },
   };
 }
 
-async function writeAll(handle: FileHandle, chunks: readonly Buffer[], at: number): Promise<void> {
-  const { bytesWritten } = await handle.writev(chunks, at);
-  const total = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-  if (bytesWritten === total) return;
-  // A short write: the rest one by one, until it fails with the reason (mostly ENOSPC).
-  const rest = Buffer.concat(chunks).subarray(bytesWritten);
-  for (let done = 0; done < rest.length;) {
-    const step = await handle.write(rest, done, rest.length - done, at + bytesWritten + done);
-    done += step.bytesWritten;
+async function writeAll(handle: FileHandle, chunk: Buffer, at: number): Promise<void> {
+  // A short write says nothing; the next one fails with the reason (mostly ENOSPC).
+  for (let done = 0; done < chunk.length;) {
+    done += (await handle.write(chunk, done, chunk.length - done, at + done)).bytesWritten;
   }
 }
 
@@ -287,14 +288,14 @@ async function readLocal(
     );
   });
   if (position.bytes > 0) await writer.restart(request.size ?? found.size, request.digest);
-  const stream = createReadStream(source, { highWaterMark: WRITE_BYTES });
+  const stream = createReadStream(source, { highWaterMark: READ_BYTES });
   let shown = 0;
   await readBody(stream, {
     signal: options.signal,
     idleTimeoutMs: 3_600_000,
     onChunk: (chunk) => {
       const paused = writer.write(chunk);
-      if (position.bytes - shown >= JOURNAL_BYTES) {
+      if (position.bytes - shown >= SHOWN_BYTES) {
         shown = position.bytes;
         options.onProgress(shown);
       }
@@ -365,23 +366,15 @@ async function readOnce(
   const expected = await acceptAnswer(response, request, position, writer);
   if (typeof expected === 'string') return expected;
   const limit = Math.min(expected ?? Infinity, request.size ?? Infinity, request.maxBytes ?? Infinity);
-  let shown = position.bytes;
   try {
-    await readBody(response.body, {
-      signal: options.signal,
-      idleTimeoutMs: http.settings.idleTimeoutMs,
-      onChunk: (chunk) => {
-        position.fetchedBytes += chunk.length;
-        if (position.bytes + chunk.length > limit) throw tooLong(request, limit);
-        const paused = writer.write(chunk);
-        if (position.bytes - shown >= WRITE_BYTES) {
-          shown = position.bytes;
-          options.onProgress(shown);
-        }
-        const waitMs = http.throttle(chunk.length);
-        if (waitMs === 0) return paused;
-        return Promise.all([paused, http.wait(waitMs, options.signal)]).then(() => undefined);
-      },
+    await response.read((chunk) => {
+      position.fetchedBytes += chunk.length;
+      if (position.bytes + chunk.length > limit) throw tooLong(request, limit);
+      const written = writer.write(chunk);
+      options.onProgress(position.bytes);
+      const waitMs = http.throttle(chunk.length);
+      if (waitMs === 0) return written;
+      return Promise.all([written, http.wait(waitMs, options.signal)]).then(() => undefined);
     });
   } catch (error) {
     if (!(error instanceof BrokenBody)) throw error;

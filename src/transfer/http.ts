@@ -9,7 +9,7 @@ import { abortError, ModeldlError, throwIfAborted } from '../errors.js';
 import type { Emit } from '../events.js';
 import { redactUrl } from '../redact.js';
 import { createAgents, type ProxySettings } from './agents.js';
-import { BrokenBody, readBody, type ReadOptions } from './body.js';
+import { BrokenBody, readBody, readBodyInSlabs, type ReadOptions } from './body.js';
 import { backoff, createRateLimiter, createServerLimits, retryAfter, type Wait } from './limits.js';
 import { isTransient, networkError } from './network-error.js';
 
@@ -63,7 +63,12 @@ export interface HttpResponse {
   header(name: string): string | undefined;
   /** Header names and values as received, lower-case names. */
   readonly headers: readonly (readonly [string, string])[];
-  readonly body: IncomingMessage;
+  /**
+   * Reads the body in pieces of up to 1 MiB, in order; several may be with `onChunk` at a time. A piece's memory is
+   * valid until the promise resolves, or during the call without one.
+   * @throws BrokenBody after all that came was handed out, INTERRUPTED, and what `onChunk` throws
+   */
+  read(onChunk: ReadOptions['onChunk']): Promise<void>;
   /** Reads a small body whole. @throws ModeldlError NETWORK past 32 MiB or when it breaks off */
   text(): Promise<string>;
   /** The body for whoever wants a web stream. It breaks with the same errors as `text`. */
@@ -92,11 +97,21 @@ const MAX_REDIRECTS = 10;
 const MAX_TEXT_BYTES = 32 * 1024 * 1024;
 /** A body that nobody wants is read to its end for the sake of its connection only up to this length. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
+/** Pieces that bodies are read in: larger ones are no faster. */
+const SLAB_BYTES = 1024 * 1024;
+/** Smallest pieces, for rates so low that a full-sized one would take seconds. */
+const MIN_SLAB_BYTES = 16 * 1024;
+/** Pieces per second at a limited rate. */
+const LIMITED_PIECES = 8;
 
 export function createHttpClient(settings: HttpSettings): HttpClient {
   const agents = createAgents(settings.proxy, settings.ca);
   const limits = createServerLimits();
   const limiter = createRateLimiter(settings.limitRate);
+  const slabBytes = Math.max(
+    MIN_SLAB_BYTES,
+    Math.min(SLAB_BYTES, Math.ceil((settings.limitRate ?? Infinity) / LIMITED_PIECES)),
+  );
   const wait = settings.wait ?? abortableWait;
 
   async function request(url: string, options: HttpRequest): Promise<HttpResponse> {
@@ -248,7 +263,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       });
       message.once('response', (response) => {
         stopTimers();
-        resolve(describe(url, response, { signal, idleTimeoutMs: settings.idleTimeoutMs }));
+        resolve(describe(url, response, { signal, idleTimeoutMs: settings.idleTimeoutMs, slabBytes }));
       });
       // Kept for the life of the request: an error after the answer belongs to the body's reader.
       message.on('error', fail);
@@ -324,7 +339,7 @@ function describe(url: URL, message: IncomingMessage, reading: Reading): HttpRes
     status: message.statusCode ?? 0,
     headers,
     header: (name) => headers.find(([candidate]) => candidate === name)?.[1],
-    body: message,
+    read: (onChunk) => readBodyInSlabs(message, { ...reading, onChunk }),
     text: () =>
       readWhole(message, MAX_TEXT_BYTES, reading).then(
         (bytes) => bytes.toString('utf8'),
@@ -342,7 +357,7 @@ function describe(url: URL, message: IncomingMessage, reading: Reading): HttpRes
   };
 }
 
-type Reading = Omit<ReadOptions, 'onChunk'>;
+type Reading = Omit<ReadOptions, 'onChunk'> & { readonly slabBytes: number };
 
 async function readWhole(message: IncomingMessage, maxBytes: number, reading: Reading): Promise<Buffer> {
   const chunks: Buffer[] = [];

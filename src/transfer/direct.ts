@@ -1,0 +1,165 @@
+/**
+ * Bodies read from the socket into our own memory. Node.js' HTTP client allocates every read and copies it once more,
+ * which costs more than the hashing; so its parser gets the bytes up to the end of the headers only, and a body whose
+ * length is known goes around it. A connection that gave such a body cannot be used again.
+ */
+import { Agent as HttpAgent, type AgentOptions, type IncomingMessage } from 'node:http';
+import { Agent as HttpsAgent, type AgentOptions as SecureAgentOptions } from 'node:https';
+import { Socket } from 'node:net';
+import type { Slabs } from './slabs.js';
+
+/** Read at once while the parser gets the bytes. */
+const HEADER_BYTES = 64 * 1024;
+
+/** Takes a connection's bytes in the parser's place. */
+interface Diversion {
+  readonly space: () => Buffer | undefined;
+  /** So many bytes came, in the space that was given or else in `bytes`. Returns false to pause. */
+  readonly received: (bytes: Buffer, inSpace: boolean) => boolean;
+}
+
+interface Tap {
+  diversion: Diversion | undefined;
+}
+
+const taps = new WeakMap<Socket, Tap>();
+
+/** Options for a connection that can be diverted, and what remembers its socket. */
+function createTap(): { onread: object; watch: (socket: unknown) => void } {
+  const tap: Tap = { diversion: undefined };
+  const own = Buffer.allocUnsafeSlow(HEADER_BYTES);
+  let watched: Socket | undefined;
+  return {
+    onread: {
+      buffer: () => tap.diversion?.space() ?? own,
+      callback: (bytes: number, memory: Uint8Array): boolean => {
+        const chunk = Buffer.from(memory.buffer, memory.byteOffset, bytes);
+        if (tap.diversion !== undefined) return tap.diversion.received(chunk, memory.buffer !== own.buffer);
+        // As a socket without `onread` gives it; the parser may keep it, so it gets a copy.
+        watched?.emit('data', Buffer.from(chunk));
+        return true;
+      },
+    },
+    watch: (socket) => {
+      if (!(socket instanceof Socket)) return;
+      watched = socket;
+      taps.set(socket, tap);
+    },
+  };
+}
+
+export function directHttpAgent(options: AgentOptions): HttpAgent {
+  return new (class extends HttpAgent {
+    override createConnection(
+      ...[given, callback]: Parameters<HttpAgent['createConnection']>
+    ): ReturnType<HttpAgent['createConnection']> {
+      const { onread, watch } = createTap();
+      const socket = super.createConnection({ ...given, ...{ onread } }, callback);
+      watch(socket);
+      return socket;
+    }
+  })(options);
+}
+
+export function directHttpsAgent(options: SecureAgentOptions): HttpsAgent {
+  return new (class extends HttpsAgent {
+    override createConnection(
+      ...[given, callback]: Parameters<HttpsAgent['createConnection']>
+    ): ReturnType<HttpsAgent['createConnection']> {
+      const { onread, watch } = createTap();
+      const socket = super.createConnection({ ...given, ...{ onread } }, callback);
+      watch(socket);
+      return socket;
+    }
+  })(options);
+}
+
+/** A body that goes around the parser. */
+export interface DirectBody {
+  /** There is space again. */
+  resume(): void;
+  /** Ends it, and its connection with it. */
+  destroy(): void;
+}
+
+export interface DirectOptions {
+  readonly slabs: Slabs;
+  /** Bytes came. */
+  readonly onBytes: () => void;
+  /** All bytes came. */
+  readonly onEnd: () => void;
+  /** What taking them threw. */
+  readonly onError: (error: unknown) => void;
+}
+
+/**
+ * Diverts the rest of a body. What the parser has of it already is put into the slabs first.
+ *
+ * @returns undefined when this body cannot be: its length is unknown, all of it came already, or its connection goes
+ *   through a proxy
+ */
+export function divert(message: IncomingMessage, options: DirectOptions): DirectBody | undefined {
+  const { socket } = message;
+  const tap = taps.get(socket);
+  const { 'content-length': length, 'transfer-encoding': encoding } = message.headers;
+  if (tap === undefined || message.complete || length === undefined || encoding !== undefined)
+    return undefined;
+  let left = Number(length) - message.readableLength;
+  if (!(left > 0)) return undefined;
+  const { slabs, onBytes, onEnd, onError } = options;
+
+  /** Bytes that came outside the slabs wait for space there, in order, and hold the connection meanwhile. */
+  let queue = Promise.resolve();
+  let waiting = 0;
+  const enqueue = (work: () => Promise<void> | undefined): void => {
+    socket.pause();
+    waiting += 1;
+    queue = queue.then(work).then(() => {
+      waiting -= 1;
+      if (waiting > 0) return;
+      if (left === 0) onEnd();
+      else socket.resume();
+    });
+    queue.catch(onError);
+  };
+  const put = (bytes: Buffer): void => {
+    const busy = waiting > 0 ? (): Promise<void> | undefined => slabs.put(bytes) : slabs.put(bytes);
+    if (typeof busy === 'function') enqueue(busy);
+    else if (busy !== undefined) enqueue(() => busy);
+  };
+
+  tap.diversion = {
+    space: () => (left > 0 && waiting === 0 ? slabs.space()?.subarray(0, left) : undefined),
+    received(bytes, inSpace) {
+      // A server may send more than it announced.
+      const wanted = bytes.length > left ? bytes.subarray(0, left) : bytes;
+      left -= wanted.length;
+      onBytes();
+      try {
+        if (inSpace) slabs.filled(wanted.length);
+        else put(Buffer.from(wanted));
+      } catch (error) {
+        onError(error);
+        return false;
+      }
+      if (waiting > 0) return false;
+      if (left === 0) onEnd();
+      return left > 0 && slabs.space() !== undefined;
+    },
+  };
+  const early: unknown = message.read();
+  try {
+    if (Buffer.isBuffer(early)) put(early);
+  } catch (error) {
+    onError(error);
+  }
+  if (waiting === 0) socket.resume();
+  return {
+    resume: () => {
+      if (waiting === 0) socket.resume();
+    },
+    destroy: () => {
+      socket.destroy();
+    },
+  };
+}

@@ -1,0 +1,121 @@
+/**
+ * Memory that bodies are read into: a few slabs used in turn, so that a body of any length costs no garbage and whoever
+ * takes its bytes gets them in pieces that are worth a write.
+ */
+
+export interface Slabs {
+  /** Where the next bytes go; undefined while all memory is in use. */
+  space(): Buffer | undefined;
+  /** So many bytes were put at the start of `space()`. */
+  filled(bytes: number): void;
+  /** Copies a chunk in; a promise when it has to wait for memory. */
+  put(chunk: Buffer): Promise<void> | undefined;
+  /** Hands out what is left and waits until everything was taken. Throws what `onChunk` throws. */
+  finish(): Promise<void>;
+}
+
+export interface SlabOptions {
+  readonly slabBytes: number;
+  /** Takes bytes; their memory is used again once the promise resolves, or at once without one. */
+  onChunk(chunk: Buffer): Promise<void> | undefined;
+  /** There is space again. */
+  readonly onFree: () => void;
+  /** What `onChunk` threw. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** Two are written while one is filled and one waits. */
+const MAX_SLABS = 4;
+/** Bytes that come slowly are handed out this often, milliseconds: progress and limits go by what was handed out. */
+const HAND_OUT_MS = 200;
+
+interface Slab {
+  readonly memory: Buffer;
+  /** Handed out up to here. */
+  start: number;
+  end: number;
+  pending: number;
+}
+
+export function createSlabs(options: SlabOptions): Slabs {
+  const { slabBytes } = options;
+  /** A slab with less space than this counts as full: reads of a few bytes are not worth their call. */
+  const leastSpace = Math.max(1, Math.floor(slabBytes / 16));
+  const free: Slab[] = [];
+  const taken = new Set<Promise<void>>();
+  const waiting: (() => void)[] = [];
+  let made = 0;
+  let current: Slab | undefined;
+  let handedOutAt = performance.now();
+
+  function next(): Slab | undefined {
+    if (current !== undefined) return current;
+    current = free.pop();
+    if (current === undefined && made < MAX_SLABS) {
+      made += 1;
+      current = { memory: Buffer.allocUnsafeSlow(slabBytes), start: 0, end: 0, pending: 0 };
+    }
+    return current;
+  }
+
+  function release(slab: Slab): void {
+    if (slab === current || slab.pending > 0) return;
+    slab.start = 0;
+    slab.end = 0;
+    free.push(slab);
+    for (const resolve of waiting.splice(0)) resolve();
+    options.onFree();
+  }
+
+  function handOut(slab: Slab): void {
+    handedOutAt = performance.now();
+    const chunk = slab.memory.subarray(slab.start, slab.end);
+    slab.start = slab.end;
+    if (chunk.length === 0) return;
+    const busy = options.onChunk(chunk);
+    if (busy === undefined) return;
+    slab.pending += 1;
+    taken.add(busy);
+    busy
+      .then(() => {
+        slab.pending -= 1;
+        release(slab);
+      }, options.onError)
+      .finally(() => taken.delete(busy));
+  }
+
+  const slabs: Slabs = {
+    space: () => {
+      const slab = next();
+      return slab?.memory.subarray(slab.end);
+    },
+    filled(bytes) {
+      const slab = current;
+      if (slab === undefined) throw new Error('Expected bytes in the space that was given');
+      slab.end += bytes;
+      const full = slabBytes - slab.end < leastSpace;
+      if (full) current = undefined;
+      if (full || performance.now() - handedOutAt >= HAND_OUT_MS) handOut(slab);
+      if (full) release(slab);
+    },
+    put(chunk) {
+      let rest = chunk;
+      while (rest.length > 0) {
+        const space = slabs.space();
+        if (space === undefined) {
+          const left = rest;
+          return new Promise<void>((resolve) => waiting.push(resolve)).then(() => slabs.put(left));
+        }
+        const bytes = rest.copy(space);
+        rest = rest.subarray(bytes);
+        slabs.filled(bytes);
+      }
+      return undefined;
+    },
+    async finish() {
+      if (current !== undefined) handOut(current);
+      await Promise.all(taken);
+    },
+  };
+  return slabs;
+}
