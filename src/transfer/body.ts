@@ -132,7 +132,7 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
  * Reads to the end in pieces of up to `slabBytes`, whose memory belongs to the reader again when `onChunk`'s promise
  * resolves. Several may be with `onChunk` at a time; they come in order.
  *
- * @throws BrokenBody after everything before the break was handed out; otherwise as {@link readBody}
+ * @throws BrokenBody after what came before the break was handed out; otherwise as {@link readBody}
  */
 export async function readBodyInSlabs(
   message: IncomingMessage,

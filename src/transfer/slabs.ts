@@ -24,8 +24,8 @@ export interface SlabOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** Two are written while one is filled and one waits. */
-const MAX_SLABS = 4;
+/** One is written, one waits, one is filled. */
+const MAX_SLABS = 3;
 /** Bytes that come slowly are handed out this often, milliseconds: progress and limits go by what was handed out. */
 const HAND_OUT_MS = 200;
 

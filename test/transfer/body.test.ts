@@ -129,7 +129,7 @@ const WAYS: readonly Way[] = [
   ],
 ];
 
-describe.each(WAYS)('a body over %s', (_way, serve) => {
+describe.each(WAYS)('a body over %s', (way, serve) => {
   test.each<readonly [string, Buffer, number | undefined, Taking]>([
     ['of known length', BODY, BODY.length, 'at once'],
     ['of known length, taken late', BODY, BODY.length, 'late'],
@@ -141,8 +141,8 @@ describe.each(WAYS)('a body over %s', (_way, serve) => {
     const { url, settings } = await serve(inPieces(body, announced));
     const read = await readAll(url, taking, settings);
     expect(read).toMatchObject({ error: undefined, bytes: body.length, sha256: sha256Of(body) });
-    expect(read.largest).toBeLessThanOrEqual(MiB);
-    expect(read.most).toBeLessThanOrEqual(4 * MiB);
+    expect(read.largest).toBeLessThanOrEqual(MiB / 2);
+    expect(read.most).toBeLessThanOrEqual(1.5 * MiB);
   });
 
   test('comes in small pieces at a low rate', async () => {
@@ -158,7 +158,10 @@ describe.each(WAYS)('a body over %s', (_way, serve) => {
     const { url, settings } = await serve(inPieces(part, BODY.length, 'reset'));
     const read = await readAll(url, taking, settings);
     expect(read.error).toBeInstanceOf(BrokenBody);
-    expect(read).toMatchObject({ bytes: part.length, sha256: sha256Of(part) });
+    expect(read.sha256).toBe(sha256Of(part.subarray(0, read.bytes)));
+    // What the HTTP parser holds of a body that broke off, up to 1 MiB, is lost.
+    const least = way === 'https through a proxy' ? part.length - MiB : part.length;
+    expect(read.bytes).toBeGreaterThanOrEqual(least);
   });
 
   test('that falls silent breaks off with all that came', async () => {
