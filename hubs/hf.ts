@@ -29,6 +29,14 @@ export const hf = {
     page: tokenPage(PUBLIC_ENDPOINT),
     whoami: (context) => openApi(context, { endpoint: hubEndpoint(context) }).whoami(),
   },
+  settings: {
+    endpoint: {
+      description: 'Address of the hub: a mirror or an own one',
+      type: 'string',
+      trust: true,
+      environment: ['HF_ENDPOINT'],
+    },
+  },
   endpoint: hubEndpoint,
   checkAccess,
   resolve,

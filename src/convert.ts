@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
+import { DEFAULTS } from './config/schema.js';
 import { parse, type Context } from './context.js';
 import {
   PRECISIONS,
@@ -57,9 +58,6 @@ export interface ConvertOptions extends PullOptions {
   /** Load and run the result once; default true. */
   readonly check?: boolean;
 }
-
-const DEFAULT_PRECISION = 'int8';
-const DEFAULT_DEVICE = 'CPU';
 
 interface Prepared {
   readonly pulled: Pulled;
@@ -153,8 +151,8 @@ async function prepare(context: Context, text: string, options: ConvertOptions):
 function requestOf(options: ConvertOptions): ConversionRequest {
   const { task, calibration } = options;
   return {
-    precision: precisionNamed(options.precision ?? DEFAULT_PRECISION),
-    device: deviceNamed(options.device ?? DEFAULT_DEVICE),
+    precision: precisionNamed(options.precision ?? DEFAULTS.convert.precision),
+    device: deviceNamed(options.device ?? DEFAULTS.convert.device),
     ...(task === undefined ? {} : { task }),
     ...(calibration === undefined ? {} : { calibration }),
     settings: options.settings ?? {},

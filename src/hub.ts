@@ -10,7 +10,7 @@ export interface Hub {
   /** For people: `Hugging Face`. */
   readonly title: string;
   readonly syntax: ReferenceSyntax;
-  /** Settings under `hubs.<name>` beside the common `endpoint` and `mirrors`, by key, with their description. */
+  /** Settings under `hubs.<name>`, by key: what is not named here is refused in a configuration. */
   readonly settings?: Readonly<Record<string, HubSetting>>;
   readonly credentials?: CredentialSpec;
   /** An id may be one file (web addresses, local paths): its path is printed instead of a directory's. */
@@ -55,6 +55,8 @@ export interface HubSetting {
   readonly type: 'string' | 'boolean' | 'number' | 'string[]';
   /** True for what decides where bytes come from: a project file may set it only after it was trusted. */
   readonly trust?: boolean;
+  /** Environment variables that set it, best first; they win over configuration files. Of text settings only. */
+  readonly environment?: readonly string[];
 }
 
 /** What a hub may know before any request. */

@@ -13,7 +13,7 @@ import { arch, platform, version as nodeVersion } from 'node:process';
 import envPaths from 'env-paths';
 import { findCredential, removeCredential, saveCredential } from './config/credentials.js';
 import { loadConfig, type LoadedConfig } from './config/load.js';
-import type { Config } from './config/schema.js';
+import { configSchema, DEFAULTS, type Config, type ConfigSchema } from './config/schema.js';
 import { parseDuration, parseSize } from './config/units.js';
 import { settingsContext, type Context, type Freshness } from './context.js';
 import type { ConvertOptions } from './convert.js';
@@ -100,9 +100,6 @@ export interface Modeldl {
   close(): Promise<void>;
 }
 
-const DEFAULT_MAX_WAIT_MS = 600_000;
-const DEFAULT_JOBS = 4;
-
 /** Where the user's own configuration lies. `suffix: ''` since env-paths would append `-nodejs`. */
 export function userConfigDirectory(environment: ModeldlOptions['environment'], home: string): string {
   return userDirectory(environment, home, 'config');
@@ -120,6 +117,11 @@ function userDirectory(
   return join(base, 'modeldl');
 }
 
+/** The schema of configuration files, with the settings of the hubs there are. */
+export function configurationSchema(plugins: Plugins = builtInPlugins()): ConfigSchema {
+  return configSchema(plugins.hubs);
+}
+
 /** @throws ModeldlError CONFIG, DISK */
 export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
   const { environment, home, cwd } = options;
@@ -131,14 +133,9 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     home,
     configDir,
     ...(configFile === undefined || configFile === '' ? {} : { file: configFile }),
-    hubKeys: new Map(plugins.hubs.map((hub) => [hub.name, ['endpoint', ...Object.keys(hub.settings ?? {})]])),
-    hubTrustKeys: new Set(
-      plugins.hubs.flatMap((hub) =>
-        Object.entries(hub.settings ?? {}).flatMap(([key, { trust }]) =>
-          trust === true ? [`${hub.name}.${key}`] : [],
-        ),
-      ),
-    ),
+    cacheDir: userDirectory(environment, home, 'cache'),
+    environment,
+    hubs: plugins.hubs,
   });
   const context = await createContext(options, plugins, loaded, configDir);
   const base: Context = context;
@@ -181,10 +178,6 @@ function withDefaults(options: ConvertOptions, config: Config): ConvertOptions {
   return { ...config.convert, ...options };
 }
 
-function isTrue(value: string | undefined): boolean {
-  return value !== undefined && /^(1|true|yes|on)$/i.test(value);
-}
-
 async function createContext(
   options: ModeldlOptions,
   plugins: Plugins,
@@ -197,12 +190,7 @@ async function createContext(
   // Every request in flight listens to it, which is no leak.
   setMaxListeners(0, signal);
   const emit = options.emit ?? (() => undefined);
-  const cacheDir = options.cacheDir ?? (environment['MODELDL_CACHE_DIR'] || undefined) ?? config.cacheDir;
-  const offline =
-    options.offline ??
-    (isTrue(environment['MODELDL_OFFLINE']) ||
-      isTrue(environment['HF_HUB_OFFLINE']) ||
-      (config.offline ?? false));
+  const offline = options.offline ?? config.offline ?? DEFAULTS.offline;
   const freshness: Freshness = offline
     ? 'offline'
     : options.refresh === true
@@ -210,15 +198,13 @@ async function createContext(
       : options.preferOffline === true
         ? 'stored'
         : 'online';
-  const maxWaitMs =
-    options.maxWaitMs ??
-    (config.maxWait === undefined ? DEFAULT_MAX_WAIT_MS : parseDuration(config.maxWait, 'maxWait'));
+  const maxWaitMs = options.maxWaitMs ?? parseDuration(config.maxWait ?? DEFAULTS.maxWait, 'maxWait');
   const limitRate =
     options.limitRate ??
     (config.limitRate === undefined ? undefined : parseSize(config.limitRate, 'limitRate'));
   const store = await openStore({
-    cacheDir: cacheDir === undefined ? userDirectory(environment, home, 'cache') : resolve(cwd, cacheDir),
-    durability: config.durability ?? 'lazy',
+    cacheDir: resolve(cwd, options.cacheDir ?? config.cacheDir ?? userDirectory(environment, home, 'cache')),
+    durability: config.durability ?? DEFAULTS.durability,
     emit,
   });
 
@@ -238,9 +224,9 @@ async function createContext(
     freshness,
     maxWaitMs,
     spaceCheck: options.spaceCheck ?? true,
-    jobs: options.jobs ?? config.jobs ?? DEFAULT_JOBS,
+    jobs: options.jobs ?? config.jobs ?? DEFAULTS.jobs,
     toolchainSettings: {
-      install: options.install ?? config.toolchains?.install ?? 'auto',
+      install: options.install ?? config.toolchains?.install ?? DEFAULTS.toolchains.install,
       offline,
       ...(config.toolchains?.python === undefined ? {} : { python: config.toolchains.python }),
       interpreters: config.toolchains?.interpreters ?? {},
@@ -281,7 +267,7 @@ async function createContext(
     return createHttpClient({
       ...HTTP_DEFAULTS,
       userAgent: `modeldl (node ${nodeVersion}; ${platform} ${arch})`,
-      proxy: { ...network?.proxy, ...environmentProxy(environment), ...config.proxy },
+      proxy: { ...network?.proxy, ...config.proxy },
       ca,
       offline,
       ...(limitRate === undefined ? {} : { limitRate }),
@@ -305,22 +291,6 @@ async function createContext(
       for (const client of clients.values()) (await client.catch(() => undefined))?.close();
       await (await session?.catch(() => undefined))?.close();
     },
-  };
-}
-
-function environmentProxy(environment: ModeldlOptions['environment']): HttpClient['settings']['proxy'] {
-  const read = (name: string): string | undefined =>
-    environment[name.toLowerCase()] ??
-    environment[name.toUpperCase()] ??
-    environment['all_proxy'] ??
-    undefined;
-  const http = read('http_proxy');
-  const https = read('https_proxy');
-  const no = environment['no_proxy'] ?? environment['NO_PROXY'];
-  return {
-    ...(http === undefined ? {} : { http }),
-    ...(https === undefined ? {} : { https }),
-    ...(no === undefined ? {} : { no }),
   };
 }
 

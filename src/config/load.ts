@@ -1,16 +1,25 @@
 /**
- * Finding, reading and checking configuration files. Data formats only: nothing of a file is ever run. Precedence,
- * lowest first: defaults, user file, project file, environment, flags; the last two are applied by the caller.
+ * Finding, reading and checking the configuration. Data formats only: nothing of a file is ever run. Precedence, lowest
+ * first: defaults, user file, project file, environment; flags are applied by the caller.
  */
 import { createHash } from 'node:crypto';
 import { access, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { geteuid } from 'node:process';
 import { defaultLoaders } from 'cosmiconfig';
-import { closest } from 'fastest-levenshtein';
 import * as v from 'valibot';
 import { ModeldlError } from '../errors.js';
-import { configSchema, KNOWN_KEYS, leaves, needsTrust, type Config } from './schema.js';
+import { environmentLayer } from './environment.js';
+import {
+  configSchema,
+  DEFAULTS,
+  leaves,
+  nearestKey,
+  needsTrust,
+  type Config,
+  type ConfigSchema,
+  type HubKeys,
+} from './schema.js';
 import { isTrusted } from './trust.js';
 
 /** Names of a project file, best first, as cosmiconfig's search places have them, without those that run code. */
@@ -24,7 +33,8 @@ const PROJECT_FILES = [
   'package.json',
 ] as const;
 
-const USER_FILES = ['config.json', 'config.yaml'] as const;
+/** Names of the user's file, best first. */
+export const USER_FILES = ['config.json', 'config.yaml'] as const;
 const TOKEN_KEY = /token|password|secret|apikey|api-key|credential/i;
 const TOKEN_VALUE =
   /^(hf_[A-Za-z0-9]{8,}|npm_[A-Za-z0-9]{8,}|gh[pousr]_[A-Za-z0-9]{8,}|pypi-[A-Za-z0-9_-]{8,})/;
@@ -37,7 +47,7 @@ export interface ConfigFile {
 
 export interface LoadedConfig {
   readonly config: Config;
-  /** Where each key that a file sets came from, by `a.b.c`. */
+  /** Where the value of each key came from, by `a.b.c`: a file's path, an environment variable, or `default`. */
   readonly sources: ReadonlyMap<string, string>;
   readonly files: readonly ConfigFile[];
 }
@@ -49,9 +59,10 @@ export interface LoadOptions {
   readonly configDir: string;
   /** `--config` or `MODELDL_CONFIG`: instead of searching. */
   readonly file?: string;
-  /** Settings of each hub, by hub, and which of them need trust. */
-  readonly hubKeys: ReadonlyMap<string, readonly string[]>;
-  readonly hubTrustKeys: ReadonlySet<string>;
+  /** Where models are stored when nothing says so. */
+  readonly cacheDir: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly hubs: readonly HubKeys[];
 }
 
 /** @throws ModeldlError CONFIG naming file and key */
@@ -72,10 +83,14 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   }
   const sources = new Map<string, string>();
   let config: Config = {};
-  for (const file of files) {
-    config = merge(config, file.config);
-    for (const [key] of leaves(file.config)) sources.set(key, file.path);
-  }
+  const lay = (over: Config, source: (key: string) => string): void => {
+    config = merge(config, over);
+    for (const [key] of leaves(over)) sources.set(key, source(key));
+  };
+  lay({ cacheDir: options.cacheDir, ...DEFAULTS }, () => 'default');
+  for (const file of files) lay(file.config, () => file.path);
+  const fromEnvironment = environmentLayer(options.environment, options.hubs, options.cwd);
+  lay(fromEnvironment.config, (key) => `environment variable ${fromEnvironment.variables.get(key) ?? ''}`);
   return { config, sources, files };
 }
 
@@ -131,8 +146,7 @@ async function readConfigFile(
     });
   }
   const parsed = parseFile(path, content);
-  refuseTokens(path, kind, parsed);
-  const config = check(path, parsed, options);
+  const config = checkConfig(path, kind, parsed, configSchema(options.hubs));
   if (kind === 'project') await requireTrust(path, content, config, options);
   return { path, kind, config: absolutePaths(config, dirname(path)) };
 }
@@ -171,53 +185,42 @@ function refuseTokens(path: string, kind: ConfigFile['kind'], parsed: unknown): 
   }
 }
 
-function check(path: string, parsed: unknown, options: LoadOptions): Config {
+/** What a file holds, checked. @throws ModeldlError CONFIG naming file and key */
+export function checkConfig(
+  path: string,
+  kind: ConfigFile['kind'],
+  parsed: unknown,
+  schema: ConfigSchema,
+): Config {
+  refuseTokens(path, kind, parsed);
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
     throw new ModeldlError('CONFIG', `Expected keys with values in the configuration file: ${path}`, {
       hint: 'for example `{ "jobs": 4 }`',
       details: { file: path },
     });
   }
-  const result = v.safeParse(configSchema, parsed);
-  if (!result.success) throw schemaError(path, result.issues[0]);
-  for (const [hub, settings] of Object.entries(result.output.hubs ?? {})) {
-    const known = options.hubKeys.get(hub);
-    if (known === undefined)
-      throw unknownKey(
-        path,
-        `hubs.${hub}`,
-        [...options.hubKeys.keys()].map((name) => `hubs.${name}`),
-      );
-    for (const key of Object.keys(settings)) {
-      if (!known.includes(key))
-        throw unknownKey(
-          path,
-          `hubs.${hub}.${key}`,
-          known.map((name) => `hubs.${hub}.${name}`),
-        );
-    }
-  }
+  const result = v.safeParse(schema, parsed);
+  if (!result.success) throw schemaError(path, result.issues[0], schema);
   return result.output;
 }
 
-function schemaError(path: string, issue: v.BaseIssue<unknown>): ModeldlError {
+function schemaError(path: string, issue: v.BaseIssue<unknown>, schema: ConfigSchema): ModeldlError {
   const key = v.getDotPath(issue) ?? '';
-  if (issue.type === 'strict_object' && issue.expected === 'never') return unknownKey(path, key, KNOWN_KEYS);
+  if (issue.type === 'strict_object' && issue.expected === 'never') {
+    return new ModeldlError('CONFIG', `Unknown key \`${key}\` in ${path}`, {
+      hint: `the nearest known key is \`${nearestKey(key, schema)}\``,
+      details: { file: path, key },
+    });
+  }
+  const expected = issue.type === 'regex' ? issue.message : (issue.expected ?? 'another value');
   return new ModeldlError(
     'CONFIG',
-    `Wrong value for \`${key}\` in ${path}: expected ${issue.expected ?? 'another value'}, got ${issue.received}`,
+    `Wrong value for \`${key}\` in ${path}: expected ${expected}, got ${issue.received}`,
     {
       hint: 'correct the value, or remove the key to have its default',
       details: { file: path, key },
     },
   );
-}
-
-function unknownKey(path: string, key: string, known: readonly string[]): ModeldlError {
-  return new ModeldlError('CONFIG', `Unknown key \`${key}\` in ${path}`, {
-    hint: `the nearest known key is \`${closest(key, [...known])}\``,
-    details: { file: path, key },
-  });
 }
 
 async function requireTrust(
@@ -228,7 +231,7 @@ async function requireTrust(
 ): Promise<void> {
   const keys = leaves(config)
     .map(([key]) => key)
-    .filter((key) => needsTrust(key, options.hubTrustKeys));
+    .filter((key) => needsTrust(key, options.hubs));
   if (keys.length === 0 || (await isTrusted(options.configDir, path, contentDigest(content)))) return;
   throw new ModeldlError(
     'CONFIG',
@@ -244,29 +247,41 @@ export function contentDigest(content: string): string {
   return createHash('sha256').update(content).digest('hex');
 }
 
-/** Paths in a file are relative to it. */
+/** Paths in a file are relative to it; a Python without a slash is looked for on the PATH. */
 function absolutePaths(config: Config, directory: string): Config {
+  const { cacheDir, caFile, toolchains } = config;
+  const program = (name: string): string => (/[\\/]/.test(name) ? resolve(directory, name) : name);
+  const interpreters = Object.entries(toolchains?.interpreters ?? {});
   return {
     ...config,
-    ...(config.cacheDir === undefined ? {} : { cacheDir: resolve(directory, config.cacheDir) }),
-    ...(config.caFile === undefined ? {} : { caFile: resolve(directory, config.caFile) }),
+    ...(cacheDir === undefined ? {} : { cacheDir: resolve(directory, cacheDir) }),
+    ...(caFile === undefined ? {} : { caFile: resolve(directory, caFile) }),
+    toolchains: {
+      ...toolchains,
+      ...(toolchains?.python === undefined ? {} : { python: program(toolchains.python) }),
+      interpreters: Object.fromEntries(interpreters.map(([name, python]) => [name, program(python)])),
+    },
   };
 }
 
 function merge(base: Config, over: Config): Config {
-  const hubs: Record<string, NonNullable<Config['hubs']>[string]> = { ...base.hubs };
+  const hubs = { ...base.hubs };
   for (const [name, settings] of Object.entries(over.hubs ?? {})) hubs[name] = { ...hubs[name], ...settings };
   return {
     ...base,
     ...over,
     proxy: { ...base.proxy, ...over.proxy },
     convert: { ...base.convert, ...over.convert },
-    toolchains: { ...base.toolchains, ...over.toolchains },
+    toolchains: {
+      ...base.toolchains,
+      ...over.toolchains,
+      interpreters: { ...base.toolchains?.interpreters, ...over.toolchains?.interpreters },
+    },
     hubs,
   };
 }
 
-async function exists(path: string): Promise<boolean> {
+export async function exists(path: string): Promise<boolean> {
   return access(path).then(
     () => true,
     () => false,

@@ -1,58 +1,145 @@
-/** The configuration: its keys, and which of them a project file may set only after it was trusted. */
+/**
+ * The configuration: its keys, their defaults, and which of them a project file may set only after it was trusted.
+ * `modeldl.config.schema.json` is made of this (`npm run schema`).
+ */
+import { closest } from 'fastest-levenshtein';
 import * as v from 'valibot';
+import { PRECISIONS } from '../converter.js';
+import type { HubSetting } from '../hub.js';
+import { DURATION, SIZE } from './units.js';
 
 const text = v.pipe(v.string(), v.nonEmpty());
-const count = v.pipe(v.number(), v.integer(), v.minValue(1));
 
-/** Settings that every hub has; a hub's own come from its `settings`. */
-const hubSettings = v.record(v.string(), v.union([v.string(), v.boolean(), v.number(), v.array(v.string())]));
-
-export const configSchema = v.strictObject({
+const ENTRIES = {
   $schema: v.exactOptional(v.string()),
-  /** Absolute, or relative to the file that sets it. */
-  cacheDir: v.exactOptional(text),
-  offline: v.exactOptional(v.boolean()),
-  /** Large files at once. */
-  jobs: v.exactOptional(v.pipe(count, v.maxValue(64))),
-  /** `20M`: bytes per second. */
-  limitRate: v.exactOptional(text),
-  /** `10m`: how long to wait for other processes. */
-  maxWait: v.exactOptional(text),
-  durability: v.exactOptional(v.picklist(['lazy', 'flush', 'trust'])),
-  /** PEM file with extra certificates. */
-  caFile: v.exactOptional(text),
+  cacheDir: v.exactOptional(
+    v.pipe(text, v.description('Where models are stored; relative to the file that sets it')),
+  ),
+  offline: v.exactOptional(v.pipe(v.boolean(), v.description('Open no connection'))),
+  jobs: v.exactOptional(
+    v.pipe(
+      v.number(),
+      v.integer(),
+      v.minValue(1),
+      v.maxValue(64),
+      v.description('Large files fetched at once'),
+    ),
+  ),
+  limitRate: v.exactOptional(
+    v.pipe(
+      v.string(),
+      v.regex(SIZE, 'a size such as 20M'),
+      v.description('Bytes per second over everything, such as 20M'),
+    ),
+  ),
+  maxWait: v.exactOptional(
+    v.pipe(
+      v.string(),
+      v.regex(DURATION, 'a duration such as 10m'),
+      v.description('How long to wait for other processes, such as 10m'),
+    ),
+  ),
+  durability: v.exactOptional(
+    v.pipe(
+      v.picklist(['lazy', 'flush', 'trust']),
+      v.description(
+        'What a power cut may cost. lazy: models stored just before it are hashed once more; flush: nothing, by waiting for the disk on every pull; trust: nothing is hashed again',
+      ),
+    ),
+  ),
+  caFile: v.exactOptional(
+    v.pipe(text, v.description('PEM file with extra certificates; relative to the file that sets it')),
+  ),
   proxy: v.exactOptional(
-    v.strictObject({ http: v.exactOptional(text), https: v.exactOptional(text), no: v.exactOptional(text) }),
+    v.strictObject({
+      http: v.exactOptional(v.pipe(v.string(), v.description('Proxy for http addresses'))),
+      https: v.exactOptional(v.pipe(v.string(), v.description('Proxy for https addresses'))),
+      no: v.exactOptional(v.pipe(v.string(), v.description('Hosts asked without a proxy, comma-separated'))),
+    }),
   ),
   convert: v.exactOptional(
     v.strictObject({
-      precision: v.exactOptional(text),
-      device: v.exactOptional(text),
-      check: v.exactOptional(v.boolean()),
+      precision: v.exactOptional(
+        v.pipe(v.picklist(PRECISIONS), v.description('Precision of conversions that name none')),
+      ),
+      device: v.exactOptional(
+        v.pipe(text, v.description('CPU, GPU, NPU, AUTO or HETERO:GPU,CPU, for conversions that name none')),
+      ),
+      check: v.exactOptional(v.pipe(v.boolean(), v.description('Load and run the result of a conversion'))),
     }),
   ),
-  hubs: v.exactOptional(v.record(v.string(), hubSettings)),
   toolchains: v.exactOptional(
     v.strictObject({
-      install: v.exactOptional(v.picklist(['auto', 'never'])),
-      /** Interpreter that environments are made with. */
-      python: v.exactOptional(text),
-      /** Interpreters to use as they are, by toolchain. */
-      interpreters: v.exactOptional(v.record(v.string(), text)),
+      install: v.exactOptional(
+        v.pipe(v.picklist(['auto', 'never']), v.description('never: a missing toolchain is an error')),
+      ),
+      python: v.exactOptional(v.pipe(text, v.description('Python that environments are made with'))),
+      interpreters: v.exactOptional(
+        v.pipe(
+          v.record(v.string(), text),
+          v.description('Python to use as it is instead of an environment, by toolchain'),
+        ),
+      ),
     }),
   ),
-});
+};
 
-export type Config = v.InferOutput<typeof configSchema>;
+type HubValue = string | boolean | number | string[];
+
+const HUB_VALUES: Readonly<Record<HubSetting['type'], v.GenericSchema<HubValue>>> = {
+  string: text,
+  boolean: v.boolean(),
+  number: v.number(),
+  'string[]': v.array(text),
+};
+
+/** The part of a hub that the configuration knows: what may stand below `hubs.<name>`. */
+export interface HubKeys {
+  readonly name: string;
+  readonly title: string;
+  readonly settings?: Readonly<Record<string, HubSetting>>;
+}
+
+/** The schema with the settings of these hubs. */
+export function configSchema(hubs: readonly HubKeys[]) {
+  const entries = hubs.map(({ name, title, settings = {} }) => {
+    const keys = Object.entries(settings).map(([key, { type, description }]) => {
+      return [key, v.exactOptional(v.pipe(HUB_VALUES[type], v.description(description)))] as const;
+    });
+    return [
+      name,
+      v.exactOptional(v.pipe(v.strictObject(Object.fromEntries(keys)), v.description(title))),
+    ] as const;
+  });
+  return v.strictObject({
+    ...ENTRIES,
+    hubs: v.exactOptional(v.strictObject(Object.fromEntries(entries))),
+  });
+}
+
+export type ConfigSchema = ReturnType<typeof configSchema>;
+export type Config = v.InferOutput<ConfigSchema>;
+
+/** What holds where nothing is set; the cache's place depends on the platform. */
+export const DEFAULTS = {
+  offline: false,
+  jobs: 4,
+  maxWait: '10m',
+  durability: 'lazy',
+  convert: { precision: 'int8', device: 'CPU', check: true },
+  toolchains: { install: 'auto' },
+} as const satisfies Config;
 
 /** Keys that decide where bytes and code come from (cli.md): a cloned repository must not set them unasked. */
 const TRUST_KEYS = [/^caFile$/, /^proxy\b/, /^cacheDir$/, /^toolchains\.(python|interpreters)\b/];
 
-/** @param hubTrustKeys `<hub>.<key>` of hub settings that need trust beside `endpoint` and `mirrors` */
-export function needsTrust(key: string, hubTrustKeys: ReadonlySet<string>): boolean {
+/** May a project file set this key only after it was trusted? An endpoint always, other settings of a hub by its word. */
+export function needsTrust(key: string, hubs: readonly HubKeys[]): boolean {
   if (TRUST_KEYS.some((pattern) => pattern.test(key))) return true;
-  const hubKey = /^hubs\.(.+)$/.exec(key)?.[1];
-  return hubKey !== undefined && (/\.(endpoint|mirrors)$/.test(hubKey) || hubTrustKeys.has(hubKey));
+  const [, hub, setting] = /^hubs\.([^.]+)\.(.+)$/.exec(key) ?? [];
+  if (hub === undefined || setting === undefined) return false;
+  const declared = hubs.find(({ name }) => name === hub)?.settings?.[setting];
+  return setting === 'endpoint' || declared?.trust === true;
 }
 
 /** Every leaf of a configuration as `a.b.c` with its value. Arrays are leaves. */
@@ -63,21 +150,29 @@ export function leaves(config: unknown, prefix = ''): readonly (readonly [string
   );
 }
 
-/** The keys of the schema, for naming the nearest one. */
-export const KNOWN_KEYS: readonly string[] = [
-  'cacheDir',
-  'offline',
-  'jobs',
-  'limitRate',
-  'maxWait',
-  'durability',
-  'caFile',
-  'proxy.http',
-  'proxy.https',
-  'proxy.no',
-  'convert.precision',
-  'convert.device',
-  'convert.check',
-  'toolchains.install',
-  'toolchains.python',
-];
+/** What is walked to find the keys: optional entries, objects, names of the user's choice, and values. */
+type Node =
+  | v.GenericSchema
+  | v.ExactOptionalSchema<v.GenericSchema, undefined>
+  | v.StrictObjectSchema<v.ObjectEntries, undefined>
+  | v.RecordSchema<v.GenericSchema<string>, v.GenericSchema, undefined>;
+
+/** The keys of a schema as `a.b.c`; `<name>` stands for a name that the user chooses. */
+export function knownKeys(schema: Node, prefix = ''): readonly string[] {
+  const below = (key: string): string => (prefix === '' ? key : `${prefix}.${key}`);
+  if (v.isOfType('exact_optional', schema)) return knownKeys(schema.wrapped, prefix);
+  if (v.isOfType('record', schema)) return [below('<name>')];
+  if (!v.isOfType('strict_object', schema)) return [prefix];
+  return Object.entries(schema.entries).flatMap(([key, entry]) => knownKeys(entry, below(key)));
+}
+
+/** The key that was probably meant: one that ends alike, else the nearest of the same depth. */
+export function nearestKey(key: string, schema: ConfigSchema): string {
+  const known = knownKeys(schema).filter((candidate) => candidate !== '$schema');
+  const last = key.slice(key.lastIndexOf('.') + 1);
+  const alike = known.filter((candidate) => candidate.endsWith(`.${last}`));
+  if (alike.length === 1 && alike[0] !== undefined) return alike[0];
+  const depth = key.split('.').length;
+  const level = new Set(known.map((candidate) => candidate.split('.').slice(0, depth).join('.')));
+  return closest(key, [...level]);
+}

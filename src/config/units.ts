@@ -17,9 +17,13 @@ const TIME_UNITS: Readonly<Record<string, number>> = {
   w: 7 * 86_400_000,
 };
 
+/** What {@link parseSize} and {@link parseDuration} take; without flags, so that a JSON schema can say it. */
+export const SIZE = /^(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(?:[iI]?[bB])?$/;
+export const DURATION = /^(\d+(?:\.\d+)?)\s*([mM]?[sS]|[mMhHdDwW])?$/;
+
 /** `20M`, `1.5GiB`, `512` → bytes; units are powers of 1,024. @throws ModeldlError USAGE naming `what` */
 export function parseSize(text: string, what: string): number {
-  const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim()) ?? [];
+  const [, number, unit = ''] = SIZE.exec(text.trim()) ?? [];
   const factor = SIZE_UNITS[unit.toLowerCase()];
   if (number !== undefined && factor !== undefined) return Math.floor(Number(number) * factor);
   throw new ModeldlError('USAGE', `Expected a size for ${what}, got ${text}`, {
@@ -29,7 +33,7 @@ export function parseSize(text: string, what: string): number {
 
 /** `30d`, `5m`, `20` (seconds) → milliseconds. @throws ModeldlError USAGE naming `what` */
 export function parseDuration(text: string, what: string): number {
-  const [, number, unit = 's'] = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?$/i.exec(text.trim()) ?? [];
+  const [, number, unit = 's'] = DURATION.exec(text.trim()) ?? [];
   const factor = TIME_UNITS[unit.toLowerCase()];
   if (number !== undefined && factor !== undefined) return Number(number) * factor;
   throw new ModeldlError('USAGE', `Expected a duration for ${what}, got ${text}`, {

@@ -3,20 +3,35 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
-import { configSchema } from './schema.js';
+import { checkConfig, exists, USER_FILES } from './load.js';
+import { DEFAULTS, type ConfigSchema } from './schema.js';
 import { writePrivate } from './trust.js';
 
 const documentSchema = v.record(v.string(), v.unknown());
 type Document = v.InferOutput<typeof documentSchema>;
 
-/** The file that `config set` writes, with its content; empty when there is none. @throws ModeldlError CONFIG */
-export async function readUserConfig(directory: string): Promise<{ path: string; document: Document }> {
-  const path = join(directory, 'config.json');
+/** The user's file: the one that is there, else the one that `config set` makes. */
+export async function userConfigPath(directory: string): Promise<string> {
+  for (const name of USER_FILES) {
+    const path = join(directory, name);
+    if (await exists(path)) return path;
+  }
+  return join(directory, USER_FILES[0]);
+}
+
+async function readDocument(path: string): Promise<Document> {
+  if (!path.endsWith('.json')) {
+    throw new ModeldlError('CONFIG', `\`modeldl config set\` writes JSON, and your file is YAML: ${path}`, {
+      hint: 'edit it, or rewrite it as `config.json`',
+      details: { file: path },
+    });
+  }
   try {
-    return { path, document: v.parse(documentSchema, JSON.parse(await readFile(path, 'utf8'))) };
+    return v.parse(documentSchema, JSON.parse(await readFile(path, 'utf8')));
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return { path, document: {} };
+    if (systemErrorCode(error) === 'ENOENT') return {};
     throw new ModeldlError('CONFIG', `Cannot parse the configuration file: ${path}`, {
+      hint: 'correct it, or move it away',
       cause: error,
       details: { file: path },
     });
@@ -24,32 +39,31 @@ export async function readUserConfig(directory: string): Promise<{ path: string;
 }
 
 /**
- * Sets `a.b.c` to a value: JSON where it parses as such, else text.
+ * Sets `a.b.c` to a value: what JSON reads it as where the key takes that, else text.
  * @returns path of the file
  * @throws ModeldlError CONFIG when the key or the value is not one of the configuration's
  */
-export async function setUserValue(directory: string, key: string, text: string): Promise<string> {
-  const { path, document } = await readUserConfig(directory);
-  const changed = withValue(document, key.split('.'), parseValue(text));
-  const result = v.safeParse(configSchema, changed);
-  if (!result.success) {
-    const [issue] = result.issues;
-    throw new ModeldlError(
-      'CONFIG',
-      `Cannot set ${key} to ${text}: expected ${issue.expected ?? 'another value'}`,
-      {
-        hint: 'README.md lists the keys and their values',
-        details: { file: path, key },
-      },
-    );
-  }
+export async function setUserValue(
+  directory: string,
+  key: string,
+  text: string,
+  schema: ConfigSchema,
+): Promise<string> {
+  const path = await userConfigPath(directory);
+  const document = await readDocument(path);
+  const keys = key.split('.');
+  const asText = withValue(document, keys, text);
+  const changed = v.is(schema, asText) ? asText : withValue(document, keys, parseValue(text));
+  checkConfig(path, 'user', changed, schema);
   await writePrivate(path, changed);
   return path;
 }
 
 function withValue(document: Document, [key, ...rest]: readonly string[], value: unknown): Document {
   if (key === undefined || key === '' || key === '__proto__') {
-    throw new ModeldlError('CONFIG', 'Expected a key such as convert.precision');
+    throw new ModeldlError('CONFIG', 'Expected a key such as convert.precision', {
+      hint: '`modeldl config list` shows keys that have a value, README.md all',
+    });
   }
   if (rest.length === 0) return { ...document, [key]: value };
   const inner = v.safeParse(documentSchema, document[key] ?? {});
@@ -64,11 +78,17 @@ function parseValue(text: string): unknown {
   }
 }
 
-/** A first project file. @throws ModeldlError USAGE when there is one */
+/** A first project file: what a project may set without being trusted, as it is by default. */
+export function exampleConfig(): string {
+  const { offline, ...rest } = DEFAULTS;
+  const example = { $schema: './node_modules/modeldl/modeldl.config.schema.json', ...rest };
+  return `${JSON.stringify(example, null, 2)}\n`;
+}
+
+/** @throws ModeldlError USAGE when there is one */
 export async function writeExample(path: string): Promise<string> {
-  const example = { convert: { precision: 'int8', device: 'CPU' }, jobs: 4 };
   try {
-    await writeFile(path, `${JSON.stringify(example, null, 2)}\n`, { flag: 'wx' });
+    await writeFile(path, exampleConfig(), { flag: 'wx' });
     return path;
   } catch (error) {
     if (systemErrorCode(error) !== 'EEXIST') throw diskError(error, path);

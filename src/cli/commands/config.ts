@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { contentDigest, findProjectFile } from '../../config/load.js';
-import { KNOWN_KEYS, leaves } from '../../config/schema.js';
+import { knownKeys, leaves, nearestKey } from '../../config/schema.js';
 import { trust } from '../../config/trust.js';
-import { readUserConfig, setUserValue, writeExample } from '../../config/user-file.js';
+import { setUserValue, userConfigPath, writeExample } from '../../config/user-file.js';
 import { ModeldlError } from '../../errors.js';
-import { userConfigDirectory } from '../../index.js';
+import { configurationSchema, userConfigDirectory } from '../../index.js';
+import { redactSecrets } from '../../redact.js';
 import { missingArgument, type Call, type CommandDefinition } from '../command.js';
 import { formatTable } from '../format.js';
 
@@ -33,14 +34,14 @@ export const command: CommandDefinition<object> = {
         if (key === undefined || value === undefined) {
           throw missingArgument('a key and a value', 'modeldl config set convert.precision fp16');
         }
-        const path = await setUserValue(directory, key, value);
+        const path = await setUserValue(directory, key, value, configurationSchema());
         call.output.note(`Set ${key} in ${path}`);
         call.output.result([], { ok: true, key, path });
         return undefined;
       }
       case 'path': {
         const project = (await findProjectFile(call.cli.cwd, call.cli.home)) ?? null;
-        const { path: user } = await readUserConfig(directory);
+        const user = await userConfigPath(directory);
         call.output.result([user, ...(project === null ? [] : [project])], { ok: true, user, project });
         return undefined;
       }
@@ -63,34 +64,56 @@ export const command: CommandDefinition<object> = {
   },
 };
 
+interface Setting {
+  readonly key: string;
+  readonly value: unknown;
+  /** `default`, a file's path, an environment variable or an option. */
+  readonly source: string;
+}
+
 async function list(call: Call<object>): Promise<undefined> {
-  const { config } = await call.open();
-  const values = leaves(config.config)
-    .filter(([key, value]) => key !== '' && value !== undefined && !isEmptyObject(value))
-    .map(([key, value]) => ({ key, value, source: config.sources.get(key) ?? 'default' }));
-  const rows = values.map(({ key, value, source }) => [key, JSON.stringify(value), source]);
-  call.output.result(rows.length === 0 ? [] : formatTable(['KEY', 'VALUE', 'FROM'], rows), {
-    ok: true,
-    values,
-  });
-  if (values.length === 0) call.output.note('Nothing is set: every key has its default');
+  const values = await settings(call);
+  const rows = values.map(({ key, value, source }) => [key, redactSecrets(JSON.stringify(value)), source]);
+  const lines = call.output.quiet
+    ? values.map(({ key }) => key)
+    : formatTable(['KEY', 'VALUE', 'FROM'], rows);
+  call.output.result(lines, { ok: true, values });
   return undefined;
 }
 
-function isEmptyObject(value: unknown): boolean {
-  return (
-    typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length === 0
-  );
+/** Every key that has a value, options of this very call included. */
+async function settings(call: Call<object>): Promise<readonly Setting[]> {
+  const { config, cacheDir } = await call.open();
+  const { flags } = call;
+  const options: readonly (readonly [string, unknown, string])[] = [
+    ['cacheDir', flags.cacheDir === undefined ? undefined : cacheDir, '--cache-dir'],
+    ['offline', flags.offline, '--offline'],
+    ['maxWait', flags.maxWait, '--max-wait'],
+  ];
+  const given = options.filter(([, value]) => value !== undefined);
+  const values = leaves(config.config).filter(([key]) => key !== '$schema');
+  return values.map(([key, value]) => {
+    const [, wins, option] = given.find(([name]) => name === key) ?? [];
+    if (option !== undefined) return { key, value: wins, source: `option ${option}` };
+    return { key, value, source: config.sources.get(key) ?? 'default' };
+  });
 }
 
 async function get(call: Call<object>, key: string): Promise<undefined> {
-  const { config } = await call.open();
-  const found = leaves(config.config).find(([name]) => name === key);
+  const found = (await settings(call)).find((setting) => setting.key === key);
   if (found === undefined) {
-    throw new ModeldlError('NOT_FOUND', `Not set: ${key}`, { hint: `keys: ${KNOWN_KEYS.join(', ')}` });
+    const schema = configurationSchema();
+    const known = knownKeys(schema);
+    const hint = known.includes(key)
+      ? `set it with \`modeldl config set ${key} <value>\``
+      : `did you mean \`${nearestKey(key, schema)}\`; README.md lists all keys`;
+    throw new ModeldlError('NOT_FOUND', known.includes(key) ? `Not set: ${key}` : `Unknown key: ${key}`, {
+      hint,
+    });
   }
-  const [, value] = found;
-  call.output.result([typeof value === 'string' ? value : JSON.stringify(value)], { ok: true, key, value });
+  const { value } = found;
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  call.output.result([text], { ok: true, ...found });
   return undefined;
 }
 

@@ -1,0 +1,64 @@
+/** What environment variables set, as one more file would that beats the others. */
+import { resolve } from 'node:path';
+import type { Config, HubKeys } from './schema.js';
+
+export interface EnvironmentLayer {
+  readonly config: Config;
+  /** The variable that set each key, by `a.b.c`. */
+  readonly variables: ReadonlyMap<string, string>;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Variables of keys that no hub owns, best first. An empty proxy means none, as curl has it. */
+const VARIABLES = {
+  cacheDir: ['MODELDL_CACHE_DIR'],
+  offline: ['MODELDL_OFFLINE', 'HF_HUB_OFFLINE'],
+  'proxy.http': ['http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'],
+  'proxy.https': ['https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY'],
+  'proxy.no': ['no_proxy', 'NO_PROXY'],
+} as const;
+
+/** @param cwd absolute directory that relative paths start from */
+export function environmentLayer(
+  environment: Environment,
+  hubs: readonly HubKeys[],
+  cwd: string,
+): EnvironmentLayer {
+  const variables = new Map<string, string>();
+  const read = (key: string, names: readonly string[], emptyCounts = false): string | undefined => {
+    const name = names.find((candidate) => {
+      const value = environment[candidate]?.trim();
+      return value !== undefined && (emptyCounts || value !== '');
+    });
+    if (name !== undefined) variables.set(key, name);
+    return name === undefined ? undefined : environment[name]?.trim();
+  };
+  const cacheDir = read('cacheDir', VARIABLES.cacheDir);
+  const offline = read('offline', VARIABLES.offline);
+  const http = read('proxy.http', VARIABLES['proxy.http'], true);
+  const https = read('proxy.https', VARIABLES['proxy.https'], true);
+  const no = read('proxy.no', VARIABLES['proxy.no'], true);
+  const settings = hubs.map((hub) => {
+    const own = Object.entries(hub.settings ?? {}).flatMap(([key, { environment: names = [] }]) => {
+      const value = read(`hubs.${hub.name}.${key}`, names);
+      return value === undefined ? [] : [[key, value] as const];
+    });
+    return [hub.name, Object.fromEntries(own)] as const;
+  });
+  const config: Config = {
+    ...(cacheDir === undefined ? {} : { cacheDir: resolve(cwd, cacheDir) }),
+    ...(offline === undefined ? {} : { offline: isTrue(offline) }),
+    proxy: {
+      ...(http === undefined ? {} : { http }),
+      ...(https === undefined ? {} : { https }),
+      ...(no === undefined ? {} : { no }),
+    },
+    hubs: Object.fromEntries(settings),
+  };
+  return { config, variables };
+}
+
+function isTrue(value: string): boolean {
+  return /^(1|true|yes|on)$/i.test(value);
+}
