@@ -183,7 +183,7 @@ function parseBody(text: string, syntaxes: readonly ReferenceSyntax[], options: 
   const { head } = splitSubpath(text);
   const at = head.lastIndexOf('@');
   const name = at > 0 ? head.slice(0, at) : head;
-  if (bare === undefined || !BARE_NAME.test(decodePart(name))) throw notAReference(text, name);
+  if (bare === undefined || !BARE_NAME.test(decodePart(name))) throw notAReference(text, name, syntaxes);
   return { hub: bare.hub, ...parseStandard(text) };
 }
 
@@ -210,10 +210,12 @@ function closestOf(word: string, candidates: readonly string[]): string | undefi
   return distance(word, nearest) <= Math.max(1, Math.floor(word.length / 3)) ? nearest : undefined;
 }
 
-function notAReference(text: string, name: string): ModeldlError {
+function notAReference(text: string, name: string, syntaxes: readonly ReferenceSyntax[]): ModeldlError {
   const segments = name.split('/');
   let hint = `expected \`[scheme:]id[@revision][//subpath]\`; a local file is written \`./${text}\``;
-  if (/^[^/:]+(\/[^/:]+)?:[^/:]+$/.test(name)) hint = `did you mean \`ollama:${text}\``;
+  // Only where there is a hub whose names look like this: a hint must not be refused in turn.
+  const tagged = syntaxes.some(({ schemes }) => schemes.includes('ollama'));
+  if (tagged && /^[^/:]+(\/[^/:]+)?:[^/:]+$/.test(name)) hint = `did you mean \`ollama:${text}\``;
   else if (segments.length > 2 && segments.every((segment) => segment !== '')) {
     hint = `did you mean \`hf:${segments.slice(0, 2).join('/')}//${segments.slice(2).join('/')}\`, or the file \`./${text}\``;
   }

@@ -109,7 +109,9 @@ function nothingMatches(option: string, globs: readonly string[], paths: readonl
 }
 
 function nothingLeft(globs: readonly string[]): ModeldlError {
-  return new ModeldlError('NOT_FOUND', `--exclude ${globs.join(', ')} leaves no file`);
+  return new ModeldlError('NOT_FOUND', `--exclude ${globs.join(', ')} leaves no file`, {
+    hint: 'exclude less; globs are as `hf download` has them, so `*` crosses `/`',
+  });
 }
 
 /** Python's `fnmatch.fnmatchcase`, as `hf download` uses it: `*` crosses `/`, a trailing `/` means the folder. */
