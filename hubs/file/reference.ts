@@ -14,6 +14,7 @@ import {
 
 /** The digest that a local model was stored under. Any other `@` belongs to the path. */
 const REVISION = /@([0-9a-f]{64})$/;
+const DRIVE = /^\/?([A-Za-z]:[\\/].*)$/s;
 
 /**
  * Reads what follows `file:`, as an address (`file:///abs/x`) or as a path (`file:x`, from the working directory). Other
@@ -33,10 +34,12 @@ export function parseFileScheme(rest: string, options: ParseOptions): ReferenceP
   }
   const { head, subpath } = splitSubpath(host === null ? rest : rest.slice(host[0].length));
   const revision = REVISION.exec(head)?.[1];
-  const path = decodePart(revision === undefined ? head : head.slice(0, -revision.length - 1));
+  const path = revision === undefined ? head : head.slice(0, -revision.length - 1);
   if (path === '') throw malformed(text, 'the path is empty');
+  // `/C:/x` is how an address spells a Windows path; a directory that is called `C:` has its colon encoded.
+  const drive = DRIVE.exec(path)?.[1];
   return {
-    id: absolute(path, options),
+    id: drive === undefined ? absolute(decodePart(path), options) : decodePart(drive),
     ...(revision === undefined ? {} : { revision }),
     ...(subpath === undefined ? {} : { subpath }),
   };
@@ -47,14 +50,13 @@ export function formatPath(parts: ReferenceParts): string {
   const { id, revision, subpath } = parts;
   if (revision === undefined && subpath === undefined && looksLikePath(id) && !endsLikeConversion(id))
     return id;
-  const path = encodePart(id).replace(/^%2F/, '/');
+  const path = encodePart(id)
+    .replace(/^%2F/, '/')
+    .replace(/^(\/[A-Za-z]):(?=[\\/])/, '$1%3A');
   return `file:${path}${revision === undefined ? '' : `@${revision}`}${formatSubpath(subpath)}`;
 }
 
 function absolute(path: string, options: ParseOptions): string {
-  // `/C:/x` is how an address spells a Windows path.
-  const drive = /^\/?([A-Za-z]:[\\/].*)$/s.exec(path)?.[1];
-  if (drive !== undefined) return drive;
   if (path === '~' || path.startsWith('~/')) return resolve(options.home, `.${path.slice(1)}`);
   return posix.isAbsolute(path) ? resolve(path) : resolve(options.cwd, path);
 }

@@ -1,0 +1,521 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { ModeldlError } from '../../src/errors.js';
+import type { Digest } from '../../src/hub.js';
+import {
+  downloadResumable,
+  downloadSmall,
+  type Downloaded,
+  type DownloadOptions,
+  type DownloadRequest,
+} from '../../src/transfer/download.js';
+import { temporaryDirectory } from '../helpers/store.js';
+import { createWorld, everythingSaid, refusal, type Local, type TestClient } from './faults.js';
+
+const world = createWorld();
+afterEach(() => world.close());
+
+const BYTES = Buffer.from(Array.from({ length: 300_000 }, (_value, at) => (at * 7919) % 251));
+const OTHER = Buffer.from(BYTES.map((byte) => byte ^ 0xff));
+const HALF = 120_000;
+const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+let directory: string;
+let controller: AbortController;
+let started: (readonly [number, number | undefined])[];
+let reported: number[];
+
+beforeEach(async () => {
+  directory = join(await temporaryDirectory(), 'partial');
+  controller = new AbortController();
+  started = [];
+  reported = [];
+});
+
+function options(more: Partial<DownloadOptions> = {}): DownloadOptions {
+  return {
+    signal: controller.signal,
+    bootId: 'this boot',
+    durable: false,
+    onStart: (...given) => started.push(given),
+    onProgress: (bytes) => reported.push(bytes),
+    assertOwned: () => Promise.resolve(),
+    ...more,
+  };
+}
+
+function requestOf(server: Local, more: Partial<DownloadRequest> = {}): DownloadRequest {
+  return {
+    label: 'model.onnx',
+    url: `${server.origin}/model.onnx?signature=secret`,
+    size: BYTES.length,
+    digest: { algorithm: 'sha256', hex: sha256(BYTES) },
+    ...more,
+  };
+}
+
+function resume(
+  client: TestClient,
+  request: DownloadRequest,
+  more: Partial<DownloadOptions> = {},
+): Promise<Downloaded> {
+  return downloadResumable(client.http, request, directory, options(more));
+}
+
+type Answer = (request: IncomingMessage, response: ServerResponse, start: number) => void;
+
+/** Answers of a good server, and of bad ones. */
+const whole =
+  (bytes = BYTES, headers: Readonly<Record<string, string>> = {}): Answer =>
+  (_request, response) => {
+    response.writeHead(200, { 'content-length': String(bytes.length), ...headers }).end(bytes);
+  };
+const range =
+  (bytes = BYTES, headers: Readonly<Record<string, string>> = {}): Answer =>
+  (request, response, start) => {
+    if (request.headers.range === undefined) {
+      whole(bytes, headers)(request, response, start);
+      return;
+    }
+    response
+      .writeHead(206, {
+        'content-range': `bytes ${start}-${bytes.length - 1}/${bytes.length}`,
+        'content-length': String(bytes.length - start),
+        ...headers,
+      })
+      .end(bytes.subarray(start));
+  };
+/** Half of the body, then the connection breaks. */
+const broken =
+  (headers: Readonly<Record<string, string>> = {}, bytes = BYTES): Answer =>
+  (_request, response) => {
+    response.writeHead(200, { 'content-length': String(bytes.length), ...headers });
+    response.write(bytes.subarray(0, HALF), () => response.destroy());
+  };
+
+/** Gives the answers one after another; the last one again and again. */
+function answering(...answers: readonly Answer[]): Promise<Local> {
+  let next = 0;
+  return world.serve((request, response) => {
+    const answer = answers[Math.min(next, answers.length - 1)];
+    next += 1;
+    const start = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
+    answer?.(request, response, start);
+  });
+}
+
+/** Leaves a partial of the first half behind, as a run that lost its network does. */
+async function leaveHalf(
+  bytes = BYTES,
+  headers: Readonly<Record<string, string>> = {},
+  more: Partial<DownloadRequest> = {},
+): Promise<void> {
+  const server = await answering(broken(headers, bytes), (_request, response) => response.destroy());
+  const request = { ...requestOf(server), ...more };
+  await refusal(resume(world.client({ retries: 0 }), request), 'NETWORK');
+  expect(reported.at(-1)).toBe(HALF);
+  started = [];
+  reported = [];
+}
+
+function rangesOf(server: Local): readonly (string | undefined)[] {
+  return server.requests.map(({ headers }) => headers.range);
+}
+
+describe('a whole file', () => {
+  test.each<readonly [string, Digest | undefined]>([
+    ['sha256', { algorithm: 'sha256', hex: sha256(BYTES) }],
+    ['sha512', { algorithm: 'sha512', hex: createHash('sha512').update(BYTES).digest('hex') }],
+    ['sha1', { algorithm: 'sha1', hex: createHash('sha1').update(BYTES).digest('hex') }],
+    [
+      'git-sha1',
+      {
+        algorithm: 'git-sha1',
+        hex: createHash('sha1').update(`blob ${BYTES.length}\0`).update(BYTES).digest('hex'),
+      },
+    ],
+    ['no digest', undefined],
+  ])('%s is checked, and its sha256 is given', async (_name, digest) => {
+    const server = await answering(range());
+    const { digest: _dropped, ...plain } = requestOf(server);
+    const request = { ...plain, ...(digest === undefined ? {} : { digest }) };
+    const downloaded = await resume(world.client(), request);
+    expect(downloaded).toMatchObject({
+      bytes: BYTES.length,
+      sha256: sha256(BYTES),
+      fetchedBytes: BYTES.length,
+    });
+    expect(await readFile(downloaded.path)).toEqual(BYTES);
+    expect(started).toEqual([[0, BYTES.length]]);
+    expect(reported.at(-1)).toBe(BYTES.length);
+    expect(rangesOf(server)).toEqual([undefined]);
+    expect(server.requests[0]?.headers['accept-encoding']).toBe('identity');
+  });
+
+  test('of no bytes', async () => {
+    const empty = Buffer.alloc(0);
+    const server = await answering(whole(empty));
+    const request = requestOf(server, { size: 0, digest: { algorithm: 'sha256', hex: sha256(empty) } });
+    expect(await resume(world.client(), request)).toMatchObject({ bytes: 0, sha256: sha256(empty) });
+  });
+
+  test('of unknown size', async () => {
+    const server = await answering((_request, response) => response.end(BYTES));
+    const { size: _size, digest: _digest, ...request } = requestOf(server);
+    expect(await resume(world.client(), request)).toMatchObject({
+      bytes: BYTES.length,
+      sha256: sha256(BYTES),
+    });
+  });
+
+  test('of this machine', async () => {
+    const file = join(await temporaryDirectory(), 'model.onnx');
+    await writeFile(file, BYTES);
+    const request = { label: 'model.onnx', url: pathToFileURL(file).href, size: BYTES.length };
+    expect(await resume(world.client(), request)).toMatchObject({ sha256: sha256(BYTES), fetchedBytes: 0 });
+    const gone = { ...request, url: `${request.url}.gone` };
+    expect((await refusal(resume(world.client(), gone), 'NOT_FOUND')).message).toContain('it is gone');
+  });
+});
+
+describe('resuming', () => {
+  test('after a broken connection asks for the rest, at once', async () => {
+    const server = await answering(broken({ etag: '"v1"' }), range(BYTES, { etag: '"v1"' }));
+    const client = world.client();
+    expect(await resume(client, requestOf(server))).toMatchObject({ fetchedBytes: BYTES.length });
+    expect(rangesOf(server)).toEqual([undefined, `bytes=${HALF}-`]);
+    expect(server.requests[1]?.headers['if-range']).toBe('"v1"');
+    expect(client.waits).toEqual([]);
+    expect(client.events).toMatchObject([{ type: 'retry', url: `${server.origin}/model.onnx` }]);
+    expect(JSON.stringify(client.events)).not.toContain('secret');
+  });
+
+  test('in a later run fetches only the rest', async () => {
+    await leaveHalf();
+    const server = await answering(range());
+    const downloaded = await resume(world.client(), requestOf(server));
+    expect(downloaded).toMatchObject({ sha256: sha256(BYTES), fetchedBytes: BYTES.length - HALF });
+    expect(await readFile(downloaded.path)).toEqual(BYTES);
+    expect(rangesOf(server)).toEqual([`bytes=${HALF}-`]);
+    expect(started).toEqual([[HALF, BYTES.length]]);
+  });
+
+  test('a file that was complete needs no request', async () => {
+    const first = await answering(range());
+    await resume(world.client(), requestOf(first));
+    const server = await answering(range());
+    expect(await resume(world.client(), requestOf(server))).toMatchObject({
+      fetchedBytes: 0,
+      sha256: sha256(BYTES),
+    });
+    expect(server.requests).toEqual([]);
+  });
+
+  test('after an interruption keeps a partial that the next run continues', async () => {
+    const reason = new ModeldlError('INTERRUPTED', 'Interrupted');
+    const server = await answering((_request, response) => {
+      response.writeHead(200, { 'content-length': String(BYTES.length) });
+      response.write(BYTES.subarray(0, HALF), () => {
+        controller.abort(reason);
+      });
+    });
+    expect(await refusal(resume(world.client(), requestOf(server)), 'INTERRUPTED')).toBe(reason);
+    const kept = reported.at(-1) ?? 0;
+    controller = new AbortController();
+    const again = await answering(range());
+    expect(await resume(world.client(), requestOf(again))).toMatchObject({
+      sha256: sha256(BYTES),
+      fetchedBytes: BYTES.length - kept,
+    });
+  });
+
+  test('what another boot did not flush is fetched again', async () => {
+    await leaveHalf();
+    const server = await answering(range());
+    const downloaded = await resume(world.client(), requestOf(server), { bootId: 'the next boot' });
+    expect(downloaded).toMatchObject({ sha256: sha256(BYTES), fetchedBytes: BYTES.length });
+    expect(rangesOf(server)).toEqual([undefined]);
+  });
+
+  test('bytes of another file are not continued', async () => {
+    await leaveHalf(OTHER, {}, { digest: { algorithm: 'sha256', hex: sha256(OTHER) } });
+    const server = await answering(range());
+    expect(await resume(world.client(), requestOf(server))).toMatchObject({ fetchedBytes: BYTES.length });
+    expect(rangesOf(server)).toEqual([undefined]);
+  });
+
+  test('a data file that lost its end counts as far as it goes', async () => {
+    await leaveHalf();
+    const [data = ''] = (await readdir(directory)).filter((name) => name.startsWith('data.'));
+    await truncate(join(directory, data), 1000);
+    const server = await answering(range());
+    expect(await resume(world.client(), requestOf(server))).toMatchObject({ sha256: sha256(BYTES) });
+    expect(rangesOf(server)).toEqual(['bytes=1000-']);
+  });
+
+  test.each(['', '{', '{"version":2}', '{"version":1,"data":"../../etc/passwd"}'])(
+    'a damaged journal (%s) starts over',
+    async (journal) => {
+      await leaveHalf();
+      await writeFile(join(directory, 'journal.json'), journal);
+      const server = await answering(range());
+      expect(await resume(world.client(), requestOf(server))).toMatchObject({ sha256: sha256(BYTES) });
+      expect(rangesOf(server)).toEqual([undefined]);
+    },
+  );
+
+  test('leaves one data file and one journal', async () => {
+    await leaveHalf();
+    const server = await answering(range());
+    const { path } = await resume(world.client(), requestOf(server));
+    expect((await readdir(directory)).map((name) => join(directory, name)).sort()).toEqual(
+      [path, join(directory, 'journal.json')].sort(),
+    );
+  });
+});
+
+describe('an answer that is not the range asked for', () => {
+  test('200 to a range starts over with its body', async () => {
+    await leaveHalf();
+    const server = await answering(whole());
+    const downloaded = await resume(world.client(), requestOf(server));
+    expect(downloaded).toMatchObject({ sha256: sha256(BYTES), fetchedBytes: BYTES.length });
+    expect(await readFile(downloaded.path)).toEqual(BYTES);
+    expect(server.requests).toHaveLength(1);
+  });
+
+  test('416 starts over', async () => {
+    await leaveHalf();
+    const server = await answering((_request, response) => response.writeHead(416).end(), range());
+    expect(await resume(world.client(), requestOf(server))).toMatchObject({ sha256: sha256(BYTES) });
+    expect(rangesOf(server)).toEqual([`bytes=${HALF}-`, undefined]);
+  });
+
+  test.each([
+    ['of another start', `bytes 0-${BYTES.length - 1}/${BYTES.length}`],
+    ['of another file size', `bytes ${HALF}-${BYTES.length}/${BYTES.length + 1}`],
+    ['that is none', 'half of it'],
+    ['that is missing', undefined],
+  ])('a Content-Range %s starts over', async (_what, header) => {
+    await leaveHalf();
+    const server = await answering((_request, response) => {
+      response.writeHead(206, header === undefined ? {} : { 'content-range': header }).end(BYTES);
+    }, range());
+    expect(await resume(world.client(), requestOf(server))).toMatchObject({ sha256: sha256(BYTES) });
+    expect(rangesOf(server)).toEqual([`bytes=${HALF}-`, undefined]);
+  });
+
+  test('another ETag starts over: the file changed', async () => {
+    await leaveHalf(OTHER, { etag: '"old"' });
+    const server = await answering(range(BYTES, { etag: '"new"' }));
+    const client = world.client();
+    expect(await resume(client, requestOf(server))).toMatchObject({ sha256: sha256(BYTES) });
+    expect(server.requests[0]?.headers['if-range']).toBe('"old"');
+    expect(rangesOf(server)).toEqual([`bytes=${HALF}-`, undefined]);
+    expect(client.events).toMatchObject([{ reason: 'the file changed at its source' }]);
+  });
+
+  test('a weak ETag is never a condition', async () => {
+    await leaveHalf(BYTES, { etag: 'W/"v1"' });
+    const server = await answering(range(BYTES, { etag: 'W/"v2"' }));
+    expect(await resume(world.client(), requestOf(server))).toMatchObject({
+      fetchedBytes: BYTES.length - HALF,
+    });
+    expect(server.requests[0]?.headers['if-range']).toBeUndefined();
+  });
+
+  test.each(['gzip', 'br'])('a body in %s is refused by the name of the host', async (encoding) => {
+    await leaveHalf();
+    const server = await answering(range(BYTES, { 'content-encoding': encoding }));
+    const error = await refusal(resume(world.client(), requestOf(server)), 'NETWORK');
+    expect(error.message).toContain(`${server.origin}/model.onnx answered ${encoding}`);
+    expect(error.hint).toContain('proxy');
+    expect(everythingSaid(error)).not.toContain('secret');
+  });
+
+  test('a web page is no model where no digest tells', async () => {
+    const server = await answering(
+      whole(Buffer.from('<html>'), { 'content-type': 'text/html; charset=utf-8' }),
+    );
+    const { digest: _digest, size: _size, ...request } = requestOf(server);
+    const error = await refusal(resume(world.client(), request), 'INTEGRITY');
+    expect(error.message).toContain('a web page, not a model');
+    expect(everythingSaid(error)).not.toContain('secret');
+  });
+});
+
+describe('a connection that fails', () => {
+  test('by silence is dropped, and the rest is asked for on another', async () => {
+    const server = await answering((_request, response) => {
+      response.writeHead(200, { 'content-length': String(BYTES.length) });
+      response.write(BYTES.subarray(0, HALF));
+    }, range());
+    const downloaded = await resume(world.client({ idleTimeoutMs: 50 }), requestOf(server));
+    expect(downloaded).toMatchObject({ sha256: sha256(BYTES), fetchedBytes: BYTES.length });
+    expect(rangesOf(server)).toEqual([undefined, `bytes=${HALF}-`]);
+    expect(server.connections()).toBe(2);
+  });
+
+  test('without a byte of progress is given up after the retries, and what came is kept', async () => {
+    const server = await answering(broken(), (_request, response) => {
+      response.writeHead(206, { 'content-range': `bytes ${HALF}-${BYTES.length - 1}/${BYTES.length}` });
+      response.flushHeaders();
+      response.destroy();
+    });
+    const error = await refusal(resume(world.client({ retries: 2 }), requestOf(server)), 'NETWORK');
+    expect(error.message).toContain('Cannot finish model.onnx');
+    expect(error.hint).toContain('resume');
+    expect(everythingSaid(error)).not.toContain('secret');
+    const good = await answering(range());
+    expect(await resume(world.client(), requestOf(good))).toMatchObject({
+      fetchedBytes: BYTES.length - HALF,
+    });
+  });
+
+  test('while it makes progress never uses its retries up', async () => {
+    const step = 30_000;
+    const server = await answering((_request, response, start) => {
+      const end = BYTES.length - 1;
+      response.writeHead(start === 0 ? 200 : 206, {
+        'content-length': String(BYTES.length - start),
+        ...(start === 0 ? {} : { 'content-range': `bytes ${start}-${end}/${BYTES.length}` }),
+      });
+      response.write(BYTES.subarray(start, start + step), () => response.destroy());
+    });
+    expect(await resume(world.client({ retries: 1 }), requestOf(server))).toMatchObject({
+      sha256: sha256(BYTES),
+    });
+    expect(server.requests.length).toBeGreaterThanOrEqual(BYTES.length / step);
+  });
+
+  test('a signed address that expired is asked for again at the stable one', async () => {
+    let signed = 0;
+    const cdn = await world.serve((request, response) => {
+      if (request.url !== `/blob?generation=${signed}`) response.writeHead(403).end('expired');
+      else if (signed === 1) broken()(request, response, 0);
+      else range()(request, response, HALF);
+    });
+    const hub = await world.serve((_request, response) => {
+      signed += 1;
+      // The second one expires before it is used.
+      const generation = signed === 2 ? 1 : signed;
+      response.writeHead(302, { location: `${cdn.origin}/blob?generation=${generation}` }).end();
+    });
+    const downloaded = await resume(world.client(), requestOf(hub));
+    expect(downloaded).toMatchObject({ sha256: sha256(BYTES) });
+    expect(hub.requests).toHaveLength(3);
+    expect(rangesOf(cdn)).toEqual([undefined, `bytes=${HALF}-`, `bytes=${HALF}-`]);
+  });
+
+  test.each([
+    [401, 'AUTH'],
+    [403, 'GATED'],
+    [404, 'NOT_FOUND'],
+    [410, 'NOT_FOUND'],
+    [400, 'NETWORK'],
+  ] as const)('%d of the stable address is %s, not asked again', async (status, code) => {
+    const server = await answering((_request, response) => response.writeHead(status).end());
+    const error = await refusal(resume(world.client(), requestOf(server)), code);
+    expect(error.details).toMatchObject({ file: 'model.onnx', url: `${server.origin}/model.onnx`, status });
+    expect(everythingSaid(error)).not.toContain('secret');
+    expect(server.requests).toHaveLength(1);
+  });
+});
+
+describe('bytes that are not those promised', () => {
+  test('fresh ones are an integrity error that names both digests, and leave nothing to resume', async () => {
+    const server = await answering(range(OTHER));
+    const error = await refusal(resume(world.client(), requestOf(server)), 'INTEGRITY');
+    expect(error.message).toContain(sha256(BYTES));
+    expect(error.message).toContain(sha256(OTHER));
+    expect(server.requests).toHaveLength(1);
+    await expect(stat(directory)).rejects.toThrow('ENOENT');
+  });
+
+  test('resumed ones are fetched once more from zero', async () => {
+    // The first half is of other bytes, under the same promise.
+    await leaveHalf(OTHER);
+    const server = await answering(range());
+    const downloaded = await resume(world.client(), requestOf(server));
+    expect(downloaded).toMatchObject({ sha256: sha256(BYTES), fetchedBytes: BYTES.length });
+    expect(await readFile(downloaded.path)).toEqual(BYTES);
+    expect(rangesOf(server)).toEqual([`bytes=${HALF}-`, undefined]);
+  });
+
+  test('resumed ones that are wrong from zero too are an error', async () => {
+    await leaveHalf(BYTES);
+    const server = await answering(range(OTHER));
+    await refusal(resume(world.client(), requestOf(server)), 'INTEGRITY');
+    expect(rangesOf(server)).toEqual([`bytes=${HALF}-`, undefined]);
+  });
+
+  test.each([
+    ['longer', Buffer.concat([BYTES, Buffer.from('more')]), {}],
+    ['longer than the bound', BYTES, { maxBytes: 1000 }],
+  ] as const)('a body %s is refused while it arrives', async (_what, body, more) => {
+    const server = await answering((_request, response) => response.end(body));
+    const error = await refusal(resume(world.client(), requestOf(server, more)), 'INTEGRITY');
+    expect(error.message).toMatch(/model\.onnx is longer than the \d+ bytes it may have/);
+  });
+
+  test('a body that is shorter than promised is refused by its size', async () => {
+    const server = await answering((_request, response) => response.end(BYTES.subarray(0, 1000)));
+    const error = await refusal(resume(world.client(), requestOf(server)), 'INTEGRITY');
+    expect(error.message).toContain(`expected ${BYTES.length} bytes, got 1000`);
+  });
+});
+
+describe('who lost the claim', () => {
+  test('does not hand the file out', async () => {
+    const server = await answering(range());
+    const lost = new ModeldlError('BUSY', 'another process took over');
+    await refusal(
+      resume(world.client(), requestOf(server), { assertOwned: () => Promise.reject(lost) }),
+      'BUSY',
+    );
+  });
+});
+
+describe('downloadSmall', () => {
+  test('writes the file, and removes it when anything is wrong', async () => {
+    const good = await answering(whole());
+    await mkdir(directory);
+    const file = join(directory, 'small');
+    expect(await downloadSmall(world.client().http, requestOf(good), file, options())).toMatchObject({
+      path: file,
+      sha256: sha256(BYTES),
+    });
+    expect(await readFile(file)).toEqual(BYTES);
+    const bad = await answering(whole(OTHER));
+    const other = join(directory, 'other');
+    await refusal(downloadSmall(world.client().http, requestOf(bad), other, options()), 'INTEGRITY');
+    expect(await readdir(directory)).toEqual(['small']);
+  });
+
+  test('never writes over a file', async () => {
+    await mkdir(directory);
+    const file = join(directory, 'small');
+    await writeFile(file, 'mine');
+    const server = await answering(whole());
+    await expect(
+      downloadSmall(world.client().http, requestOf(server), file, options()),
+    ).rejects.toMatchObject({
+      code: 'EEXIST',
+    });
+    expect(await readFile(file, 'utf8')).toBe('mine');
+    expect(server.requests).toEqual([]);
+  });
+
+  test('continues a broken connection', async () => {
+    await mkdir(directory);
+    const server = await answering(broken(), range());
+    const file = join(directory, 'small');
+    const downloaded = await downloadSmall(world.client().http, requestOf(server), file, options());
+    expect(downloaded.sha256).toBe(sha256(BYTES));
+    expect(rangesOf(server)).toEqual([undefined, `bytes=${HALF}-`]);
+  });
+});
