@@ -1,9 +1,18 @@
 /** What every operation is given: built once per program run by `src/index.ts`, handed down, never global. */
+import { access } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import type { Converter, Toolchain, ToolchainSettings } from './converter.js';
-import { ModeldlError } from './errors.js';
+import { ModeldlError, type ErrorCode } from './errors.js';
 import type { Emit } from './events.js';
 import type { Credential, Hub, HubContext, HubSettingsContext } from './hub.js';
-import { formatReference, parseReference, type Reference, type ReferenceSyntax } from './reference.js';
+import {
+  formatReference,
+  hasScheme,
+  looksLikePath,
+  parseReference,
+  type Reference,
+  type ReferenceSyntax,
+} from './reference.js';
 import type { Session } from './store/session.js';
 import type { Store } from './store/layout.js';
 import type { HttpClient } from './transfer/http.js';
@@ -44,6 +53,27 @@ export function parse(context: Context, text: string, unpack = false): Reference
     endpoints[hub.name] = hub.endpoint?.(settingsContext(context, hub));
   }
   return parseReference(text, context.syntaxes, { cwd: context.cwd, home: context.home, unpack, endpoints });
+}
+
+/** Codes of errors that a file's name, read as a model's, leads to. */
+const NOT_A_MODEL = new Set<ErrorCode>(['USAGE', 'NOT_FOUND', 'AUTH', 'NETWORK']);
+
+/** An error about what a user typed; when that names a file here, the hint says how a file is written. */
+export async function withFileHint(context: Context, text: string, error: unknown): Promise<unknown> {
+  if (!(error instanceof ModeldlError) || !NOT_A_MODEL.has(error.code)) return error;
+  if (looksLikePath(text) || hasScheme(text) || text === '') return error;
+  const exists = await access(resolve(context.cwd, text)).then(
+    () => true,
+    () => false,
+  );
+  if (!exists) return error;
+  const { code, message, hint, cause, details } = error;
+  const otherwise = hint === undefined ? '' : `; otherwise ${hint}`;
+  return new ModeldlError(code, message, {
+    hint: `a file is written \`./${text}\`${otherwise}`,
+    cause,
+    details,
+  });
 }
 
 export function format(context: Context, reference: Reference): string {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import { DEFAULTS } from './config/schema.js';
-import { parse, type Context } from './context.js';
+import { parse, withFileHint, type Context } from './context.js';
 import {
   PRECISIONS,
   type CheckReport,
@@ -115,10 +115,8 @@ export async function planConvert(
 
 async function prepare(context: Context, text: string, options: ConvertOptions): Promise<Prepared> {
   const request = requestOf(options);
-  const reference = parse(context, text, options.unpack);
-  const pulled = await pullModel(context, withRevision(reference, options.revision), {
-    ...options,
-    force: false,
+  const pulled = await pullNamed(context, text, options).catch(async (error: unknown) => {
+    throw await withFileHint(context, text, error);
   });
   const { record, directory } = pulled.model;
   const local: LocalModel = {
@@ -145,6 +143,11 @@ async function prepare(context: Context, text: string, options: ConvertOptions):
     conversion: { precision: plan.precision, device: plan.device, key },
   };
   return { pulled, local, converter, plan, key, modelKey };
+}
+
+async function pullNamed(context: Context, text: string, options: ConvertOptions): Promise<Pulled> {
+  const reference = parse(context, text, options.unpack);
+  return pullModel(context, withRevision(reference, options.revision), { ...options, force: false });
 }
 
 /** @throws ModeldlError USAGE for a precision or device that does not exist */

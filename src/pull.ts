@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { platform } from 'node:process';
 import { basename, join } from 'node:path';
-import { format, hubContext, hubNamed, parse, type Context } from './context.js';
+import { format, hubContext, hubNamed, parse, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
 import {
   digestKey,
@@ -107,7 +107,8 @@ async function forEachReference<Result>(
     try {
       const reference = parse(context, text, options.unpack);
       results.push(await work(requested, withRevision(reference, options.revision)));
-    } catch (error) {
+    } catch (thrown) {
+      const error = await withFileHint(context, text, thrown);
       if (context.signal.aborted || !(error instanceof ModeldlError)) throw error;
       errors.push(error.with({ reference: requested }));
     }

@@ -138,6 +138,11 @@ export function looksLikePath(text: string): boolean {
   return /^(\.|~|\/|\\|[A-Za-z]:[\\/])/.test(text);
 }
 
+/** Does this text start with a scheme, known or not? */
+export function hasScheme(text: string): boolean {
+  return SCHEME.test(text);
+}
+
 /**
  * Parses what a user typed.
  *

@@ -8,6 +8,11 @@ export function formatBytes(bytes: number): string {
   return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[power] ?? 'B'}`;
 }
 
+/** 1, `model` → `1 model`; 2 → `2 models`. */
+export function formatCount(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 /** Seconds → `42s`, `3m 5s`, `2h 1m`. */
 export function formatSeconds(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
@@ -27,7 +32,7 @@ export function formatAgo(iso: string | null, now: number): string {
   ];
   for (const [size, word] of steps) {
     const count = Math.floor(seconds / size);
-    if (count >= 1) return `${count} ${word}${count === 1 ? '' : 's'} ago`;
+    if (count >= 1) return `${formatCount(count, word)} ago`;
   }
   return 'just now';
 }

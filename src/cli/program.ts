@@ -1,6 +1,6 @@
 /** The table of contents of the command line. */
 import { Command, CommanderError, Option } from 'commander';
-import { closest } from 'fastest-levenshtein';
+import { closest, distance } from 'fastest-levenshtein';
 import { ModeldlError } from '../errors.js';
 import {
   opener,
@@ -10,6 +10,7 @@ import {
   type GlobalFlags,
   type TransferFlags,
 } from './command.js';
+import { redactReference } from '../redact.js';
 import { createOutput } from './output.js';
 import { asModeldlError, reportErrors } from './report.js';
 
@@ -166,23 +167,34 @@ function rootCommand(cli: CliEnvironment): Command {
 
 function usageError(error: CommanderError, argv: readonly string[]): ModeldlError {
   const [said = '', suggestion] = error.message.split('\n');
-  const message = said.replace(/^error: /, '').replace(/^[a-z]/, (letter) => letter.toUpperCase());
-  const unknown = /unknown command '(.+?)'/.exec(error.message)?.[1];
+  const unknown = /unknown command '(.+)'/.exec(said)?.[1];
+  const message = said
+    .replace(unknown ?? '', redactReference(unknown ?? ''))
+    .replace(/^error: /, '')
+    .replace(/^[a-z]/, (letter) => letter.toUpperCase())
+    .replace(/\. ([A-Z])/, (_end, letter: string) => `: ${letter.toLowerCase()}`)
+    .replace(/\.$/, '');
   const verb = argv.find((word) => COMMANDS.some(({ name, alias }) => name === word || alias === word));
-  const nearest =
-    unknown === undefined
-      ? undefined
-      : closest(
-          unknown,
-          COMMANDS.map(({ name }) => name),
-        );
   const help = verb === undefined ? 'modeldl --help' : `modeldl ${verb} --help`;
   const similar = /\(Did you mean (?:one of )?(.+)\?\)/.exec(suggestion ?? '')?.[1];
-  const meant = nearest === undefined ? similar : `modeldl ${nearest}`;
+  const meant = unknown === undefined ? similar : meantCommand(unknown);
   return new ModeldlError('USAGE', message, {
     hint: meant === undefined ? `see \`${help}\`` : `did you mean \`${meant}\`; see \`${help}\``,
     cause: error,
   });
+}
+
+/** What an unknown command was probably meant to be: an option, a command of a similar name, or a reference to pull. */
+function meantCommand(word: string): string | undefined {
+  if (word === 'version') return 'modeldl --version';
+  if (/[:/]/.test(word)) return `modeldl pull ${redactReference(word)}`;
+  const nearest = closest(
+    word,
+    COMMANDS.flatMap(({ name, alias }) => (alias === undefined ? [name] : [name, alias])),
+  );
+  return distance(word, nearest) <= Math.max(1, Math.floor(word.length / 3))
+    ? `modeldl ${nearest}`
+    : undefined;
 }
 
 /** Ctrl-C in a question arrives as an error of the prompt library, not as a signal. */

@@ -3,7 +3,7 @@ import type { MultiBar, SingleBar } from 'cli-progress';
 import type { Ora } from 'ora';
 import type { Emit, ModeldlEvent } from '../events.js';
 import { printable, redactSecrets } from '../redact.js';
-import { formatBytes, formatSeconds } from './format.js';
+import { formatBytes, formatCount, formatSeconds } from './format.js';
 import type { Output } from './output.js';
 
 export type ProgressMode = 'auto' | 'bar' | 'plain' | 'json' | 'none';
@@ -37,7 +37,7 @@ function sentence(event: ModeldlEvent): string | undefined {
     case 'resolve':
       return `Resolving ${event.reference}`;
     case 'unpack':
-      return `Unpacking ${event.members} files of ${event.path}`;
+      return `Unpacking ${formatCount(event.members, 'file')} of ${event.path}`;
     case 'waiting':
       return `Waiting for ${event.holder}, which works on ${event.what}`;
     case 'retry':
@@ -81,7 +81,9 @@ function plain(output: Output, talkative: boolean): Progress {
     const text = sentence(event);
     if (text !== undefined && event.type !== 'resolve') output.note(text);
     else if (event.type === 'plan' && event.bytes > 0) {
-      output.note(`Fetching ${event.files} files, ${formatBytes(event.bytes)}, for ${event.reference}`);
+      output.note(
+        `Fetching ${formatCount(event.files, 'file')}, ${formatBytes(event.bytes)}, for ${event.reference}`,
+      );
     } else if (event.type === 'file-progress' && performance.now() >= next) {
       next = performance.now() + PLAIN_INTERVAL_MS;
       output.note(`${formatBytes(totals.received())} of ${formatBytes(totals.total())}`);

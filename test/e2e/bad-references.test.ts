@@ -127,6 +127,16 @@ describe('what the hub does not have', () => {
       { code: 'NOT_FOUND', message: /missing\.onnx/, hint: /hf:org\/name/ },
     ],
     [
+      'a name without `./` where a file of that name is',
+      ['pull', 'model.onnx'],
+      { code: 'AUTH', message: /model\.onnx/, hint: /a file is written `\.\/model\.onnx`; otherwise/ },
+    ],
+    [
+      'the same for convert, offline',
+      ['convert', 'model.onnx', '--offline'],
+      { code: 'NETWORK', message: /model\.onnx/, hint: /a file is written `\.\/model\.onnx`; otherwise/ },
+    ],
+    [
       'a model that is not stored',
       ['path', 'hf:org/open@v1.0'],
       { code: 'NOT_FOUND', message: /org\/open@v1\.0/, hint: /modeldl pull hf:org\/open@v1\.0/ },

@@ -79,7 +79,7 @@ describe('modeldl remove on a terminal', () => {
     // The list is in the order of `modeldl list`.
     const first = (await world.run('list', '--quiet')).stdout.split('\n')[0] ?? '';
     await shown.press(...(first.includes('other.onnx') ? [] : ['Down']), 'Space', 'Enter');
-    await shown.waitFor('Remove 1 models (28 B)?');
+    await shown.waitFor('Remove 1 model (28 B)?');
     await shown.type('y');
     await shown.press('Enter');
     const { exitCode, screen, stdout } = await shown.ended();
@@ -93,7 +93,7 @@ describe('modeldl remove on a terminal', () => {
   onTerminal('removes nothing when the answer is no', async () => {
     const { stdout: path } = await world.run('pull', './model.onnx');
     const shown = await open('remove', './model.onnx');
-    await shown.waitFor('Remove 1 models');
+    await shown.waitFor('Remove 1 model');
     await shown.press('Enter');
     const { exitCode, screen, stdout } = await shown.ended();
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: '' });

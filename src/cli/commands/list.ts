@@ -1,5 +1,5 @@
 import type { CommandDefinition } from '../command.js';
-import { formatAgo, formatBytes, formatTable } from '../format.js';
+import { formatAgo, formatBytes, formatCount, formatTable } from '../format.js';
 
 export const command: CommandDefinition<object> = {
   configure(command) {
@@ -25,7 +25,7 @@ export const command: CommandDefinition<object> = {
         ? []
         : [
             ...formatTable(header, rows, [4]),
-            `${totals.models} models, ${formatBytes(totals.bytes)}, ${formatBytes(totals.physicalBytes)} on disk`,
+            `${formatCount(totals.models, 'model')}, ${formatBytes(totals.bytes)}, ${formatBytes(totals.physicalBytes)} on disk`,
           ];
     if (models.length === 0)
       call.output.note('Nothing is stored yet: `modeldl pull <reference>` fetches a model');

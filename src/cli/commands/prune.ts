@@ -1,7 +1,7 @@
 import { parseDuration, parseSize } from '../../config/units.js';
 import type { Modeldl, PruneOptions } from '../../index.js';
 import { needsYes, type Call, type CommandDefinition } from '../command.js';
-import { formatBytes } from '../format.js';
+import { formatBytes, formatCount } from '../format.js';
 import { askConfirmation, askSome, tellCommand } from '../prompts.js';
 
 interface PruneFlags {
@@ -39,10 +39,10 @@ export const command: CommandDefinition<PruneFlags> = {
     const lines = [
       ...plan.models.map(({ reference, bytes }) => `model      ${reference}  ${formatBytes(bytes)}`),
       ...(plan.blobs.bytes > 0
-        ? [`unused     ${plan.blobs.count} files, ${formatBytes(plan.blobs.bytes)}`]
+        ? [`unused     ${formatCount(plan.blobs.count, 'file')}, ${formatBytes(plan.blobs.bytes)}`]
         : []),
       ...(plan.partials.count > 0
-        ? [`unfinished ${plan.partials.count} downloads, ${formatBytes(plan.partials.bytes)}`]
+        ? [`unfinished ${formatCount(plan.partials.count, 'download')}, ${formatBytes(plan.partials.bytes)}`]
         : []),
       ...plan.toolchains.map(({ name, bytes }) => `toolchain  ${name}  ${formatBytes(bytes)}`),
     ];
@@ -53,7 +53,9 @@ export const command: CommandDefinition<PruneFlags> = {
     const evicts = plan.models.length + plan.toolchains.length > 0;
     if (flags.yes !== true) {
       if (evicts && !call.interactive)
-        throw needsYes(`Removing ${plan.models.length} models and ${plan.toolchains.length} toolchains`);
+        throw needsYes(
+          `Removing ${formatCount(plan.models.length, 'model')} and ${formatCount(plan.toolchains.length, 'toolchain')}`,
+        );
       if (call.interactive && lines.length > 0) {
         for (const line of lines) output.note(line);
         if (!(await askConfirmation(call.cli, `Free ${formatBytes(plan.bytes)}?`))) {
@@ -85,17 +87,17 @@ async function askKinds(call: Call<PruneFlags>, modeldl: Modeldl): Promise<Prune
     {
       value: 'olderThan' as const,
       count: all.models.length,
-      name: `${all.models.length} models not used for ${OFFERED_AGE}  ${sum(all.models)}`,
+      name: `${formatCount(all.models.length, 'model')} not used for ${OFFERED_AGE}  ${sum(all.models)}`,
     },
     {
       value: 'partials' as const,
       count: all.partials.count,
-      name: `${all.partials.count} unfinished downloads  ${formatBytes(all.partials.bytes)}`,
+      name: `${formatCount(all.partials.count, 'unfinished download')}  ${formatBytes(all.partials.bytes)}`,
     },
     {
       value: 'toolchains' as const,
       count: all.toolchains.length,
-      name: `${all.toolchains.length} environments of converters  ${sum(all.toolchains)}`,
+      name: `${formatCount(all.toolchains.length, 'environment')} of converters  ${sum(all.toolchains)}`,
     },
   ].filter(({ count }) => count > 0);
   if (choices.length === 0) return {};

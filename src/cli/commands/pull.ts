@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import type { PullOptions } from '../../index.js';
 import type { Outcome, PullPlan } from '../../results.js';
 import { collect, missingArgument, type Call, type CommandDefinition } from '../command.js';
-import { formatBytes } from '../format.js';
+import { formatBytes, formatCount } from '../format.js';
 import { askChoice, askReference, tellCommand } from '../prompts.js';
 import { reportErrors } from '../report.js';
 
@@ -71,7 +71,7 @@ export const command: CommandDefinition<PullFlags> = {
       if (leftOut.length === 0) continue;
       const bytes = leftOut.reduce((sum, file) => sum + (file.bytes ?? 0), 0);
       call.output.note(
-        `Left out ${leftOut.length} weaker copies (${formatBytes(bytes)}) of ${reference}: --all-files takes them`,
+        `Left out ${formatCount(leftOut.length, 'weaker copy', 'weaker copies')} (${formatBytes(bytes)}) of ${reference}: --all-files takes them`,
       );
     }
     const paths = results.map(({ output, path }) => output ?? path);
@@ -133,7 +133,7 @@ export function pullOptions(flags: PullFlags, cwd: string): PullOptions {
 
 function planLines(plan: PullPlan): readonly string[] {
   return [
-    `${plan.reference}: ${formatBytes(plan.downloadBytes)} to fetch, ${formatBytes(plan.bytes)} in ${plan.files.length} files`,
+    `${plan.reference}: ${formatBytes(plan.downloadBytes)} to fetch, ${formatBytes(plan.bytes)} in ${formatCount(plan.files.length, 'file')}`,
     ...plan.files.map(
       ({ path, bytes, stored }) =>
         `  ${stored ? 'stored' : 'fetch '}  ${path}  ${bytes === null ? 'unknown size' : formatBytes(bytes)}`,

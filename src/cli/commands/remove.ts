@@ -1,7 +1,7 @@
 import type { ListedModel } from '../../results.js';
 import { missingArgument, needsYes, type Call, type CommandDefinition } from '../command.js';
 import { addFilter, filterOf, type FilterFlags } from '../filter.js';
-import { formatBytes } from '../format.js';
+import { formatBytes, formatCount } from '../format.js';
 import { askConfirmation, askModels, tellCommand } from '../prompts.js';
 
 interface RemoveFlags extends FilterFlags {
@@ -41,9 +41,9 @@ export const command: CommandDefinition<RemoveFlags> = {
       return undefined;
     }
     if (flags.yes !== true) {
-      if (!call.interactive) throw needsYes(`Removing ${plan.models.length} models`);
+      if (!call.interactive) throw needsYes(`Removing ${formatCount(plan.models.length, 'model')}`);
       for (const line of lines) output.note(line);
-      const question = `Remove ${plan.models.length} models (${formatBytes(plan.bytes)})?`;
+      const question = `Remove ${formatCount(plan.models.length, 'model')} (${formatBytes(plan.bytes)})?`;
       if (!(await askConfirmation(call.cli, question))) {
         output.note('Nothing was removed');
         return undefined;
@@ -56,7 +56,7 @@ export const command: CommandDefinition<RemoveFlags> = {
       flags.prune === true
         ? `${formatBytes(freedBytes)} freed`
         : 'the next `modeldl prune` frees their space';
-    output.note(`Removed ${removed.length} models: ${rest}`);
+    output.note(`Removed ${formatCount(removed.length, 'model')}: ${rest}`);
     output.result(removed, { ok: true, removed, freedBytes });
     return undefined;
   },

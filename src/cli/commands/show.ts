@@ -1,7 +1,7 @@
 import type { ShownModel } from '../../results.js';
 import { missingArgument, type CommandDefinition } from '../command.js';
 import { addFilter, filterOf, type FilterFlags } from '../filter.js';
-import { formatBytes } from '../format.js';
+import { formatBytes, formatCount } from '../format.js';
 
 export const command: CommandDefinition<FilterFlags> = {
   configure(command) {
@@ -27,7 +27,7 @@ function lines(model: ShownModel): readonly string[] {
     ['kind', model.kind],
     ['revision', model.revision],
     ['path', model.path ?? 'not stored'],
-    ['size', `${formatBytes(model.bytes)} in ${model.files.length} files`],
+    ['size', `${formatBytes(model.bytes)} in ${formatCount(model.files.length, 'file')}`],
     ['licence', model.license],
     ['gated', model.gated === true ? 'yes' : null],
     ['task', model.task],

@@ -1,0 +1,95 @@
+import { execFileSync } from 'node:child_process';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  formatAgo,
+  formatBytes,
+  formatCommand,
+  formatCount,
+  formatSeconds,
+  formatTable,
+} from '../../src/cli/format.js';
+
+describe('formatBytes', () => {
+  it.each([
+    [0, '0 B'],
+    [1, '1 B'],
+    [1023, '1023 B'],
+    [1024, '1.0 KiB'],
+    [1536, '1.5 KiB'],
+    [102_400, '100 KiB'],
+    [1024 ** 2, '1.0 MiB'],
+    [4.5 * 1024 ** 3, '4.5 GiB'],
+    [1024 ** 4, '1.0 TiB'],
+    [2048 * 1024 ** 4, '2048 TiB'],
+  ])('%d is %s', (bytes, text) => {
+    expect(formatBytes(bytes)).toBe(text);
+  });
+});
+
+describe('formatCount', () => {
+  it.each([
+    [0, '0 models'],
+    [1, '1 model'],
+    [2, '2 models'],
+  ])('%d is %s', (count, text) => {
+    expect(formatCount(count, 'model')).toBe(text);
+  });
+
+  it('takes an irregular plural', () => {
+    expect([1, 2].map((count) => formatCount(count, 'copy', 'copies'))).toEqual(['1 copy', '2 copies']);
+  });
+});
+
+describe('formatSeconds', () => {
+  it.each([
+    [-1, '0s'],
+    [0.4, '0s'],
+    [59.4, '59s'],
+    [59.6, '1m 0s'],
+    [185, '3m 5s'],
+    [3600, '1h 0m'],
+    [7265, '2h 1m'],
+  ])('%d is %s', (seconds, text) => {
+    expect(formatSeconds(seconds)).toBe(text);
+  });
+});
+
+describe('formatAgo', () => {
+  const now = Date.parse('2026-06-01T12:00:00Z');
+  it.each([
+    [null, 'never'],
+    ['2026-06-01T11:59:30Z', 'just now'],
+    ['2026-06-01T12:00:30Z', 'just now'],
+    ['2026-06-01T11:59:00Z', '1 minute ago'],
+    ['2026-06-01T09:59:00Z', '2 hours ago'],
+    ['2026-05-31T11:00:00Z', '1 day ago'],
+    ['2026-05-02T12:00:00Z', '30 days ago'],
+  ])('%s is %s', (time, text) => {
+    expect(formatAgo(time, now)).toBe(text);
+  });
+});
+
+describe('formatTable', () => {
+  it('aligns columns, some to the right, without trailing spaces', () => {
+    const rows = [
+      ['a', '1', ''],
+      ['long name', '100', 'x'],
+    ];
+    expect(formatTable(['NAME', 'SIZE', 'NOTE'], rows, [1])).toEqual([
+      'NAME       SIZE  NOTE',
+      'a             1',
+      'long name   100  x',
+    ]);
+  });
+});
+
+describe('formatCommand', () => {
+  it('gives words that a shell reads back', () => {
+    const word = fc.string({ unit: 'grapheme-ascii' }).filter((text) => !text.includes('\0'));
+    const commands = fc.sample(fc.array(word, { minLength: 1, maxLength: 5 }), { numRuns: 100, seed: 1 });
+    const script = commands.map((words) => `printf '%s\\0' ${formatCommand(words)}`).join('\n');
+    const read = execFileSync('sh', ['-c', script], { encoding: 'utf8' }).split('\0').slice(0, -1);
+    expect(read).toEqual(commands.flat());
+  });
+});

@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import { createOutput, type OutputSettings } from '../../src/cli/output.js';
+import { fakeStream, type FakeStream } from '../helpers/fake-stream.js';
+
+const TOKEN = 'hf_abcdefghijklmnopqrstuvwx';
+
+function open(settings: Partial<OutputSettings> = {}, isTTY = false) {
+  const stdout = fakeStream(isTTY);
+  const stderr = fakeStream(isTTY);
+  const output = createOutput({
+    json: false,
+    quiet: false,
+    color: false,
+    ...settings,
+    stdout: stdout.stream,
+    stderr: stderr.stream,
+  });
+  return { output, stdout, stderr };
+}
+
+function said({ stdout, stderr }: { readonly stdout: FakeStream; readonly stderr: FakeStream }) {
+  return [stdout.text(), stderr.text()];
+}
+
+describe('results', () => {
+  it('are lines on stdout, or one document', () => {
+    const lines = open();
+    lines.output.result(['/a', '/b'], { ok: true });
+    expect(said(lines)).toEqual(['/a\n/b\n', '']);
+    const json = open({ json: true });
+    json.output.result(['/a'], { ok: true });
+    expect(JSON.parse(json.stdout.text())).toEqual({ ok: true });
+    expect(json.stderr.text()).toBe('');
+  });
+
+  it('of nothing print nothing', () => {
+    const opened = open();
+    opened.output.result([], { ok: true });
+    expect(said(opened)).toEqual(['', '']);
+  });
+
+  it('give scripts a path as it is, and a terminal nothing that it obeys', () => {
+    const path = '/a\u001b[2J';
+    const script = open();
+    script.output.result([path], {});
+    expect(script.stdout.text()).toBe(`${path}\n`);
+    const terminal = open({}, true);
+    terminal.output.result([path], {});
+    expect(terminal.stdout.text()).toBe('/a\\x1b[2J\n');
+  });
+});
+
+describe('talk', () => {
+  it.each([
+    [{}, ['note', 'warning: careful']],
+    [{ quiet: true }, ['warning: careful']],
+    [{ json: true }, ['warning: careful']],
+  ])('with %j', (settings, expected) => {
+    const { output, stdout, stderr } = open(settings);
+    output.note('note');
+    output.warn('careful');
+    expect(stdout.text()).toBe('');
+    expect(stderr.lines()).toEqual(expected);
+  });
+
+  it('colours words, never meaning', () => {
+    const plain = open();
+    const coloured = open({ color: true });
+    for (const { output } of [plain, coloured]) {
+      output.note('n');
+      output.warn('w');
+      output.fail('f', ['hint: h']);
+    }
+    const text = coloured.stderr.text();
+    expect(text).toContain('\u001b[');
+    // eslint-disable-next-line no-control-regex -- the colours
+    expect(text.replace(/\u001b\[\d+m/g, '')).toBe(plain.stderr.text());
+    expect(plain.stderr.lines()).toEqual(['n', 'warning: w', 'error: f', '  hint: h']);
+  });
+});
+
+describe('a secret', () => {
+  it('leaves by no way', () => {
+    for (const json of [false, true]) {
+      const opened = open({ json });
+      const { output } = opened;
+      const address = 'https://alice:hunter2@host/x?X-Amz-Signature=abcdef';
+      output.result([TOKEN, address], { token: TOKEN, nested: [{ address }] });
+      output.note(`${TOKEN} ${address}`);
+      output.warn(`${TOKEN} ${address}`);
+      output.fail(`${TOKEN} ${address}`, [TOKEN, address, `Authorization: Bearer ${'a'.repeat(20)}`]);
+      for (const text of said(opened)) {
+        expect(text).not.toContain(TOKEN);
+        expect(text).not.toContain('hunter2');
+        expect(text).not.toContain('abcdef');
+        expect(text).not.toContain('a'.repeat(20));
+      }
+      expect(opened.stdout.text()).toContain('***');
+    }
+  });
+});

@@ -1,0 +1,108 @@
+import { Readable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { COMMANDS, runCli } from '../../src/cli/program.js';
+import { createModeldl } from '../../src/index.js';
+import { fakeStream } from '../helpers/fake-stream.js';
+import { temporaryDirectory } from '../helpers/store.js';
+
+async function run(...argv: readonly string[]) {
+  const home = await temporaryDirectory();
+  const stdout = fakeStream();
+  const stderr = fakeStream();
+  const exitCode = await runCli(argv, {
+    stdin: Readable.from([]),
+    stdout: stdout.stream,
+    stderr: stderr.stream,
+    environment: { MODELDL_CACHE_DIR: `${home}/cache`, MODELDL_OFFLINE: '1' },
+    cwd: home,
+    home,
+    version: '1.2.3',
+    signal: new AbortController().signal,
+    createModeldl,
+  });
+  return { exitCode, stdout: stdout.text(), stderr: stderr.text() };
+}
+
+describe('what cannot be read', () => {
+  it.each<readonly [readonly string[], string, string]>([
+    [['pul'], "Unknown command 'pul'", 'did you mean `modeldl pull`'],
+    [['rn'], "Unknown command 'rn'", 'did you mean `modeldl rm`'],
+    [['version'], "Unknown command 'version'", 'did you mean `modeldl --version`'],
+    [['org/name'], "Unknown command 'org/name'", 'did you mean `modeldl pull org/name`'],
+    [['https://h/x?sig=abcdef'], "Unknown command 'https://h/x'", 'did you mean `modeldl pull https://h/x`'],
+    [['frobnicate'], "Unknown command 'frobnicate'", 'hint: see `modeldl --help`'],
+    [
+      ['pull', '--ouput', 'x'],
+      "Unknown option '--ouput'",
+      'did you mean `--output`; see `modeldl pull --help`',
+    ],
+    [
+      ['list', 'x'],
+      "Too many arguments for 'list': expected 0 arguments but got 1",
+      'see `modeldl list --help`',
+    ],
+    [['pull', 'x', '--jobs'], "Option '--jobs <n>' argument missing", 'see `modeldl pull --help`'],
+    [
+      ['list', '--progress', 'loud'],
+      "argument 'loud' is invalid: allowed choices are auto",
+      'see `modeldl list --help`',
+    ],
+    [['list', '--offline', '--refresh'], 'exclude each other', ''],
+    [['pull', './x', '--jobs', '0'], 'Expected a number from 1 to 64 for --jobs, got 0', ''],
+    [['pull', './x', '--limit-rate', 'fast'], 'Expected a size for --limit-rate, got fast', '20M'],
+    [['pull'], 'Missing a reference', 'modeldl pull hf:org/name'],
+    [['toolchain'], "Missing required argument 'action'", 'see `modeldl toolchain --help`'],
+  ])('%j exits 2', async (argv, message, hint) => {
+    const { exitCode, stdout, stderr } = await run(...argv);
+    expect(exitCode).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toContain(`error: `);
+    expect(stderr).toContain(message);
+    expect(stderr).toContain(hint);
+    expect(stderr).not.toContain('abcdef');
+    expect(stderr).not.toMatch(/[.!]$/m);
+    const json = await run(...argv, '--json');
+    // An option that is cut short takes the next word for its value.
+    if (argv.at(-1) !== '--jobs') {
+      expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, error: { exitCode: 2 } });
+      expect(json.stderr).toBe('');
+    }
+  });
+
+  it('nothing at all shows the help on stderr', async () => {
+    const { exitCode, stdout, stderr } = await run();
+    expect([exitCode, stdout]).toEqual([2, '']);
+    expect(stderr).toContain('Usage: modeldl');
+  });
+});
+
+describe('the table of commands', () => {
+  it('--version prints the version', async () => {
+    expect(await run('--version')).toEqual({ exitCode: 0, stdout: '1.2.3\n', stderr: '' });
+  });
+
+  it('--help names them all', async () => {
+    const { exitCode, stdout } = await run('--help');
+    expect(exitCode).toBe(0);
+    for (const { name, alias, summary } of COMMANDS) {
+      const line = alias === undefined ? name : `${name}|${alias}`;
+      expect(stdout).toMatch(new RegExp(`^  ${line.replace('|', '\\|')} +${summary}$`, 'm'));
+    }
+  });
+
+  it.each(COMMANDS.map(({ name }) => name))('every example of %s is read as it is written', async (name) => {
+    const { stdout } = await run(name, '--help');
+    const examples = stdout
+      .split(/\nExamples?:\n/)[1]
+      ?.split('\n')
+      .filter((line) => line.startsWith('  modeldl '));
+    expect(examples?.length).toBeGreaterThan(0);
+    for (const example of examples ?? []) {
+      const words = (example.split(/ +[#<]/)[0] ?? '').trim().split(' ').slice(1);
+      const { exitCode, stderr } = await run(...words.map((word) => word.replaceAll('"', '')));
+      // Offline and in an empty cache most find nothing; what matters is that nothing was misspelt.
+      expect(stderr, example).not.toMatch(/Unknown|Too many|Missing required|argument missing|Malformed/);
+      expect(exitCode, `${example}: ${stderr}`).not.toBe(1);
+    }
+  });
+});
