@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createOutput } from '../../src/cli/output.js';
 import { createProgress, type ProgressMode } from '../../src/cli/progress.js';
 import type { ModeldlEvent } from '../../src/events.js';
@@ -75,5 +75,27 @@ describe('createProgress', () => {
     expect(text).toContain('something to know');
     expect(text.lastIndexOf('\u001b[?25h')).toBeGreaterThan(text.lastIndexOf('\u001b[?25l'));
     expect(stdout.text()).toBe('');
+  });
+
+  it('plain gives at most one line of bytes per ten seconds', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const stderr = fakeStream();
+    const output = createOutput({
+      stdout: fakeStream().stream,
+      stderr: stderr.stream,
+      json: false,
+      quiet: false,
+      color: false,
+    });
+    const { emit } = await createProgress('plain', output);
+    emit({ type: 'file-start', reference, path: 'a', bytes: 40 * MIB, resumedBytes: 0 });
+    for (let second = 1; second <= 35; second += 1) {
+      vi.advanceTimersByTime(1000);
+      emit({ type: 'file-progress', reference, path: 'a', receivedBytes: second * MIB });
+    }
+    expect(stderr.lines()).toEqual(['10.0 MiB of 40.0 MiB', '20.0 MiB of 40.0 MiB', '30.0 MiB of 40.0 MiB']);
   });
 });

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { startHfHub } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
 
 let world: World;
@@ -92,5 +93,21 @@ describe('modeldl config', () => {
     expect((await world.run('list')).exitCode).toBe(0);
     await writeFile(project, '{"caFile":"/dev/zero"}');
     expect((await world.run('list')).stderr).toContain('modeldl config trust');
+  });
+
+  it('an endpoint of a project gets no token of the environment, one of the environment does', async () => {
+    const token = 'hf_tokenOfAliceAaaaaaaaaaaaa';
+    const hub = await startHfHub({ repos: [], tokens: [{ token, user: 'alice' }] });
+    onTestFinished(() => hub.close());
+    const project = join(world.directory, 'modeldl.config.json');
+    await writeFile(project, JSON.stringify({ hubs: { hf: { endpoint: hub.endpoint } } }));
+    await world.run('config', 'trust');
+    const kept = await world.runWith({ HF_TOKEN: token }, 'whoami', 'hf');
+    expect([kept.exitCode, kept.stdout]).toEqual([4, '']);
+    expect(hub.requests).toEqual([]);
+    await writeFile(project, '{"hubs":{"hf":{"endpoint":"http://127.0.0.1:1"}}}');
+    await world.run('config', 'trust');
+    const sent = await world.runWith({ HF_TOKEN: token, HF_ENDPOINT: hub.endpoint }, 'whoami', 'hf');
+    expect([sent.exitCode, sent.stdout]).toEqual([0, 'alice']);
   });
 });
