@@ -95,9 +95,12 @@ function below<File extends ListedFile>(
 
 function nearest(wanted: string, paths: readonly string[]): readonly string[] {
   const base = wanted.slice(wanted.lastIndexOf('/') + 1).toLowerCase();
+  const ending = /\.[^.]+$/.exec(base)?.[0] ?? '';
   const score = (path: string): number => {
     const name = path.slice(path.lastIndexOf('/') + 1).toLowerCase();
-    return Math.min(distance(wanted.toLowerCase(), path.toLowerCase()), distance(base, name));
+    const difference = Math.min(distance(wanted.toLowerCase(), path.toLowerCase()), distance(base, name));
+    // Whoever names a kind of file means a file of that kind.
+    return name.endsWith(ending) ? difference : difference + wanted.length;
   };
   return [...paths].sort((a, b) => score(a) - score(b)).slice(0, 3);
 }

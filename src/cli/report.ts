@@ -38,7 +38,7 @@ export function reportErrors(
     const about = reference === undefined || error.message.includes(reference) ? '' : ` (${reference})`;
     const more = error.hint === undefined ? [] : [`hint: ${error.hint}`];
     const page = error.details.url;
-    if (page !== undefined && !error.message.includes(page)) more.push(`see: ${page}`);
+    if (page !== undefined && page !== reference && !error.message.includes(page)) more.push(`see: ${page}`);
     if (verbose > 0 && error.cause !== undefined) more.push(...inspect(error.cause).split('\n'));
     output.fail(`${error.message}${about}`, more);
   }

@@ -98,6 +98,12 @@ describe('errors', () => {
     });
   }
 
+  it('name an address once', async () => {
+    const address = 'http://127.0.0.1:1/model.onnx';
+    const { stderr } = await world.run('pull', address, '--max-wait', '1ms');
+    expect(stderr.split(address)).toHaveLength(2);
+  });
+
   it('are one JSON document with --json', async () => {
     const { exitCode, stdout } = await world.run('path', 'hf:org/name', '--json');
     expect(exitCode).toBe(3);
