@@ -2,19 +2,55 @@
 /** Composition root: the only file that reads the process, and the only one that ends it. */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { ModeldlError } from '../src/errors.js';
+import { EXIT_CODES, ModeldlError, systemErrorCode } from '../src/errors.js';
 
+const SHOW_CURSOR = '\u001b[?25h';
 const interruption = new AbortController();
 
 /** The first signal stops cleanly; a second Ctrl-C ends at once, without cleaning up. */
-function onSignal(code: 'INTERRUPTED' | 'TERMINATED', exitCode: number): void {
-  if (interruption.signal.aborted) process.exit(exitCode);
+function onSignal(signal: 'SIGINT' | 'SIGTERM', code: 'INTERRUPTED' | 'TERMINATED'): void {
+  if (interruption.signal.aborted) {
+    // Bars and spinners hide it, and get no chance to show it again.
+    if (process.stderr.isTTY) process.stderr.write(SHOW_CURSOR);
+    // `process.exit` waits for file operations that run, and one on a dead network disk never ends.
+    process.removeAllListeners(signal);
+    process.kill(process.pid, signal);
+    // The first process of a container does not die of a signal.
+    process.exit(EXIT_CODES[code]);
+  }
   const message = code === 'INTERRUPTED' ? 'Interrupted' : 'Terminated';
   interruption.abort(
     new ModeldlError(code, message, {
       hint: 'run the same command again to resume; what was fetched is kept',
     }),
   );
+}
+
+/** Why results could not be written, other than that nobody reads them. */
+let unwritten: Error | undefined;
+
+/**
+ * A reader that goes away, as `| head -1`, has what it wanted: nothing is said, the work goes on to its end, and the
+ * exit code tells how that ended, so that `set -o pipefail` stops no script. A full disk under a redirected stdout is
+ * no such reader: results are missing there. What cannot be said on stderr is not worth failing for.
+ */
+function watchStreams(): void {
+  process.stdout.on('error', (error) => {
+    if (systemErrorCode(error) !== 'EPIPE') unwritten ??= error;
+  });
+  process.stderr.on('error', () => undefined);
+}
+
+/** Ends the process once everything is written: keep-alive sockets and prompts must not hold it. */
+function end(exitCode: number): void {
+  process.stdout.write('', () => {
+    // An error is told after the callbacks of its write.
+    setImmediate(() => {
+      const lost = unwritten !== undefined;
+      if (lost) process.stderr.write(`error: Cannot write the result to stdout: ${unwritten?.message}\n`);
+      process.stderr.write('', () => process.exit(lost && exitCode === 0 ? EXIT_CODES.DISK : exitCode));
+    });
+  });
 }
 
 function version(): string {
@@ -40,18 +76,18 @@ async function main(): Promise<number> {
 }
 
 process.on('SIGINT', () => {
-  onSignal('INTERRUPTED', 130);
+  onSignal('SIGINT', 'INTERRUPTED');
 });
 process.on('SIGTERM', () => {
-  onSignal('TERMINATED', 143);
+  onSignal('SIGTERM', 'TERMINATED');
 });
+
+watchStreams();
 
 if (process.argv.length === 3 && process.argv[2] === '--version') {
   // The commonest call of scripts: answered without loading the command table.
   process.stdout.write(`${version()}\n`);
+  end(0);
 } else {
-  const exitCode = await main();
-  process.exitCode = exitCode;
-  // Keep-alive sockets and prompts must not hold the process once everything is written.
-  process.stdout.write('', () => process.stderr.write('', () => process.exit(exitCode)));
+  end(await main());
 }
