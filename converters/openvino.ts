@@ -100,6 +100,7 @@ async function plan(
   }
   refuseUnknownSettings(converter, known, request.settings);
   const compression = compressionOf(request);
+  const resultBytes = Math.ceil(source.bytes * SHRINK[request.precision]);
   const worker = createHash('sha256')
     .update(await readFile(assetPath(...WORKER)))
     .digest('hex');
@@ -119,7 +120,8 @@ async function plan(
     adjustments: [],
     estimate: {
       // The result and the copy that is written before it is moved.
-      diskBytes: Math.ceil(source.bytes * SHRINK[request.precision] * 2),
+      diskBytes: resultBytes * 2,
+      resultBytes,
       memoryBytes: Math.ceil(source.bytes * MEMORY_FACTOR + MEMORY_BASE_BYTES),
     },
   };

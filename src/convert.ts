@@ -15,6 +15,7 @@ import {
   type Precision,
   type Refusal,
 } from './converter.js';
+import { makeDirectories } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
 import {
   describePulled,
@@ -26,6 +27,7 @@ import {
 } from './pull.js';
 import { redactReference } from './redact.js';
 import type { ConvertedModel, ConvertPlan } from './results.js';
+import { outputNeed, requireSpace, writeModelOutput } from './space.js';
 import { conversionName } from './stored.js';
 import { adoptBlob } from './store/blobs.js';
 import { withClaim } from './store/claim.js';
@@ -39,9 +41,7 @@ import {
   updateRecord,
   type StoredModel,
 } from './store/models.js';
-import { writeOutput } from './store/output.js';
 import type { ConversionRecord, ModelKey } from './store/record.js';
-import { checkSpace } from './store/space.js';
 import { toolchainContext, toolchainNamed } from './toolchains.js';
 
 export interface ConvertOptions extends PullOptions {
@@ -77,10 +77,7 @@ export async function convert(
 ): Promise<ConvertedModel> {
   const prepared = await prepare(context, text, options);
   const { model, fresh } = await storedOrMade(context, prepared, options);
-  if (options.output !== undefined) {
-    const { link = false, overwrite = false, output } = options;
-    await writeOutput(model, output, { link, overwrite, signal: context.signal });
-  }
+  await writeModelOutput(context, model, options);
   return describe(prepared, model, redactReference(text), options.output, !fresh);
 }
 
@@ -147,7 +144,9 @@ async function prepare(context: Context, text: string, options: ConvertOptions):
 
 async function pullNamed(context: Context, text: string, options: ConvertOptions): Promise<Pulled> {
   const reference = parse(context, text, options.unpack);
-  return pullModel(context, withRevision(reference, options.revision), { ...options, force: false });
+  // The output is the conversion's.
+  const { output, ...selection } = options;
+  return pullModel(context, withRevision(reference, options.revision), { ...selection, force: false });
 }
 
 /** @throws ModeldlError USAGE for a precision or device that does not exist */
@@ -259,7 +258,7 @@ async function storedOrMade(
   return withClaim(context.store, session, `conversion ${prepared.key}`, waiting, async () => {
     const meanwhile = await reuse();
     if (meanwhile !== undefined) return { model: meanwhile, fresh: false };
-    return { model: await make(context, prepared, wantsCheck), fresh: true };
+    return { model: await make(context, prepared, options), fresh: true };
   });
 }
 
@@ -289,7 +288,7 @@ async function inWorkDirectory<Result>(
     `${prepared.converter.name}-${prepared.key.slice(0, 8)}.log`,
   );
   try {
-    await mkdir(workDir, { recursive: true });
+    await makeDirectories(workDir);
     await mkdir(join(directory, 'out'));
     return await work(join(directory, 'out'), { ...toolchainContext(context), logFile, workDir });
   } catch (error) {
@@ -299,14 +298,16 @@ async function inWorkDirectory<Result>(
   }
 }
 
-async function make(context: Context, prepared: Prepared, wantsCheck: boolean): Promise<StoredModel> {
+async function make(context: Context, prepared: Prepared, options: ConvertOptions): Promise<StoredModel> {
   const { local, converter, plan } = prepared;
+  const { check: wantsCheck = true } = options;
   const { reference } = local;
-  if (context.spaceCheck) {
-    await checkSpace([
-      { directory: context.store.root, bytes: plan.estimate.diskBytes, what: 'the conversion' },
-    ]);
-  }
+  const { diskBytes, resultBytes } = plan.estimate;
+  await requireSpace(context, [
+    { directory: context.store.root, bytes: diskBytes, what: 'the conversion' },
+    // One file as large as the result, whose names are not known yet.
+    await outputNeed(context, options, [{ path: prepared.key, bytes: resultBytes }]),
+  ]);
   context.emit({ type: 'note', message: `Converting with \`${converter.name}\`: ${plan.steps.join(', ')}` });
   for (const adjustment of plan.adjustments) context.emit({ type: 'note', message: adjustment });
   return inWorkDirectory(context, prepared, async (outDir, converterContext) => {

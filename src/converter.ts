@@ -61,7 +61,13 @@ export interface ConversionPlan {
   readonly steps: readonly string[];
   /** What was changed from what was asked for, and why. */
   readonly adjustments: readonly string[];
-  readonly estimate: { readonly diskBytes: number; readonly memoryBytes: number };
+  readonly estimate: {
+    /** In the cache, while it is made. */
+    readonly diskBytes: number;
+    /** Of the result. */
+    readonly resultBytes: number;
+    readonly memoryBytes: number;
+  };
   /** Conversion runs code from the model or loads a pickle: recorded. */
   readonly consent?: readonly string[];
 }

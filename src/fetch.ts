@@ -11,6 +11,7 @@ import type { Digest, RemoteFile } from './hub.js';
 import { adoptBlob, hasBlob } from './store/blobs.js';
 import { claim, type Claim, type ClaimOptions } from './store/claim.js';
 import { inStore, uniqueName } from './store/layout.js';
+import { workingMode } from './store/link.js';
 import {
   downloadResumable,
   downloadSmall,
@@ -18,7 +19,7 @@ import {
   type DownloadOptions,
 } from './transfer/download.js';
 import type { HttpClient } from './transfer/http.js';
-import { removePartial } from './transfer/partial.js';
+import { partialBytes, removePartial } from './transfer/partial.js';
 
 /** Below this size a file is fetched in one go, without a journal (architecture.md, promise 5). */
 const SMALL_FILE_BYTES = 8 * 1024 * 1024;
@@ -154,8 +155,7 @@ async function fetchLarge(
   known: KnownFiles,
 ): Promise<FetchedFile> {
   const { context } = fetching;
-  const { digest } = file.source;
-  const name = digest === undefined ? `${scope} ${file.source.path}` : digestKey(digest);
+  const name = claimedName(scope, file.source);
   const held = await claim(
     context.store,
     await context.session(),
@@ -174,6 +174,32 @@ async function fetchLarge(
   } finally {
     await held.release();
   }
+}
+
+/** Names the bytes of a large file for claims and partials: what has a digest is the same everywhere. */
+export function claimedName(scope: string, { path, digest }: RemoteFile): string {
+  return digest === undefined ? `${scope} ${path}` : digestKey(digest);
+}
+
+/**
+ * Bytes of disk that fetching takes. What an earlier run left of a file is there already; where files cannot share
+ * blocks it is copied before it goes, and the copy may be more than the rest.
+ */
+export async function bytesToFetch(
+  context: Context,
+  scope: string,
+  files: readonly RemoteFile[],
+): Promise<number> {
+  let bytes = 0;
+  let shares: boolean | undefined;
+  for (const file of files) {
+    const size = file.size ?? 0;
+    const held = await partialBytes(partialDirectory(context, claimedName(scope, file)));
+    if (held > 0) shares ??= (await workingMode(context.store, ['reflink', 'copy'])) === 'reflink';
+    const rest = Math.max(0, size - held);
+    bytes += held > 0 && shares === false ? Math.max(held, rest) : rest;
+  }
+  return bytes;
 }
 
 /** Where the unfinished bytes of something lie, by its claim's name. */

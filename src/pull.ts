@@ -5,6 +5,7 @@ import { basename, join } from 'node:path';
 import { format, hubContext, hubNamed, parse, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
 import {
+  bytesToFetch,
   digestKey,
   fetchFiles,
   storedFile,
@@ -19,9 +20,11 @@ import { decodePart, type Reference } from './reference.js';
 import { contentRevision, rememberResolution, resolveReference, type Resolved } from './resolve.js';
 import type { Outcome, PulledModel, PullPlan } from './results.js';
 import { select, type ListedFile, type Selection } from './select.js';
+import { cacheNeed, outputNeed, requireSpace, writeModelOutput, type OutputRequest } from './space.js';
 import { dropBlob } from './store/blobs.js';
 import { withClaim } from './store/claim.js';
 import { assertWritable } from './store/layout.js';
+import { workingMode } from './store/link.js';
 import {
   checkModel,
   findModel,
@@ -31,13 +34,13 @@ import {
   type NewRecord,
   type StoredModel,
 } from './store/models.js';
-import { writeOutput } from './store/output.js';
+import type { OutputFile } from './store/output.js';
 import type { ModelKey } from './store/record.js';
 import type { StoredSnapshot } from './store/snapshots.js';
-import { checkSpace } from './store/space.js';
+import type { SpaceNeed } from './store/space.js';
 import type { ArchiveFile, OpenedArchive } from './unpack.js';
 
-export interface PullOptions {
+export interface PullOptions extends OutputRequest {
   readonly revision?: string;
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
@@ -50,11 +53,6 @@ export interface PullOptions {
   readonly force?: boolean;
   /** Make the tree again even when it looks right, fetching only blobs that are missing: for repairs. */
   readonly rebuild?: boolean;
-  /** Absolute directory for an independent copy. */
-  readonly output?: string;
-  /** Hard links instead of an independent copy at `output`. */
-  readonly link?: boolean;
-  readonly overwrite?: boolean;
 }
 
 /** Pulls every reference; one that fails does not stop the others. */
@@ -68,10 +66,7 @@ export async function pull(
   }
   return forEachReference(context, references, options, async (requested, reference) => {
     const pulled = await pullModel(context, reference, options);
-    if (options.output !== undefined) {
-      const { link = false, overwrite = false, output } = options;
-      await writeOutput(pulled.model, output, { link, overwrite, signal: context.signal });
-    }
+    await writeModelOutput(context, pulled.model, options);
     return describePulled(pulled, requested, options.output);
   });
 }
@@ -306,12 +301,13 @@ async function fetchSelected(
   const http = await context.httpFor(hubNamed(context, snapshot.hub));
   const known = options.force === true ? new Map<string, never>() : await knownFiles(context, snapshot);
   const opened = new Map<string, OpenedArchive>();
-  let keep = true;
+  let keep = false;
   try {
     let archiveBytes = 0;
     for (const archive of snapshot.files.filter(isArchive)) {
       // The archive and what comes out of it are on the disk together for a while.
-      await requireSpace(context, 2 * (archive.size ?? 0));
+      const bytes = (await bytesToFetch(context, scope, [archive])) + (archive.size ?? 0);
+      await requireSpace(context, [cacheNeed(context, bytes)]);
       const { openArchive } = await import('./unpack.js');
       const open = await openArchive(context, text, scope, http, archive);
       opened.set(archive.path, open);
@@ -326,11 +322,7 @@ async function fetchSelected(
       .filter(({ file }) => file.archive === undefined)
       .map(({ path, file }): WantedFile => ({ path, source: file.source }));
     const plan = await divide(context, wanted, known, options.force === true);
-    const memberBytes = selection.chosen.reduce(
-      (sum, { file }) => sum + (file.archive === undefined ? 0 : (file.size ?? 0)),
-      0,
-    );
-    await requireSpace(context, plan.missingBytes + memberBytes);
+    await requireSpace(context, await pullNeeds(context, options, scope, selection, plan));
     context.emit({
       type: 'plan',
       reference: text,
@@ -353,7 +345,6 @@ async function fetchSelected(
         unpacked.push({ ...file, path: names.get(file.path) ?? file.path });
       }
     }
-    keep = false;
     const files = [...plan.stored, ...fetched.files, ...unpacked].sort((a, b) => (a.path < b.path ? -1 : 1));
     await session.want(files.map(({ sha256 }) => sha256));
     const [onlyArchive] = opened.values();
@@ -370,8 +361,12 @@ async function fetchSelected(
       files,
       downloadedBytes: fetched.downloadedBytes + archiveBytes,
     };
+  } catch (error) {
+    // The next run goes on with what it need not fetch again.
+    keep = context.signal.aborted || (error instanceof ModeldlError && error.code === 'DISK');
+    throw error;
   } finally {
-    for (const open of opened.values()) await open.close({ keep: keep && context.signal.aborted });
+    for (const open of opened.values()) await open.close({ keep });
   }
 }
 
@@ -400,8 +395,28 @@ function pinSnapshot(
   };
 }
 
-async function requireSpace(context: Context, bytes: number): Promise<void> {
-  if (context.spaceCheck) await checkSpace([{ directory: context.store.root, bytes, what: 'the cache' }]);
+/** What is fetched and unpacked, the tree where it cannot be links, and the output. */
+async function pullNeeds(
+  context: Context,
+  options: PullOptions,
+  scope: string,
+  selection: Selection<ListingEntry>,
+  plan: Division,
+): Promise<readonly SpaceNeed[]> {
+  if (!context.spaceCheck) return [];
+  const stored = new Map(plan.stored.map(({ path, sha256 }) => [path, sha256]));
+  const files = selection.chosen.map(({ path, file }): OutputFile => {
+    const { size = 0, archive, source } = file;
+    const promised = source.digest?.algorithm === 'sha256' ? source.digest.hex : undefined;
+    return { path, bytes: size, sha256: archive === undefined ? (stored.get(path) ?? promised) : undefined };
+  });
+  const sum = (counted: readonly { readonly bytes: number }[]): number =>
+    counted.reduce((total, { bytes }) => total + bytes, 0);
+  const members = files.filter((_file, index) => selection.chosen[index]?.file.archive !== undefined);
+  const missing = plan.missing.map(({ source }) => source);
+  const copies = (await workingMode(context.store, ['reflink', 'hardlink', 'copy'])) === 'copy';
+  const bytes = (await bytesToFetch(context, scope, missing)) + sum(members) + (copies ? sum(files) : 0);
+  return [cacheNeed(context, bytes), await outputNeed(context, options, files)];
 }
 
 /** What records of the same model say about upstream digests that are not sha256. */

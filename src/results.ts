@@ -2,7 +2,7 @@
  * What operations return. These are the JSON documents that scripts read (see README.md), so their keys are a
  * contract: they are extended, never renamed. Sizes are bytes, times ISO 8601 in UTC.
  */
-import type { CheckReport } from './converter.js';
+import type { CheckReport, ConversionPlan } from './converter.js';
 import type { ModeldlError } from './errors.js';
 import type { Identity } from './hub.js';
 
@@ -90,7 +90,7 @@ export interface ConvertPlan {
   readonly key: string;
   /** The conversion is stored already. */
   readonly stored: boolean;
-  readonly estimate: { readonly diskBytes: number; readonly memoryBytes: number };
+  readonly estimate: ConversionPlan['estimate'];
 }
 
 export interface ListedModel {

@@ -3,7 +3,7 @@ import { open, rm } from 'node:fs/promises';
 import { platform } from 'node:process';
 import type { Context } from './context.js';
 import { diskError, ModeldlError } from './errors.js';
-import { digestKey, downloadOptions, partialDirectory, requestOf, type StoredFile } from './fetch.js';
+import { claimedName, downloadOptions, partialDirectory, requestOf, type StoredFile } from './fetch.js';
 import type { RemoteFile, Unpack } from './hub.js';
 import { fileSystemRules } from './paths.js';
 import { adoptBlob } from './store/blobs.js';
@@ -46,7 +46,7 @@ export async function openArchive(
   http: HttpClient,
   archive: ArchiveFile,
 ): Promise<OpenedArchive> {
-  const name = archive.digest === undefined ? `${scope} ${archive.path}` : digestKey(archive.digest);
+  const name = claimedName(scope, archive);
   const held = await claim(context.store, await context.session(), `bytes of ${name}`, {
     maxWaitMs: context.maxWaitMs,
     signal: context.signal,

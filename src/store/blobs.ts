@@ -1,6 +1,7 @@
 /** Blobs: the bytes of a file, stored once under their sha256, read-only, with a time in whole seconds. */
-import { chmod, mkdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { chmod, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { flushFiles } from './durability.js';
 import { hashFile } from './hash.js';
@@ -52,7 +53,7 @@ export async function adoptBlob(
     await utimes(temporary, seconds, seconds);
     await chmod(temporary, 0o444);
     if (store.durability === 'flush') await flushFiles([temporary]);
-    await mkdir(dirname(path), { recursive: true });
+    await makeDirectories(dirname(path));
     await rename(temporary, path);
     store.verified.add(sha256);
   } catch (error) {

@@ -1,7 +1,8 @@
 /** Small JSON files of the store: written whole by rename, read with a schema, set aside when they are damaged. */
-import { mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
+import { open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
+import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 
@@ -24,7 +25,7 @@ export async function writeJson(
     } finally {
       await file.close();
     }
-    await mkdir(dirname(path), { recursive: true });
+    await makeDirectories(dirname(path));
     await rename(temporary, path);
   } catch (error) {
     await unlink(temporary).catch(() => undefined);

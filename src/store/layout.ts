@@ -3,8 +3,9 @@
  * every function of this room takes it first.
  */
 import { randomBytes } from 'node:crypto';
-import { access, constants, mkdir, writeFile } from 'node:fs/promises';
+import { access, constants, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import type { Emit } from '../events.js';
 import { bootIdentity, bootTime } from './boot.js';
@@ -76,7 +77,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
 async function prepare(cacheDir: string, root: string): Promise<boolean> {
   try {
-    for (const directory of DIRECTORIES) await mkdir(join(root, directory), { recursive: true });
+    for (const directory of DIRECTORIES) await makeDirectories(join(root, directory));
     await access(root, constants.W_OK);
     await writeFile(join(cacheDir, 'CACHEDIR.TAG'), CACHEDIR_TAG, { flag: 'wx' }).catch((error: unknown) => {
       if (systemErrorCode(error) !== 'EEXIST') throw error;

@@ -1,7 +1,9 @@
 /** Trees are reflinks of blobs, else hard links, else copies. */
-import { constants, copyFile, chmod, link, mkdir, rm, stat, utimes } from 'node:fs/promises';
+import { constants, copyFile, chmod, link, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import { systemErrorCode } from '../errors.js';
+import { inStore, uniqueName, type Store } from './layout.js';
 
 export type LinkMode = 'reflink' | 'hardlink' | 'copy';
 
@@ -55,8 +57,25 @@ export function createLinker(modes: readonly LinkMode[], onFallback?: () => void
   };
 }
 
+/** A block of most file systems: they share no less, and some call sharing nothing a success. */
+const PROBE_BYTES = 4096;
+
+/** The first of some ways that works between files of the cache, by trying. */
+export async function workingMode(store: Store, modes: readonly LinkMode[]): Promise<LinkMode> {
+  const probe = inStore(store, 'tmp', uniqueName());
+  try {
+    await writeFile(probe, Buffer.alloc(PROBE_BYTES), { flag: 'wx' });
+    return await createLinker(modes).place(probe, `${probe}.link`);
+  } catch {
+    // Where not even this can be written, nothing is promised.
+    return 'copy';
+  } finally {
+    for (const path of [probe, `${probe}.link`]) await rm(path, { force: true }).catch(() => undefined);
+  }
+}
+
 async function placeBy(mode: LinkMode, from: string, to: string): Promise<void> {
-  await mkdir(dirname(to), { recursive: true });
+  await makeDirectories(dirname(to));
   if (mode === 'hardlink') {
     await link(from, to);
     return;

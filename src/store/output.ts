@@ -1,14 +1,16 @@
 /** Copies of a model outside the cache (`--output`): independent and writable, or read-only hard links. */
 import type { Stats } from 'node:fs';
-import { chmod, lstat, mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { chmod, lstat, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
+import { makeDirectories } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
 import { hashFile } from './hash.js';
-import { uniqueName } from './layout.js';
-import { createLinker } from './link.js';
+import { uniqueName, type Store } from './layout.js';
+import { createLinker, workingMode } from './link.js';
 import type { StoredModel } from './models.js';
 import { treePath } from './record.js';
+import { deviceOf } from './space.js';
 
 /** Remembers what modeldl wrote to an output directory, so that nothing else there is ever deleted. */
 const MANIFEST = '.modeldl.json';
@@ -87,9 +89,47 @@ export async function writeOutput(
   }
 }
 
+/** A file as it will be in an output; its sha256 where that is known before it is fetched. */
+export interface OutputFile {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256?: string | undefined;
+}
+
+/**
+ * Bytes that {@link writeOutput} adds to the file system of an output at most. What modeldl wrote there and what is
+ * linked costs nothing; what is replaced gives its bytes back before the next file comes.
+ */
+export async function outputBytes(
+  store: Store,
+  directory: string,
+  files: readonly OutputFile[],
+  { link }: Pick<OutputOptions, 'link'>,
+): Promise<number> {
+  if (link) return 0;
+  try {
+    const before = new Map((await readManifest(directory))?.map((file) => [file.path, file]));
+    let added = 0;
+    let most = 0;
+    for (const { path, bytes, sha256 } of files) {
+      const found = await look(join(directory, path));
+      // A file with another name, as in the cache, is replaced and gives nothing back.
+      const size = found?.nlink === 1 ? found.size : undefined;
+      if (size === bytes && sha256 !== undefined && before.get(path)?.sha256 === sha256) continue;
+      most = Math.max(most, added + bytes);
+      added += bytes - (size ?? 0);
+    }
+    if (most === 0) return 0;
+    const near = (await deviceOf(directory)) === (await deviceOf(store.root));
+    return near && (await workingMode(store, ['reflink', 'copy'])) === 'reflink' ? 0 : most;
+  } catch (error) {
+    throw diskError(error, directory);
+  }
+}
+
 async function makeDirectory(directory: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true });
+    await makeDirectories(directory);
   } catch (error) {
     if (!['EEXIST', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) throw error;
     throw new ModeldlError('USAGE', `The output is not a directory: ${directory}`, {
@@ -210,8 +250,16 @@ async function removeOld(
 }
 
 function outputError(error: unknown, directory: string, { link }: OutputOptions): unknown {
-  if (!link || !['EXDEV', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(systemErrorCode(error) ?? ''))
-    return diskError(error, directory);
+  if (!link || !['EXDEV', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(systemErrorCode(error) ?? '')) {
+    const reason = diskError(error, directory);
+    if (reason === error || !(reason instanceof ModeldlError)) return reason;
+    // The cache has the model already: it is the output that needs another place.
+    return new ModeldlError(reason.code, reason.message, {
+      hint: 'choose a directory that you may write and that has room with `--output`; the model is stored',
+      cause: error,
+      details: reason.details,
+    });
+  }
   return new ModeldlError('DISK', `The output cannot have hard links to the cache: ${directory}`, {
     hint: 'leave out `--link` for a copy, or choose a directory on the file system of the cache',
     cause: error,

@@ -1,7 +1,7 @@
 /** Full disks are found before the first byte moves. */
 import { stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { ModeldlError, systemErrorCode } from '../errors.js';
+import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 
 /** Bytes that something needs in a directory (which need not exist yet). */
 export interface SpaceNeed {
@@ -23,11 +23,11 @@ export async function checkSpace(needs: readonly SpaceNeed[]): Promise<void> {
   for (const need of needs) {
     if (need.bytes === 0) continue;
     const directory = await existingAncestor(need.directory);
-    const { dev } = await stat(directory);
-    const sum = byDevice.get(dev) ?? { directory, bytes: 0, what: [] };
+    const device = await deviceOf(directory);
+    const sum = byDevice.get(device) ?? { directory, bytes: 0, what: [] };
     sum.bytes += need.bytes;
     sum.what.push(need.what);
-    byDevice.set(dev, sum);
+    byDevice.set(device, sum);
   }
   for (const { directory, bytes, what } of byDevice.values()) {
     const free = await freeBytes(directory);
@@ -50,13 +50,18 @@ export async function freeBytes(directory: string): Promise<number> {
   return blocks === 0 ? Infinity : bavail * bsize;
 }
 
+/** The file system that a directory lies on, or will once it is made. */
+export async function deviceOf(directory: string): Promise<number> {
+  return (await stat(await existingAncestor(directory))).dev;
+}
+
 async function existingAncestor(directory: string): Promise<string> {
   for (let current = directory; ; current = dirname(current)) {
     try {
       if ((await stat(current)).isDirectory()) return current;
     } catch (error) {
       const code = systemErrorCode(error);
-      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error;
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw diskError(error, current);
     }
     if (current === dirname(current)) return current;
   }

@@ -5,8 +5,9 @@
  * Whatever changed since the oldest living command began belongs to it as far as a sweep can tell, and stays. Times
  * are the file system's own, so that the clocks of machines that share a cache need not agree.
  */
-import { lstat, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { blobPath } from './blobs.js';
 import { readJson } from './json.js';
@@ -94,7 +95,7 @@ export async function sweep(store: Store, plan: SweepPlan): Promise<number> {
   const grave = inStore(store, 'trash', session.id);
   const moved: Moved[] = [];
   try {
-    await mkdir(grave, { recursive: true });
+    await makeDirectories(grave);
     const horizon = await lookAround(store, session.id);
     const standing = new Set((await listModels(store)).map((model) => model.directory));
     for (const { path } of plan.blobs) await bury(path, grave, moved);
@@ -141,7 +142,7 @@ async function bury(path: string, grave: string, moved: Moved[]): Promise<void> 
 /** Puts something back, unless its place was taken meanwhile by what is as good. */
 async function exhume({ from, to }: Moved): Promise<void> {
   if (await exists(from)) return;
-  await mkdir(dirname(from), { recursive: true });
+  await makeDirectories(dirname(from));
   await rename(to, from);
 }
 

@@ -1,6 +1,7 @@
 /** Trees on disk: staged from blobs, moved into place in one step, looked at, moved out of sight in one step. */
-import { lstat, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { lstat, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { blobPath, dropBlob } from './blobs.js';
 import { inStore, uniqueName, type Store } from './layout.js';
@@ -26,7 +27,7 @@ export async function stageTree(
   const files: RecordFile[] = [];
   const missing: string[] = [];
   let copiedBytes = 0;
-  await mkdir(staging, { recursive: true });
+  await makeDirectories(staging);
   for (const file of wanted) {
     const target = join(staging, ...file.path.split('/'));
     try {
@@ -49,7 +50,7 @@ export async function stageTree(
 
 /** Another process may put its own tree there between our two steps; the last one stays, with its record. */
 export async function moveIntoPlace(store: Store, staging: string, directory: string): Promise<void> {
-  await mkdir(dirname(directory), { recursive: true });
+  await makeDirectories(dirname(directory));
   for (let attempt = 1; ; attempt += 1) {
     await moveToTrash(store, directory);
     try {

@@ -7,7 +7,6 @@ import { randomBytes } from 'node:crypto';
 import {
   constants,
   copyFile,
-  mkdir,
   open,
   readdir,
   readFile,
@@ -18,6 +17,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { makeDirectories } from '../directories.js';
 import { diskError } from '../errors.js';
 
 const JOURNAL = 'journal.json';
@@ -63,7 +63,7 @@ export interface PartialOptions {
 /** @throws file system errors as DISK errors */
 export async function openPartial(directory: string, options: PartialOptions): Promise<Partial> {
   try {
-    await mkdir(directory, { recursive: true });
+    await makeDirectories(directory);
     const journal = await readJournal(directory);
     const name = `data.${randomBytes(8).toString('hex')}`;
     const path = join(directory, name);
@@ -159,6 +159,17 @@ async function writeJournal(directory: string, journal: Journal): Promise<void> 
     await handle.close();
   }
   await rename(temporary, join(directory, JOURNAL));
+}
+
+/** Bytes that an unfinished download takes on the disk. */
+export async function partialBytes(directory: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdir(directory).catch(() => [])) {
+    const found = await stat(join(directory, name)).catch(() => undefined);
+    // A data file may be sparse; st_blocks counts units of 512 bytes (POSIX).
+    if (found !== undefined) bytes += Math.min(found.size, found.blocks * 512);
+  }
+  return bytes;
 }
 
 /** Removes a finished or useless partial. */

@@ -1,4 +1,5 @@
 /** The built program as a child process, in a world of its own: empty HOME, empty cache, no proxy, no token. */
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,6 +42,12 @@ export interface World {
   runWith(environment: Readonly<Record<string, string>>, ...args: readonly string[]): Promise<Run>;
   start(options: StartOptions, ...args: readonly string[]): Started;
   remove(): Promise<void>;
+}
+
+/** Can the program be run as this user? Only root can, and only where others may read it. */
+export function canRunAs(uid: number): boolean {
+  const { status } = spawnSync(process.execPath, [PROGRAM, '--version'], { uid, gid: uid, stdio: 'ignore' });
+  return status === 0;
 }
 
 export async function createWorld(fixed: Readonly<Record<string, string>> = {}): Promise<World> {

@@ -14,7 +14,7 @@ import { temporaryStore, type TestStore } from '../helpers/store.js';
 
 let built: Built;
 beforeAll(async () => {
-  built = await transpile(['src/store', 'src/errors.ts', 'src/paths.ts']);
+  built = await transpile(['src/store', 'src/directories.ts', 'src/errors.ts', 'src/paths.ts']);
 });
 afterAll(() => built.remove());
 

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import { constants, linkSync, statSync, writeFileSync } from 'node:fs';
-import { chmod, copyFile, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createLinker } from '../../src/store/link.js';
+import { createLinker, workingMode } from '../../src/store/link.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 import { putModel, temporaryDirectory, temporaryStore } from '../helpers/store.js';
 
@@ -113,6 +113,17 @@ describe('one copy (promise 3)', () => {
       expect(await linker.place(join(directory, 'other'), join(directory, 'next'))).toBe('hardlink');
     },
   );
+
+  it('the way that works is known beforehand, and nothing is left of trying', async () => {
+    const store = await temporaryStore();
+    const shares = await reflinks(await temporaryDirectory());
+    const modes = ['reflink', 'hardlink', 'copy'] as const;
+    expect(await workingMode(store, modes)).toBe(shares ? 'reflink' : 'hardlink');
+    expect(await workingMode(store, ['reflink', 'copy'])).toBe(shares ? 'reflink' : 'copy');
+    expect(await readdir(join(store.root, 'tmp'))).toEqual([]);
+    await rm(join(store.root, 'tmp'), { recursive: true });
+    expect(await workingMode(store, modes)).toBe('copy');
+  });
 
   it('the same bytes under other names, revisions and hubs are one blob', async () => {
     const store = await temporaryStore();

@@ -98,7 +98,12 @@ describe('whole or absent (promise 1)', () => {
   });
 
   it('holds whenever the process is killed', async () => {
-    const { directory, remove } = await transpile(['src/store', 'src/errors.ts', 'src/paths.ts']);
+    const { directory, remove } = await transpile([
+      'src/store',
+      'src/directories.ts',
+      'src/errors.ts',
+      'src/paths.ts',
+    ]);
     onTestFinished(remove);
     const cacheDir = await temporaryDirectory();
     for (let kill = 0; kill < 8; kill += 1) {

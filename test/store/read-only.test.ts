@@ -23,7 +23,12 @@ const canMount = ((): boolean => {
 
 describe('a read-only cache works (promise 9)', () => {
   requirePeer('root and `unshare`', canMount)('mounted read-only', async () => {
-    const { directory: built, remove } = await transpile(['src/store', 'src/errors.ts', 'src/paths.ts']);
+    const { directory: built, remove } = await transpile([
+      'src/store',
+      'src/directories.ts',
+      'src/errors.ts',
+      'src/paths.ts',
+    ]);
     onTestFinished(remove);
     const store = await temporaryStore();
     await putModel(store, { 'config.json': '{}' });
