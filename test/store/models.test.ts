@@ -112,7 +112,12 @@ describe('whole or absent (promise 1)', () => {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       // The publisher works on while this reads, so that each kill meets it elsewhere.
-      for await (const line of createInterface({ input: child.stdout })) if (Number(line) >= 3 + kill) break;
+      let reached = 0;
+      for await (const line of createInterface({ input: child.stdout })) {
+        reached = Number(line);
+        if (reached >= 3 + kill) break;
+      }
+      expect(reached).toBe(3 + kill);
       child.kill('SIGKILL');
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
       const store = await openedStore(cacheDir);
