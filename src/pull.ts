@@ -22,7 +22,7 @@ import type { Outcome, PulledModel, PullPlan } from './results.js';
 import { select, type ListedFile, type Selection } from './select.js';
 import { cacheNeed, outputNeed, requireSpace, writeModelOutput, type OutputRequest } from './space.js';
 import { dropBlob } from './store/blobs.js';
-import { withClaim } from './store/claim.js';
+import { withClaim, type Claim } from './store/claim.js';
 import { assertWritable } from './store/layout.js';
 import { workingMode } from './store/link.js';
 import {
@@ -159,8 +159,8 @@ export async function pullModel(
       context.emit({ type: 'waiting', what: format(context, resolved.reference), holder });
     },
   };
-  return withClaim(context.store, session, `model ${scope}`, waiting, async () => {
-    const stored = reuse ? await storedModel(context, resolved, options) : undefined;
+  return withClaim(context.store, session, `model ${scope}`, waiting, async (held) => {
+    const stored = reuse ? await storedModel(context, resolved, options, held) : undefined;
     if (stored !== undefined)
       return { model: stored, reference: resolved.reference, downloadedBytes: 0, stale };
     const brought = await bring(context, resolved, options, scope);
@@ -168,11 +168,15 @@ export async function pullModel(
   });
 }
 
-/** The stored model that a resolution and selection mean, when its files are what its record says. */
+/**
+ * The stored model that a resolution and selection mean, when its files are what its record says. Who holds the claim
+ * tells what is wrong with them, and drops the bytes that are.
+ */
 async function storedModel(
   context: Context,
   { snapshot, reference }: Resolved,
   options: PullOptions,
+  held?: Claim,
 ): Promise<StoredModel | undefined> {
   const listing = knownListing(snapshot);
   if (snapshot.revision === undefined || listing === undefined) return undefined;
@@ -184,15 +188,16 @@ async function storedModel(
     await touchUsed(context.store, model.path);
     return model;
   }
+  if (held === undefined && context.store.writable) return undefined;
   context.emit({
     type: 'warning',
-    message: `Files of the stored model changed and are fetched again: ${[...damaged, ...missing].join(', ')}`,
+    message: `Files of the stored model changed and are restored: ${[...damaged, ...missing].join(', ')}`,
   });
-  if (context.store.writable) await dropDamaged(context, model, [...damaged, ...missing]);
+  if (held !== undefined) await dropDamaged(context, model, damaged);
   return undefined;
 }
 
-/** A tree may share its bytes with the blobs, so these go with it and are fetched again. */
+/** A changed file may share its bytes with the blob, so that goes with it and is fetched again. */
 async function dropDamaged(context: Context, model: StoredModel, paths: readonly string[]): Promise<void> {
   for (const file of model.record.files) {
     if (paths.includes(file.path)) await dropBlob(context.store, file.sha256);

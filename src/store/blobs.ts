@@ -44,7 +44,8 @@ export async function adoptBlob(
 ): Promise<void> {
   const path = blobPath(store, sha256);
   try {
-    if ((await hasBlob(store, sha256, bytes)) !== undefined && !(await isDoubtful(store, sha256))) {
+    const stored = (await hasBlob(store, sha256, bytes)) !== undefined;
+    if (stored && !(await isDoubtful(store, sha256)) && !(await isTouched(store, sha256))) {
       await rm(temporary, { force: true });
       return;
     }
@@ -80,10 +81,22 @@ export async function isDoubtful(store: Store, sha256: string): Promise<boolean>
   }
 }
 
+/** Did somebody write to this blob? Its own time is in whole seconds, as no other program's is but by chance. */
+export async function isTouched(store: Store, sha256: string): Promise<boolean> {
+  if (store.verified.has(sha256)) return false;
+  const found = await stat(blobPath(store, sha256)).catch(() => undefined);
+  return found !== undefined && found.mtimeMs % 1000 !== 0;
+}
+
 /** Hashes a doubtful blob once. A wrong one is dropped. @returns whether it is good */
 export async function settleBlob(store: Store, sha256: string, signal?: AbortSignal): Promise<boolean> {
-  const good = (await hashFile(blobPath(store, sha256), signal)) === sha256;
-  if (good) store.verified.add(sha256);
-  else await dropBlob(store, sha256);
+  const path = blobPath(store, sha256);
+  const good = (await hashFile(path, signal)) === sha256;
+  if (!good) await dropBlob(store, sha256);
+  else {
+    store.verified.add(sha256);
+    const seconds = Math.floor((await stat(path)).mtimeMs / 1000);
+    await utimes(path, seconds, seconds);
+  }
   return good;
 }

@@ -3,7 +3,7 @@ import { open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectories } from '../directories.js';
-import { diskError, systemErrorCode } from '../errors.js';
+import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 
 /**
@@ -33,9 +33,27 @@ export async function writeJson(
   }
 }
 
+/** The version of every document here that has one. */
+const VERSION = 1;
+
+/** A document that a later version wrote: it is not damaged, and what it names must not be touched. */
+export class NewerDocument extends ModeldlError {
+  constructor(path: string) {
+    super('DISK', `A newer modeldl wrote this: ${path}`, {
+      hint: 'update modeldl, or choose another cache with `--cache-dir`',
+      details: { file: path },
+    });
+  }
+}
+
+function isNewer(document: unknown): boolean {
+  if (typeof document !== 'object' || document === null || !('version' in document)) return false;
+  return typeof document.version === 'number' && document.version > VERSION;
+}
+
 /**
  * Reads a document, or undefined when it is absent. A damaged one is moved aside with a warning and counts as absent:
- * everything in the store can be fetched or made again.
+ * everything in the store can be fetched or made again. @throws NewerDocument, ModeldlError DISK
  */
 export async function readJson<Schema extends v.GenericSchema>(
   store: Store,
@@ -44,8 +62,10 @@ export async function readJson<Schema extends v.GenericSchema>(
 ): Promise<v.InferOutput<Schema> | undefined> {
   const text = await readText(path);
   if (text === undefined) return undefined;
-  const parsed = v.safeParse(schema, parseJson(text));
+  const document = parseJson(text);
+  const parsed = v.safeParse(schema, document);
   if (parsed.success) return parsed.output;
+  if (isNewer(document)) throw new NewerDocument(path);
   await setAside(store, path);
   return undefined;
 }

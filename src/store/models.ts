@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import { readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
-import { blobPath, isDoubtful, settleBlob } from './blobs.js';
+import { blobPath, isDoubtful, isTouched, settleBlob } from './blobs.js';
 import { flushFiles, flushTree, placementOf, standingOf, type Standing } from './durability.js';
 import { hashFile } from './hash.js';
-import { readJson, writeJson } from './json.js';
+import { NewerDocument, readJson, writeJson } from './json.js';
 import { assertWritable, inStore, uniqueName, type Store } from './layout.js';
 import { modelPath, recordMatches, recordSchema, type ModelKey, type ModelRecord } from './record.js';
 import {
@@ -56,8 +56,16 @@ async function readModel(store: Store, path: string): Promise<StoredModel | unde
   return record === undefined ? undefined : { record, path, directory: treePath(store, path) };
 }
 
-/** Every model in the store, sorted by path. */
-export async function listModels(store: Store): Promise<readonly StoredModel[]> {
+/**
+ * Every model in the store, sorted by path.
+ * @param onNewer told of each record that a later version wrote; by default it is left out with a warning
+ */
+export async function listModels(
+  store: Store,
+  onNewer: (error: NewerDocument) => void = (error) => {
+    store.emit({ type: 'warning', message: `${error.message}, it is left out: ${error.hint ?? ''}` });
+  },
+): Promise<readonly StoredModel[]> {
   const root = inStore(store, 'records');
   const files = await readdir(root, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
     // A cache that cannot be written may not have been made yet.
@@ -70,8 +78,13 @@ export async function listModels(store: Store): Promise<readonly StoredModel[]> 
     .sort();
   const models: StoredModel[] = [];
   for (const path of paths) {
-    const model = await readModel(store, path);
-    if (model !== undefined) models.push(model);
+    try {
+      const model = await readModel(store, path);
+      if (model !== undefined) models.push(model);
+    } catch (error) {
+      if (!(error instanceof NewerDocument)) throw error;
+      onNewer(error);
+    }
   }
   return models;
 }
@@ -150,11 +163,14 @@ async function freePath(store: Store, key: ModelKey): Promise<string> {
 
 /**
  * Blobs of an earlier boot are hashed before they are used again, unless a model that holds them was flushed or made
- * in this boot; wrong ones are dropped, and so found missing.
+ * in this boot; so are those that somebody wrote to. Wrong ones are dropped, and so found missing.
  */
 async function settleDoubts(store: Store, record: NewRecord): Promise<void> {
   const doubtful = new Set<string>();
-  for (const { sha256 } of record.files) if (await isDoubtful(store, sha256)) doubtful.add(sha256);
+  for (const { sha256 } of record.files) {
+    if (await isTouched(store, sha256)) await settleBlob(store, sha256);
+    else if (await isDoubtful(store, sha256)) doubtful.add(sha256);
+  }
   if (doubtful.size === 0) return;
   for (const { record: other } of await listModels(store)) {
     if (!other.placement.durable && other.placement.bootId !== store.bootId) continue;
@@ -278,9 +294,16 @@ async function refresh(
       );
       await flushFiles(record.files.map((file) => blobPath(store, file.sha256)));
     }
+    const files: RecordFile[] = [];
+    for (const file of record.files) {
+      const found = mtimes.get(file.path) ?? file.mtime;
+      const mtime = Math.floor(found);
+      if (mtime !== found) await utimes(join(directory, file.path), mtime, mtime);
+      files.push({ ...file, mtime });
+    }
     const refreshed: ModelRecord = {
       ...record,
-      files: record.files.map((file) => ({ ...file, mtime: mtimes.get(file.path) ?? file.mtime })),
+      files,
       placement: await placementOf(store, directory, durable),
     };
     // A removal in the meantime wins.

@@ -10,7 +10,7 @@ import { basename, dirname, join } from 'node:path';
 import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { blobPath } from './blobs.js';
-import { readJson } from './json.js';
+import { readJson, type NewerDocument } from './json.js';
 import { assertWritable, inStore, uniqueName, type Area, type Store } from './layout.js';
 import { listModels } from './models.js';
 import { recordSchema } from './record.js';
@@ -54,10 +54,15 @@ interface Horizon {
   readonly before: number;
 }
 
-/** What a sweep would remove now. */
+/** What a later version's record wants cannot be told, so nothing is swept beside it. */
+function refuseNewer(error: NewerDocument): never {
+  throw error;
+}
+
+/** What a sweep would remove now. @throws ModeldlError DISK beside records of a later version */
 export async function planSweep(store: Store, options: SweepOptions): Promise<SweepPlan> {
   const horizon = await lookAround(store);
-  const models = await listModels(store);
+  const models = await listModels(store, refuseNewer);
   const wanted = await wantedBlobs(store, horizon, models);
   const released = await releasedBlobs(store);
   const count = byteCounter();
@@ -97,14 +102,14 @@ export async function sweep(store: Store, plan: SweepPlan): Promise<number> {
   try {
     await makeDirectories(grave);
     const horizon = await lookAround(store, session.id);
-    const standing = new Set((await listModels(store)).map((model) => model.directory));
+    const standing = new Set((await listModels(store, refuseNewer)).map((model) => model.directory));
     for (const { path } of plan.blobs) await bury(path, grave, moved);
     for (const { path } of plan.partials)
       if ((await lastChange(path)) < horizon.before) await bury(path, grave, moved);
     for (const { path } of plan.leftovers) {
       if (!standing.has(path) && (await changedAt(path)) < horizon.before) await bury(path, grave, moved);
     }
-    const models = await listModels(store);
+    const models = await listModels(store, refuseNewer);
     const wanted = await wantedBlobs(store, await lookAround(store, session.id), models);
     const trees = new Set(models.map((model) => model.directory));
     const count = byteCounter();
@@ -199,7 +204,7 @@ async function releasedBlobs(store: Store): Promise<ReadonlySet<string>> {
 /** A removed record has done its duty when none of its blobs is left, or when all that are left are others'. */
 async function forgetReleased(store: Store): Promise<void> {
   const held = new Set(
-    (await listModels(store)).flatMap(({ record }) => record.files.map((file) => file.sha256)),
+    (await listModels(store, refuseNewer)).flatMap(({ record }) => record.files.map((file) => file.sha256)),
   );
   for (const path of await inArea(store, 'removed')) {
     const record = await readJson(store, path, recordSchema);

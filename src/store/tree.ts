@@ -79,7 +79,7 @@ export async function moveToTrash(store: Store, directory: string): Promise<void
 export interface TreeLook {
   readonly missing: string[];
   readonly damaged: string[];
-  /** Whole seconds, by path, of what is there in the right size. */
+  /** Seconds, by path, of what is there in the right size; modeldl itself writes whole ones only. */
   readonly mtimes: ReadonlyMap<string, number>;
 }
 
@@ -97,7 +97,7 @@ export async function lookAtTree(directory: string, files: readonly RecordFile[]
     });
     if (found === undefined || !found.isFile()) missing.push(file.path);
     else if (found.size !== file.bytes) damaged.push(file.path);
-    else mtimes.set(file.path, Math.floor(found.mtimeMs / 1000));
+    else mtimes.set(file.path, found.mtimeMs / 1000);
   }
   return { missing, damaged, mtimes };
 }

@@ -18,7 +18,7 @@ import {
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectories } from '../directories.js';
-import { diskError } from '../errors.js';
+import { diskError, systemErrorCode } from '../errors.js';
 
 const JOURNAL = 'journal.json';
 const COPY_BYTES = 1024 * 1024;
@@ -63,7 +63,12 @@ export interface PartialOptions {
 /** @throws file system errors as DISK errors */
 export async function openPartial(directory: string, options: PartialOptions): Promise<Partial> {
   try {
-    await makeDirectories(directory);
+    await makeDirectories(directory).catch(async (error: unknown) => {
+      if (systemErrorCode(error) !== 'EEXIST') throw error;
+      // Something else in its place, as a repair of the file system leaves it, is no part of a download.
+      await rm(directory, { force: true });
+      await makeDirectories(directory);
+    });
     const journal = await readJournal(directory);
     const name = `data.${randomBytes(8).toString('hex')}`;
     const path = join(directory, name);
