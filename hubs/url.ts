@@ -11,7 +11,13 @@ const HEAD_REFUSED = new Set([400, 403, 404, 405, 501]);
 export const url = {
   name: 'url',
   title: 'Web addresses',
-  syntax: { hub: 'url', schemes: ['https', 'http'], parse: parseAddress, format: formatAddress },
+  syntax: {
+    hub: 'url',
+    schemes: ['https', 'http'],
+    unpacks: true,
+    parse: parseAddress,
+    format: formatAddress,
+  },
   namesFiles: true,
   pinsByDigest: true,
   settings: {

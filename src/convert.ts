@@ -27,7 +27,7 @@ import {
 } from './pull.js';
 import { redactReference } from './redact.js';
 import type { ConvertedModel, ConvertPlan } from './results.js';
-import { outputNeed, requireSpace, writeModelOutput } from './space.js';
+import { outputNeed, requireOutput, requireSpace, writeModelOutput } from './space.js';
 import { conversionName } from './stored.js';
 import { adoptBlob } from './store/blobs.js';
 import { withClaim } from './store/claim.js';
@@ -75,6 +75,7 @@ export async function convert(
   text: string,
   options: ConvertOptions,
 ): Promise<ConvertedModel> {
+  await requireOutput(options);
   const prepared = await prepare(context, text, options);
   const { model, fresh } = await storedOrMade(context, prepared, options);
   await writeModelOutput(context, model, options);

@@ -95,11 +95,16 @@ const DISK_HINTS: Readonly<Record<string, string>> = {
   EROFS: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
 };
 
+/** Calls that only look; `open` may be for either. */
+const READING_CALLS = /^(scandir|opendir|read|readlink|stat|lstat|access|statfs)$/;
+
 /** Turns a file system error into a DISK error that names the file; returns anything else unchanged. */
 export function diskError(error: unknown, file: string): unknown {
   const code = systemErrorCode(error);
   if (error instanceof ModeldlError || code === undefined || !(code in DISK_CODES)) return error;
-  return new ModeldlError('DISK', `Cannot write ${file}: ${DISK_CODES[code]}`, {
+  const call = error instanceof Error && 'syscall' in error ? String(error.syscall) : '';
+  const verb = READING_CALLS.test(call) ? 'read' : 'write';
+  return new ModeldlError('DISK', `Cannot ${verb} ${file}: ${DISK_CODES[code]}`, {
     hint: DISK_HINTS[code],
     cause: error,
     details: { file },

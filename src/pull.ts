@@ -20,7 +20,14 @@ import { decodePart, type Reference } from './reference.js';
 import { contentRevision, rememberResolution, resolveReference, type Resolved } from './resolve.js';
 import type { Outcome, PulledModel, PullPlan } from './results.js';
 import { select, type ListedFile, type Selection } from './select.js';
-import { cacheNeed, outputNeed, requireSpace, writeModelOutput, type OutputRequest } from './space.js';
+import {
+  cacheNeed,
+  outputNeed,
+  requireOutput,
+  requireSpace,
+  writeModelOutput,
+  type OutputRequest,
+} from './space.js';
 import { dropBlob } from './store/blobs.js';
 import { withClaim, type Claim } from './store/claim.js';
 import { assertWritable } from './store/layout.js';
@@ -65,6 +72,7 @@ export async function pull(
     throw new ModeldlError('USAGE', '`--output` takes one reference', { hint: 'run one command per output' });
   }
   return forEachReference(context, references, options, async (requested, reference) => {
+    await requireOutput(options);
     const pulled = await pullModel(context, reference, options);
     await writeModelOutput(context, pulled.model, options);
     return describePulled(pulled, requested, options.output);

@@ -45,6 +45,8 @@ export interface ReferenceSyntax {
   readonly bareNames?: boolean;
   /** This hub takes file system paths. At most one hub. */
   readonly paths?: boolean;
+  /** What this hub's references name may be an archive that is unpacked when asked (`ParseOptions.unpack`). */
+  readonly unpacks?: boolean;
   /** Reads what follows `scheme:`; throws USAGE when it is malformed. */
   parse?(rest: string, options: ParseOptions & { scheme: string }): ReferenceParts;
   /** The whole canonical text, scheme included, without `+conversion`. `parse(format(r))` equals `r`. */
@@ -160,7 +162,19 @@ export function parseReference(
   const conversion = CONVERSION.exec(text);
   const body = conversion === null ? text : text.slice(0, conversion.index);
   if (body === '') throw malformed(text, 'nothing precedes the conversion');
-  return { ...parseBody(body, syntaxes, options), ...(conversion?.[1] ? { conversion: conversion[1] } : {}) };
+  const parsed = parseBody(body, syntaxes, options);
+  if (options.unpack === true) refuseUnpacking(text, parsed.hub, syntaxes);
+  return { ...parsed, ...(conversion?.[1] ? { conversion: conversion[1] } : {}) };
+}
+
+function refuseUnpacking(text: string, hub: string, syntaxes: readonly ReferenceSyntax[]): void {
+  const unpacking = syntaxes.filter((syntax) => syntax.unpacks);
+  if (unpacking.some((syntax) => syntax.hub === hub)) return;
+  const schemes = unpacking.flatMap((syntax) => syntax.schemes.map((scheme) => `\`${scheme}:\``));
+  throw new ModeldlError('USAGE', `\`--unpack\` means nothing here: ${text}`, {
+    hint: `it is for ${schemes.join(' and ')}; packages are unpacked anyway, local archives by other programs`,
+    details: { reference: text },
+  });
 }
 
 function parseBody(text: string, syntaxes: readonly ReferenceSyntax[], options: ParseOptions): Reference {

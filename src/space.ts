@@ -1,7 +1,7 @@
 /** Room on disks for what an operation will write, and the outputs that need it (architecture.md, promise 7). */
 import type { Context } from './context.js';
 import type { StoredModel } from './store/models.js';
-import { outputBytes, writeOutput, type OutputFile } from './store/output.js';
+import { checkOutput, outputBytes, writeOutput, type OutputFile } from './store/output.js';
 import { checkSpace, type SpaceNeed } from './store/space.js';
 
 /** Where else than in the cache a result is wanted. */
@@ -30,6 +30,15 @@ export async function outputNeed(
 ): Promise<SpaceNeed> {
   const bytes = output === undefined ? 0 : await outputBytes(context.store, output, files, { link });
   return { directory: output ?? context.store.root, bytes, what: 'the output' };
+}
+
+/** Refuses an output that could not be written whatever the model is. @throws ModeldlError USAGE, DISK */
+export async function requireOutput({
+  output,
+  link = false,
+  overwrite = false,
+}: OutputRequest): Promise<void> {
+  if (output !== undefined) await checkOutput(output, { link, overwrite });
 }
 
 /** Writes a model to the output that is asked for, if any, when there is room for it. */

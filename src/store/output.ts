@@ -127,17 +127,40 @@ export async function outputBytes(
   }
 }
 
+/**
+ * Refuses what {@link writeOutput} would refuse whatever the model is, before anything is fetched for it.
+ * @throws ModeldlError USAGE, DISK
+ */
+export async function checkOutput(
+  directory: string,
+  options: Pick<OutputOptions, 'link' | 'overwrite'>,
+): Promise<void> {
+  try {
+    if (options.overwrite || (await readManifest(directory)) !== undefined) return;
+    await refuseForeign(directory);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return;
+    throw systemErrorCode(error) === 'ENOTDIR'
+      ? notADirectory(directory, error)
+      : outputError(error, directory, options);
+  }
+}
+
 async function makeDirectory(directory: string): Promise<void> {
   try {
     await makeDirectories(directory);
   } catch (error) {
     if (!['EEXIST', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) throw error;
-    throw new ModeldlError('USAGE', `The output is not a directory: ${directory}`, {
-      hint: 'choose another directory with `--output`',
-      cause: error,
-      details: { file: directory },
-    });
+    throw notADirectory(directory, error);
   }
+}
+
+function notADirectory(directory: string, cause: unknown): ModeldlError {
+  return new ModeldlError('USAGE', `The output is not a directory: ${directory}`, {
+    hint: 'choose another directory with `--output`',
+    cause,
+    details: { file: directory },
+  });
 }
 
 async function readManifest(directory: string): Promise<readonly ManifestFile[] | undefined> {

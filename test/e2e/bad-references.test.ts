@@ -81,6 +81,26 @@ describe('a reference that cannot be read is refused before any request', () => 
       ['pull', 'hf:org/name', '--quantt', 'Q4_K_M'],
       { code: 'USAGE', message: /--quantt/, hint: /--quant/ },
     ],
+    [
+      'unpacking of what is no archive',
+      ['pull', 'hf:org/name', '--unpack'],
+      { code: 'USAGE', message: /--unpack.*hf:org\/name/, hint: /https:/ },
+    ],
+    [
+      'an output that holds files of others',
+      ['pull', 'hf:org/open', '-o', '..'],
+      { code: 'USAGE', message: /modeldl did not write/, hint: /--overwrite/ },
+    ],
+    [
+      'an output of a conversion that holds files of others',
+      ['convert', 'hf:org/open', '-o', '..'],
+      { code: 'USAGE', message: /modeldl did not write/, hint: /--overwrite/ },
+    ],
+    [
+      'an output that is no directory',
+      ['pull', 'hf:org/open', '-o', '/dev/null'],
+      { code: 'USAGE', message: /not a directory: \/dev\/null/, hint: /--output/ },
+    ],
   ])('%s', async (_what, args, refusal) => {
     hub.clearRequests();
     await expectRefusal(world, args, refusal);
