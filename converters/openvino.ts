@@ -15,6 +15,7 @@ import type {
   Refusal,
 } from '../src/converter.js';
 import { assetPath } from './assets.js';
+import { judgeCheck } from './expectations.js';
 import { judge } from './rules.js';
 import { COMPRESSION_SETTINGS, compressionOf, refuseUnknownSettings } from './settings.js';
 import { findSource, stemOf, type Source } from './source.js';
@@ -34,6 +35,8 @@ const WORKER = ['python', 'openvino_worker.py'] as const;
 /** What is read and written sits in memory together with one copy that compression works on. */
 const MEMORY_FACTOR = 3;
 const MEMORY_BASE_BYTES = 400 * 1024 ** 2;
+/** Formats whose own runtime is in the toolchain. */
+const COMPARABLE: ReadonlySet<string> = new Set(['onnx', 'ir']);
 /** Larger originals are not run beside the result: both would sit in memory together. */
 const COMPARE_BYTES = 2 * 1024 ** 3;
 
@@ -127,7 +130,10 @@ async function plan(
   };
 }
 
-const converted = v.object({ versions: v.record(v.string(), v.string()) });
+const converted = v.object({
+  versions: v.record(v.string(), v.string()),
+  warnings: v.array(v.string()),
+});
 
 async function run(
   model: LocalModel,
@@ -141,10 +147,10 @@ async function run(
     job: 'convert',
     input: join(model.root, source.path),
     output: join(outDir, `${stemOf(source)}.xml`),
-    fp16: conversion.precision === 'fp16',
+    precision: conversion.precision,
     ...(compression === undefined ? {} : { compression }),
   });
-  return { versions: v.parse(converted, result).versions, warnings: [] };
+  return v.parse(converted, result);
 }
 
 const checked = v.object({
@@ -159,8 +165,10 @@ const checked = v.object({
       finite: v.boolean(),
       maxDifference: v.exactOptional(v.number()),
       cosine: v.exactOptional(v.number()),
+      magnitude: v.exactOptional(v.number()),
     }),
   ),
+  warnings: v.array(v.string()),
 });
 
 async function check(
@@ -170,17 +178,18 @@ async function check(
   context: ConverterContext,
 ): Promise<CheckReport> {
   const source = sourceOf(model);
-  const comparable = source.format === 'onnx' && source.bytes <= COMPARE_BYTES;
-  const reason =
-    source.format === 'onnx'
+  const { format, bytes } = source;
+  const reason = !COMPARABLE.has(format)
+    ? `the toolchain has no runtime for ${format}`
+    : bytes > COMPARE_BYTES
       ? 'the original weighs over 2 GB'
-      : `the toolchain has no runtime for ${source.format}`;
+      : undefined;
   const result = await work(model, conversion, context, {
     job: 'check',
     model: join(outDir, `${stemOf(source)}.xml`),
-    ...(comparable ? { original: join(model.root, source.path) } : { reason }),
+    ...(reason === undefined ? { original: join(model.root, source.path) } : { reason }),
   });
-  return v.parse(checked, result);
+  return judgeCheck(conversion.precision, v.parse(checked, result));
 }
 
 async function work(

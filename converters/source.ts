@@ -32,6 +32,14 @@ export function findSource(model: LocalModel): Source | Refusal {
   });
   const [only] = found;
   if (only === undefined) {
+    const bare = model.files.find(({ path }) => /\.xml$/i.test(path));
+    if (bare !== undefined) {
+      return {
+        refused: `${bare.path} has no weights beside it: an OpenVINO IR is a pair of .xml and .bin`,
+        hint: 'name the directory that holds both',
+        handlesModel: true,
+      };
+    }
     return {
       refused: 'it holds no ONNX, TensorFlow Lite, TensorFlow, PaddlePaddle or OpenVINO file',
       hint: '`modeldl converters` lists what each takes',

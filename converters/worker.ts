@@ -163,11 +163,11 @@ function failure(
   if (operations.length > 0) {
     return new ModeldlError(
       'UNSUPPORTED',
-      `OpenVINO cannot convert ${reference}: operation ${operations.join(', ')}`,
+      `OpenVINO cannot convert ${reference}: operation ${operations.join(', ')}${why(error?.message)}`,
       { hint, details: { ...details, operations } },
     );
   }
-  const cause = firstLine(error?.message) ?? causeOfEnd(ended, log);
+  const cause = causeLine(error?.message) ?? causeOfEnd(ended, log);
   return new ModeldlError('CONVERSION', `Converting ${reference} failed: ${cause}`, { hint, details });
 }
 
@@ -193,10 +193,23 @@ export function unsupportedOperations(message: string): readonly string[] {
   return [...found];
 }
 
-function firstLine(message: string | undefined): string | undefined {
-  const lines = message?.split('\n').map((line) => line.trim()) ?? [];
-  const told = lines.find((line) => line !== '' && !/^(Exception from|Check ')/.test(line)) ?? lines[0];
-  return told === '' ? undefined : told?.slice(0, LINE_CHARACTERS);
+/** What OpenVINO has against the first of several operations: a supported one may be refused for its input. */
+function why(message = ''): string {
+  const told = /^-- \S+ with a message:\n((?:.+\n)+)/m.exec(message)?.[1];
+  return told === undefined ? '' : ` (${causeLine(told) ?? ''})`;
+}
+
+/**
+ * The line that tells the cause: OpenVINO wraps an exception in where it was thrown and what it was busy with, and ends
+ * with what was wrong; other libraries begin with it.
+ */
+function causeLine(message: string | undefined): string | undefined {
+  const lines = (message ?? '')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  const told = /^(Exception from |\[ONNX Frontend\]|Check ')/m.test(message ?? '') ? lines.at(-1) : lines[0];
+  return told?.slice(0, LINE_CHARACTERS).replace(/\.$/, '');
 }
 
 /** The kernel kills without a word (137 when a wrapper reports it), allocators throw or abort. */

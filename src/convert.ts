@@ -78,6 +78,10 @@ export async function convert(
   await requireOutput(options);
   const prepared = await prepare(context, text, options);
   const { model, fresh } = await storedOrMade(context, prepared, options);
+  // Of a stored one too: who asks the second time must not take it for better than the first did.
+  for (const message of model.record.conversion?.check?.warnings ?? []) {
+    context.emit({ type: 'warning', message: `${prepared.local.reference}: ${message}` });
+  }
   await writeModelOutput(context, model, options);
   return describe(prepared, model, redactReference(text), options.output, !fresh);
 }
@@ -315,7 +319,9 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
     const started = performance.now();
     const report = await converter.run(local, plan, outDir, converterContext);
     const seconds = Math.round((performance.now() - started) / 100) / 10;
-    for (const warning of report.warnings) context.emit({ type: 'warning', message: warning });
+    for (const warning of report.warnings) {
+      context.emit({ type: 'warning', message: `${reference}: ${warning}` });
+    }
     const check = wantsCheck ? await converter.check(local, plan, outDir, converterContext) : undefined;
     refuseFailedCheck(reference, check, converterContext.logFile);
     const files = await adoptTree(context, outDir);
@@ -331,7 +337,7 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
       originReference: record.reference,
       toolchain: { name: plan.toolchain, versions: { ...report.versions } },
       seconds,
-      adjustments: [...plan.adjustments],
+      adjustments: [...plan.adjustments, ...report.warnings],
       consent: [...(plan.consent ?? [])],
       ...(check === undefined ? {} : { check: copyCheck(check) }),
     };
@@ -364,7 +370,12 @@ function refuseFailedCheck(reference: string, check: CheckReport | undefined, lo
 }
 
 function copyCheck(check: CheckReport): NonNullable<ConversionRecord['check']> {
-  return { ...check, outputs: check.outputs.map((output) => ({ ...output, shape: [...output.shape] })) };
+  const { outputs, warnings } = check;
+  return {
+    ...check,
+    outputs: outputs.map((output) => ({ ...output, shape: [...output.shape] })),
+    warnings: [...warnings],
+  };
 }
 
 /** Moves what a converter wrote into the store as blobs. */

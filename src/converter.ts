@@ -124,6 +124,8 @@ export interface CheckReport {
   /** Why not compared, or what failed. */
   readonly reason?: string;
   readonly outputs: readonly CheckedOutput[];
+  /** What falls short of what is expected of the precision, without being wrong. */
+  readonly warnings: readonly string[];
 }
 
 export interface CheckedOutput {
@@ -135,6 +137,8 @@ export interface CheckedOutput {
   readonly maxDifference?: number;
   /** Cosine similarity to the original's output, -1 to 1. */
   readonly cosine?: number;
+  /** Largest absolute value of the original's output. */
+  readonly magnitude?: number;
 }
 
 /** Where toolchains live and how they may be made. */

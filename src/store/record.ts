@@ -63,8 +63,10 @@ const conversion = v.object({
           finite: v.boolean(),
           maxDifference: v.exactOptional(v.number()),
           cosine: v.exactOptional(v.number()),
+          magnitude: v.exactOptional(v.number()),
         }),
       ),
+      warnings: v.optional(v.array(v.string()), []),
     }),
   ),
 });

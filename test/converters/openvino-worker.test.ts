@@ -15,6 +15,7 @@ async function start(convertModel: string) {
     '__version__ = "2026.4.1-1-abc"',
     'class Model:',
     '    def has_rt_info(self, path): return False',
+    '    def get_ops(self): return []',
     'def convert_model(path):',
     `    ${convertModel}`,
     'def save_model(model, path, compress_to_fp16): open(path, "w").close()',
@@ -26,7 +27,9 @@ async function start(convertModel: string) {
     reject: false,
   });
   const output = join(directory, 'model.xml');
-  worker.stdin.write(`${JSON.stringify({ job: 'convert', input: 'model.onnx', output, fp16: false })}\n`);
+  worker.stdin.write(
+    `${JSON.stringify({ job: 'convert', input: 'model.onnx', output, precision: 'fp32' })}\n`,
+  );
   return { worker };
 }
 
@@ -48,7 +51,7 @@ describe('openvino_worker.py', () => {
     expect(eventsOf(stdio[3])).toEqual([
       { type: 'stage', stage: 'Reading the model' },
       { type: 'stage', stage: 'Writing the IR' },
-      { type: 'result', versions: { openvino: '2026.4.1' } },
+      { type: 'result', versions: { openvino: '2026.4.1' }, warnings: [] },
     ]);
   });
 

@@ -90,6 +90,44 @@ describe('runWorker', () => {
     });
   });
 
+  it('names the last line of what OpenVINO wraps, where the cause is', async () => {
+    // As it said of an input that was too short for a reflecting Pad inside an If.
+    const lines = [
+      'Exception from src/inference/src/cpp/infer_request.cpp:224:',
+      'Node cn of type If',
+      "Check 'begin < dimension' failed at pad_shape_inference.hpp:94:",
+      'REFLECT padding mode requires less',
+      '',
+    ];
+    const message = JSON.stringify({ type: 'error', kind: 'RuntimeError', message: lines.join('\n') });
+    const { error } = await failureOf(`cat >&3 <<'END'\n${message}\nEND`, 'exit 1');
+    expect(error.message).toBe('Converting file:./a.onnx failed: REFLECT padding mode requires less');
+  });
+
+  it('names refused operations, and what is held against the first', async () => {
+    const lines = [
+      "Check 'false' failed at src/frontends/common_translators/src/unconverted_ops_report.cpp:151:",
+      '-- Conv-16 with a message:',
+      '[ONNX Frontend] Conversion failed for Conv-16',
+      "While validating ONNX node '<Node(Conv): If_0_then_branch>': Check failed",
+      "The input data tensor's rank has to be known (static)",
+      '',
+      'Summary:',
+      '-- Conversion is failed for: Conv-16, ReduceMean-16',
+    ];
+    const message = JSON.stringify({
+      type: 'error',
+      kind: 'OpConversionFailure',
+      message: lines.join('\n'),
+    });
+    const { error } = await failureOf(`cat >&3 <<'END'\n${message}\nEND`, 'exit 1');
+    expect(error.exitCode).toBe(9);
+    expect(error.message).toBe(
+      "OpenVINO cannot convert file:./a.onnx: operation Conv, ReduceMean (The input data tensor's rank has to be known (static))",
+    );
+    expect(error.details).toMatchObject({ operations: ['Conv', 'ReduceMean'] });
+  });
+
   it('says how a worker ended that reported nothing, with its last words', async () => {
     const { error } = await failureOf('echo "Segmentation fault in plugin" >&2', 'kill -SEGV $$');
     expect(error.message).toBe(
