@@ -159,6 +159,12 @@ function failure(
       },
     );
   }
+  if (error?.kind === 'ModuleNotFoundError') {
+    return new ModeldlError('TOOLCHAIN', `${call.python} cannot convert ${reference}: ${error.message}`, {
+      hint: `install what is missing there, or make the toolchain anew with \`modeldl toolchain remove\`; ${hint}`,
+      details,
+    });
+  }
   const operations = unsupportedOperations(error?.message ?? '');
   if (operations.length > 0) {
     return new ModeldlError(

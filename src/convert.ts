@@ -134,8 +134,8 @@ async function prepare(context: Context, text: string, options: ConvertOptions):
     },
   };
   const { converter, plan } = await chooseConverter(context, local, request, options.converter);
-  const lock = await toolchainNamed(context, converter.toolchain).lockDigest();
-  const key = conversionKey(local, plan, lock);
+  const toolchain = await toolchainNamed(context, converter.toolchain).digest(toolchainContext(context));
+  const key = conversionKey(local, plan, toolchain);
   const { hub, id, revision, selection: chosen } = record;
   const modelKey = {
     hub,
@@ -215,16 +215,22 @@ async function chooseConverter(
   );
 }
 
-function conversionKey(local: LocalModel, plan: ConversionPlan, toolchainLock: string): string {
+/**
+ * sha256 over everything that decides the result, and nothing else: names of models, what people are told and what is
+ * estimated may change without a new conversion.
+ */
+export function conversionKey(
+  local: Pick<LocalModel, 'files'>,
+  plan: ConversionPlan,
+  toolchain: string,
+): string {
   const reads = local.files
     .filter(({ path }) => plan.reads.includes(path))
     .map(({ path, sha256 }) => `${path}\0${sha256}`)
     .sort();
   const { converter, precision, device, task, settings } = plan;
   return createHash('sha256')
-    .update(
-      canonicalJson({ reads, converter, precision, device, task: task ?? null, settings, toolchainLock }),
-    )
+    .update(canonicalJson({ reads, converter, precision, device, task: task ?? null, settings, toolchain }))
     .digest('hex');
 }
 

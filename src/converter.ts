@@ -170,11 +170,14 @@ export interface Toolchain {
   readonly title: string;
   /** Rough size of the download in bytes, for plans. */
   readonly downloadBytes: number;
-  /** Digest of the lock file: part of every conversion's key. */
-  lockDigest(): Promise<string>;
+  /**
+   * Digest of what does the work, part of every conversion's key: of the lock file, or of the versions in a user's own
+   * interpreter. @throws ModeldlError TOOLCHAIN when that does not run
+   */
+  digest(context: ToolchainContext): Promise<string>;
   /** State on this machine, without changing anything. */
   status(context: ToolchainContext): Promise<ToolchainStatus>;
-  /** Makes it when missing or broken; returns the interpreter. @throws ModeldlError TOOLCHAIN, DISK, NETWORK */
+  /** Makes it when missing or broken; returns the interpreter. @throws ModeldlError TOOLCHAIN, DISK, NETWORK, INTEGRITY */
   ensure(context: ToolchainContext): Promise<ToolchainEnvironment>;
   /** Removes every environment of this name; returns the bytes freed. */
   remove(context: ToolchainContext): Promise<number>;

@@ -16,6 +16,9 @@ import type {
 } from '../../src/converter.js';
 import { abortError, diskError, ModeldlError } from '../../src/errors.js';
 import { assetPath } from '../assets.js';
+import { endTogether } from '../process-group.js';
+import { externalVersions } from './external.js';
+import { installFailure } from './failure.js';
 import { findPython } from './python.js';
 
 export interface ToolchainDefinition {
@@ -25,8 +28,8 @@ export interface ToolchainDefinition {
   readonly downloadBytes: number;
   /** Bytes on disk, measured likewise: what is asked to be free before an installation. */
   readonly installedBytes: number;
-  /** Packages whose versions are shown and recorded. */
-  readonly shown: readonly string[];
+  /** Packages whose versions are shown and recorded; nothing works without the first. */
+  readonly shown: readonly [string, ...string[]];
 }
 
 const COMPLETE = '.complete';
@@ -51,7 +54,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
 
   async function status(context: ToolchainContext): Promise<ToolchainStatus> {
     const external = context.settings.interpreters[name];
-    if (external !== undefined) return { state: 'external', directory: external, versions: {} };
+    if (external !== undefined) return externalStatus(context, external);
     let directory: string;
     try {
       ({ directory } = await directoryFor(context));
@@ -76,7 +79,10 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
 
   async function ensure(context: ToolchainContext): Promise<ToolchainEnvironment> {
     const external = context.settings.interpreters[name];
-    if (external !== undefined) return { python: external };
+    if (external !== undefined) {
+      requirePackages(external, await externalVersions(context, name, external, definition.shown));
+      return { python: external };
+    }
     const { directory, command } = await directoryFor(context);
     if (await isIntact(directory)) return { python: pythonOf(directory), directory };
     if (context.settings.install === 'never' || context.settings.offline) {
@@ -95,6 +101,36 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     });
   }
 
+  async function externalStatus(context: ToolchainContext, external: string): Promise<ToolchainStatus> {
+    try {
+      const versions = await externalVersions(context, name, external, definition.shown);
+      requirePackages(external, versions);
+      return { state: 'external', directory: external, versions };
+    } catch (error) {
+      if (!(error instanceof ModeldlError) || error.code !== 'TOOLCHAIN') throw error;
+      return { state: 'broken', directory: external, versions: {}, reason: error.message };
+    }
+  }
+
+  /** Only what everything needs: who converts to fp16 may do without the compressor, and a worker names it else. */
+  function requirePackages(external: string, versions: Readonly<Record<string, string>>): void {
+    const [needed] = definition.shown;
+    if (needed in versions) return;
+    throw new ModeldlError('TOOLCHAIN', `${external} lacks the Python package ${needed}`, {
+      hint: `install it there with \`${external} -m pip install ${definition.shown.join(' ')}\`, or unset \`toolchains.interpreters.${name}\``,
+      details: { file: external },
+    });
+  }
+
+  async function digest(context: ToolchainContext): Promise<string> {
+    const external = context.settings.interpreters[name];
+    if (external === undefined) return lockDigest();
+    const versions = await externalVersions(context, name, external, definition.shown);
+    return createHash('sha256')
+      .update(JSON.stringify(Object.entries(versions).sort(([a], [b]) => (a < b ? -1 : 1))))
+      .digest('hex');
+  }
+
   async function install(context: ToolchainContext, directory: string, command: string): Promise<void> {
     const logFile = join(context.toolchainsDir, '..', 'logs', `toolchain-${name}.log`);
     context.emit({ type: 'stage', stage: `Installing the toolchain ${name}`, detail: title });
@@ -104,15 +140,15 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       await mkdir(directory, { recursive: true });
       await mkdir(dirname(logFile), { recursive: true });
       await writeFile(logFile, '');
-      await run(context, logFile, command, ['-m', 'venv', directory], venvHint);
-      const pip = ['-m', 'pip', 'install', '--require-hashes', '--no-input', '--disable-pip-version-check'];
-      await run(
-        context,
-        logFile,
-        pythonOf(directory),
-        [...pip, '--progress-bar', 'off', '--requirement', lockFile()],
-        pipHint,
-      );
+      await run(context, logFile, command, ['venv', directory]);
+      const pip = ['pip', 'install', '--require-hashes', '--no-input', '--disable-pip-version-check'];
+      await run(context, logFile, pythonOf(directory), [
+        ...pip,
+        '--progress-bar',
+        'off',
+        '--requirement',
+        lockFile(),
+      ]);
       await writeFile(join(directory, COMPLETE), `${await lockDigest()}\n`);
     } catch (error) {
       await rm(directory, { recursive: true, force: true });
@@ -120,26 +156,27 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     }
   }
 
-  /** Runs one step with everything it prints in the log, and its progress as events. */
+  /** Runs a Python module with everything it prints in the log, and its progress as events. */
   async function run(
     context: ToolchainContext,
     logFile: string,
     command: string,
-    args: readonly string[],
-    hint: (output: string) => string,
+    module: readonly string[],
   ): Promise<void> {
     const log = createWriteStream(logFile, { flags: 'a' });
     const { execa } = await import('execa');
-    const subprocess = execa(command, args, {
-      env: { ...context.environment, PYTHONNOUSERSITE: '1', PIP_NO_PYTHON_VERSION_WARNING: '1' },
+    const subprocess = execa(command, [assetPath('python', 'guarded.py'), ...module], {
+      env: installerEnvironment(context.environment),
       extendEnv: false,
       all: true,
       buffer: false,
       reject: false,
-      stdin: 'ignore',
-      cancelSignal: context.signal,
-      forceKillAfterDelay: 500,
+      // Open as long as this process lives.
+      stdin: 'pipe',
+      detached: true,
     });
+    endTogether(subprocess, context.signal);
+    subprocess.stdin.on('error', () => undefined);
     subprocess.all.pipe(log);
     const lines = createInterface({ input: subprocess.all });
     const last: string[] = [];
@@ -159,12 +196,11 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     const result = await subprocess;
     if (context.signal.aborted) throw abortError(context.signal);
     if (!result.failed) return;
-    const output = last.join('\n');
-    const cause = last.reverse().find((line) => /error|not found|no matching/i.test(line));
+    const { code, cause, hint } = installFailure(last);
     throw new ModeldlError(
-      'TOOLCHAIN',
-      `Installing the toolchain \`${name}\` failed: ${cause?.trim() ?? result.shortMessage}`,
-      { hint: `${hint(output)}; the log is ${logFile}`, details: { file: logFile } },
+      code,
+      `Installing the toolchain \`${name}\` failed: ${cause ?? result.shortMessage}`,
+      { hint: `${hint}; the log is ${logFile}`, details: { file: logFile } },
     );
   }
 
@@ -172,7 +208,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     name,
     title,
     downloadBytes,
-    lockDigest,
+    digest,
     status,
     ensure,
     remove: async (context) => {
@@ -190,18 +226,13 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
   };
 }
 
-function venvHint(output: string): string {
-  if (/ensurepip|python3(\.\d+)?-venv/.test(output))
-    return 'install the venv module: `apt-get install python3-venv`';
-  return 'choose another interpreter with `toolchains.python`';
-}
-
-function pipHint(output: string): string {
-  if (/hash(es)? (are|is)|DO NOT MATCH/i.test(output))
-    return 'the package index serves other files than were locked';
-  if (/No matching distribution|Could not find a version/.test(output))
-    return 'the package index lacks a locked version';
-  return "check the network and pip's configuration";
+/** What the user has for Python in general must not change what lands in an environment with a lock. */
+function installerEnvironment(
+  environment: ToolchainContext['environment'],
+): Record<string, string | undefined> {
+  const { PYTHONPATH, PYTHONHOME, PIP_TARGET, PIP_PREFIX, VIRTUAL_ENV, ...rest } = environment;
+  // Of pip's configuration, addresses and certificates are wanted, but not its habit of installing for the user.
+  return { ...rest, PYTHONNOUSERSITE: '1', PIP_USER: '0', PIP_NO_PYTHON_VERSION_WARNING: '1' };
 }
 
 function pythonOf(directory: string): string {

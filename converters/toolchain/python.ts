@@ -1,5 +1,5 @@
 /** Finding a Python to make environments with. */
-import { ModeldlError } from '../../src/errors.js';
+import { ModeldlError, throwIfAborted } from '../../src/errors.js';
 import type { ToolchainContext } from '../../src/converter.js';
 
 export interface Python {
@@ -10,7 +10,15 @@ export interface Python {
   readonly platform: string;
 }
 
-const CANDIDATES = ['python3', 'python3.13', 'python3.12', 'python3.11', 'python3.10', 'python'];
+const CANDIDATES = [
+  'python3',
+  'python3.14',
+  'python3.13',
+  'python3.12',
+  'python3.11',
+  'python3.10',
+  'python',
+];
 /** The locks are made for 3.10 and later; the wheels of 2026.4 end at 3.14. */
 const OLDEST_MINOR = 10;
 const NEWEST_MINOR = 14;
@@ -29,7 +37,7 @@ export async function findPython(context: ToolchainContext): Promise<Python> {
       reject: false,
       cancelSignal: context.signal,
     });
-    if (context.signal.aborted) context.signal.throwIfAborted();
+    throwIfAborted(context.signal);
     if (probed.failed) continue;
     const [version = '', platform = ''] = probed.stdout.split(' ');
     const [major, minor] = version.split('.').map(Number);

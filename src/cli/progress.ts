@@ -72,24 +72,53 @@ function createTotals(): { see(event: ModeldlEvent): void; received(): number; t
 
 function plain(output: Output, talkative: boolean): Progress {
   const totals = createTotals();
-  let next = performance.now() + PLAIN_INTERVAL_MS;
+  let next = 0;
+  let withheld: string | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const print = (text: string): void => {
+    next = performance.now() + PLAIN_INTERVAL_MS;
+    withheld = undefined;
+    output.note(text);
+  };
+  /** At most one line per interval; the last one that was held back appears when it is over. */
+  const progress = (text: string): void => {
+    const wait = next - performance.now();
+    if (wait <= 0) {
+      print(text);
+      return;
+    }
+    withheld = text;
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      if (withheld !== undefined) print(withheld);
+    }, wait).unref();
+  };
   const emit: Emit = (event) => {
     totals.see(event);
     if (event.type === 'warning') output.warn(event.message);
     else if (event.type === 'note') output.note(event.message);
     if (!talkative) return;
     const text = sentence(event);
-    if (text !== undefined && event.type !== 'resolve') output.note(text);
-    else if (event.type === 'plan' && event.bytes > 0) {
+    if (event.type === 'plan') {
+      if (event.bytes === 0) return;
       output.note(
         `Fetching ${formatCount(event.files, 'file')}, ${formatBytes(event.bytes)}, for ${event.reference}`,
       );
-    } else if (event.type === 'file-progress' && performance.now() >= next) {
       next = performance.now() + PLAIN_INTERVAL_MS;
-      output.note(`${formatBytes(totals.received())} of ${formatBytes(totals.total())}`);
-    }
+    } else if (event.type === 'file-progress') {
+      progress(`${formatBytes(totals.received())} of ${formatBytes(totals.total())}`);
+    } else if (event.type === 'waiting' || event.type === 'retry') {
+      // Why nothing moves is no progress, and rare.
+      if (text !== undefined) output.note(text);
+    } else if (text !== undefined && event.type !== 'resolve') progress(text);
   };
-  return { emit, stop: () => undefined };
+  return {
+    emit,
+    stop: () => {
+      clearTimeout(timer);
+      withheld = undefined;
+    },
+  };
 }
 
 /** Most files shown at once; small ones come and go too fast to read. */

@@ -1,4 +1,4 @@
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createOutput } from '../../src/cli/output.js';
 import { createProgress, type ProgressMode } from '../../src/cli/progress.js';
 import type { ModeldlEvent } from '../../src/events.js';
@@ -40,8 +40,6 @@ const TALK = [
   'Fetching 2 files, 20.0 MiB, for hf:org/name',
   'Trying https://h/a again in 2s: the connection ended early',
   'Waiting for process 7, which works on hf:org/name',
-  'Unpacking 1 file of a.zip',
-  'Converting: model',
   'something to know',
   'warning: the token ***',
 ];
@@ -75,27 +73,5 @@ describe('createProgress', () => {
     expect(text).toContain('something to know');
     expect(text.lastIndexOf('\u001b[?25h')).toBeGreaterThan(text.lastIndexOf('\u001b[?25l'));
     expect(stdout.text()).toBe('');
-  });
-
-  it('plain gives at most one line of bytes per ten seconds', async () => {
-    vi.useFakeTimers({ toFake: ['performance'] });
-    onTestFinished(() => {
-      vi.useRealTimers();
-    });
-    const stderr = fakeStream();
-    const output = createOutput({
-      stdout: fakeStream().stream,
-      stderr: stderr.stream,
-      json: false,
-      quiet: false,
-      color: false,
-    });
-    const { emit } = await createProgress('plain', output);
-    emit({ type: 'file-start', reference, path: 'a', bytes: 40 * MIB, resumedBytes: 0 });
-    for (let second = 1; second <= 35; second += 1) {
-      vi.advanceTimersByTime(1000);
-      emit({ type: 'file-progress', reference, path: 'a', receivedBytes: second * MIB });
-    }
-    expect(stderr.lines()).toEqual(['10.0 MiB of 40.0 MiB', '20.0 MiB of 40.0 MiB', '30.0 MiB of 40.0 MiB']);
   });
 });

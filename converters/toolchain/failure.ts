@@ -1,0 +1,63 @@
+/** Why an installation failed, from what `venv` and `pip` (24 to 26) print. Pure. */
+import type { ErrorCode } from '../../src/errors.js';
+
+export interface InstallFailure {
+  readonly code: ErrorCode;
+  /** The line that tells the cause. */
+  readonly cause?: string;
+  readonly hint: string;
+}
+
+interface Kind {
+  readonly pattern: RegExp;
+  readonly code: ErrorCode;
+  readonly hint: string;
+}
+
+/** The first that is found anywhere decides. */
+const KINDS: readonly Kind[] = [
+  {
+    pattern: /ensurepip is not available|No module named '?(venv|ensurepip)/,
+    code: 'TOOLCHAIN',
+    hint: 'install the venv module: `apt-get install python3-venv`',
+  },
+  {
+    pattern: /DO NOT MATCH THE HASHES|HashMismatch/i,
+    code: 'INTEGRITY',
+    hint: 'the package index serves other files than were locked: use another index in the configuration of pip',
+  },
+  {
+    pattern: /No space left on device/,
+    code: 'DISK',
+    hint: 'free space with `modeldl prune`, or choose another cache with `--cache-dir`',
+  },
+  {
+    // pip goes on after its attempts and then finds no versions: the connection is the cause, told before.
+    pattern: /after connection broken by|Max retries exceeded|ReadTimeoutError|SSLError|ProxyError/,
+    code: 'NETWORK',
+    hint: "check the network, and pip's index, proxy and certificates with `python3 -m pip config list`",
+  },
+  {
+    pattern: /Could not find a version|No matching distribution/,
+    code: 'TOOLCHAIN',
+    hint: 'the package index lacks a locked version: use another index in the configuration of pip',
+  },
+];
+
+const OTHER: Omit<Kind, 'pattern'> = {
+  code: 'TOOLCHAIN',
+  hint: 'choose another interpreter with `toolchains.python`',
+};
+
+/** @param lines what the installer printed last, oldest first */
+export function installFailure(lines: readonly string[]): InstallFailure {
+  const kind = KINDS.find(({ pattern }) => lines.some((line) => pattern.test(line)));
+  const cause =
+    (kind === undefined ? undefined : lines.findLast((line) => kind.pattern.test(line))) ??
+    lines.findLast((line) => /^ERROR:/.test(line)) ??
+    lines.findLast((line) => /error|failed|not found/i.test(line)) ??
+    lines.findLast((line) => line.trim() !== '');
+  const { code, hint } = kind ?? OTHER;
+  const told = cause?.trim().replace(/^(ERROR|WARNING): /, '');
+  return { code, hint, ...(told === undefined ? {} : { cause: told.slice(0, 300) }) };
+}

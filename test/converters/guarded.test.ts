@@ -1,0 +1,49 @@
+/** The starter of installers, `guarded.py`. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { describe, expect } from 'vitest';
+import { assetPath } from '../../converters/assets.js';
+import { hasProgram, requirePeer } from '../helpers/require.js';
+import { temporaryDirectory } from '../helpers/store.js';
+
+describe('guarded.py', () => {
+  const test = requirePeer('python3', hasProgram('python3'));
+
+  /** Starts a module of these lines; wrapped, since a subprocess is a promise of its end. */
+  async function start(lines: readonly string[], ...args: readonly string[]) {
+    const directory = await temporaryDirectory();
+    await writeFile(join(directory, 'module_of_the_test.py'), lines.join('\n'));
+    const guarded = execa(
+      'python3',
+      ['-u', assetPath('python', 'guarded.py'), 'module_of_the_test', ...args],
+      {
+        env: { PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: '1' },
+        stdin: 'pipe',
+        reject: false,
+      },
+    );
+    return { guarded };
+  }
+
+  test('runs a module as its main program, with its arguments and exit code, while its input is open', async () => {
+    const { guarded } = await start(
+      ['import sys', 'print(__name__, *sys.argv[1:])', 'sys.exit(5)'],
+      'install',
+      '--no-input',
+    );
+    const { exitCode, stdout, stderr } = await guarded;
+    expect(stderr).toBe('');
+    expect(stdout).toBe('__main__ install --no-input');
+    expect(exitCode).toBe(5);
+  });
+
+  test('ends when its input closes, whatever the module is busy with', async () => {
+    const { guarded } = await start(['import threading', 'print("busy")', 'threading.Event().wait()']);
+    for await (const line of guarded) {
+      expect(line).toBe('busy');
+      guarded.stdin.end();
+    }
+    expect((await guarded).exitCode).toBe(2);
+  });
+});

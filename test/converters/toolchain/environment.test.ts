@@ -1,0 +1,388 @@
+import { access, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { assetPath } from '../../../converters/assets.js';
+import { createToolchain } from '../../../converters/toolchain/environment.js';
+import { ModeldlError } from '../../../src/errors.js';
+import type { Store } from '../../../src/store/layout.js';
+import {
+  toolchainContext,
+  writeScript,
+  type ContextOptions,
+  type TestToolchainContext,
+} from '../../helpers/interpreter.js';
+import { temporaryDirectory, temporaryStore } from '../../helpers/store.js';
+
+const toolchain = createToolchain({
+  name: 'openvino',
+  title: 'openvino and nncf',
+  downloadBytes: 1000,
+  installedBytes: 1000,
+  shown: ['openvino', 'nncf'],
+});
+
+interface FakePython {
+  /** Directory to put on the PATH. */
+  readonly bin: string;
+  /** What every start was asked for, a line each. */
+  calls(): Promise<readonly string[]>;
+}
+
+interface FakeOptions {
+  readonly version?: string;
+  /** Shell lines of `venv`; by default the environment gets this very interpreter. */
+  readonly venv?: readonly string[];
+  /** Shell lines of `pip install`; by default it succeeds. */
+  readonly pip?: readonly string[];
+  readonly name?: string;
+}
+
+/** A `python3` that answers the probe and makes environments out of itself. */
+async function fakePython(options: FakeOptions = {}): Promise<FakePython> {
+  const bin = await temporaryDirectory();
+  const calls = join(bin, 'calls');
+  await writeFile(calls, '');
+  await writeScript(
+    join(bin, options.name ?? 'python3'),
+    `export CALLS=${calls}`,
+    'echo "$*" | head -n 1 >> "$CALLS"',
+    'case "$*" in',
+    `*sysconfig.get_platform*) echo "${options.version ?? '3.11.9'} linux-x86_64";;`,
+    '*guarded.py\\ venv\\ *)',
+    ...(options.venv ?? ['mkdir -p "$3/bin" && cp "$0" "$3/bin/python"']),
+    ';;',
+    '*guarded.py\\ pip\\ install\\ *)',
+    ...(options.pip ?? ['echo "Collecting openvino==2026.4.1 (from -r x)"']),
+    ';;',
+    '*) exit 3;;',
+    'esac',
+  );
+  return { bin, calls: async () => (await readFile(calls, 'utf8')).split('\n').filter(Boolean) };
+}
+
+function contextOf(store: Store, python: FakePython, options: ContextOptions = {}): TestToolchainContext {
+  // `/bin` for what the scripts call.
+  return toolchainContext(store, { ...options, environment: { PATH: `${python.bin}:/bin` } });
+}
+
+async function failure(promise: Promise<unknown>): Promise<ModeldlError> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (error instanceof ModeldlError) return error;
+  throw new Error(`Expected a ModeldlError, got ${String(error)}`);
+}
+
+async function environments(context: TestToolchainContext): Promise<readonly string[]> {
+  return readdir(context.toolchainsDir);
+}
+
+describe('installing', () => {
+  it('makes an environment with the locked files and their hashes, once', async () => {
+    const store = await temporaryStore();
+    const python = await fakePython();
+    const context = contextOf(store, python);
+    expect(await toolchain.status(context)).toMatchObject({ state: 'missing' });
+    const made = await toolchain.ensure(context);
+    expect(made.python).toBe(join(made.directory ?? '', 'bin', 'python'));
+    const pip = (await python.calls()).filter((call) => call.includes(' pip install '));
+    expect(pip).toHaveLength(1);
+    expect(pip[0]).toContain('--require-hashes');
+    expect(pip[0]).toContain(`--requirement ${assetPath('requirements', 'openvino.txt')}`);
+    expect(context.events).toContainEqual({
+      type: 'stage',
+      stage: 'Installing the toolchain openvino',
+      detail: 'Collecting openvino==2026.4.1',
+    });
+    expect(await toolchain.ensure(context)).toEqual(made);
+    expect((await python.calls()).filter((call) => call.includes(' pip install '))).toHaveLength(1);
+    expect(await toolchain.status(context)).toMatchObject({
+      state: 'installed',
+      directory: made.directory,
+      versions: { openvino: '2026.4.1', nncf: '3.4.0' },
+    });
+  });
+
+  it('is done once by two who ask at the same time', async () => {
+    const store = await temporaryStore();
+    // Installing lasts until both have looked for an interpreter, and so for the environment.
+    const python = await fakePython({
+      pip: ['until [ "$(grep -c "^-c" "$CALLS")" -ge 2 ]; do :; done'],
+    });
+    const made = await Promise.all([
+      toolchain.ensure(contextOf(store, python)),
+      toolchain.ensure(contextOf(store, python)),
+    ]);
+    expect(made[0]).toEqual(made[1]);
+    expect((await python.calls()).filter((call) => call.includes(' pip install '))).toHaveLength(1);
+  });
+
+  it('keeps what the user has for Python in general out of the environment', async () => {
+    const store = await temporaryStore();
+    const python = await fakePython({ pip: ['env'] });
+    const habits = { PYTHONPATH: '/mine', PYTHONHOME: '/mine', PIP_TARGET: '/mine', PIP_USER: '1' };
+    const context = toolchainContext(store, {
+      environment: { ...habits, PATH: `${python.bin}:/bin`, PIP_INDEX_URL: 'https://mirror.example/simple' },
+    });
+    await toolchain.ensure(context);
+    const log = await readFile(join(context.toolchainsDir, '..', 'logs', 'toolchain-openvino.log'), 'utf8');
+    expect(log).not.toContain('/mine');
+    expect(log).toContain('PIP_USER=0\n');
+    expect(log).toContain('PIP_INDEX_URL=https://mirror.example/simple\n');
+  });
+
+  it('has an environment per version of Python', async () => {
+    const store = await temporaryStore();
+    const first = await toolchain.ensure(contextOf(store, await fakePython()));
+    const same = await toolchain.ensure(contextOf(store, await fakePython()));
+    const newer = await toolchain.ensure(contextOf(store, await fakePython({ version: '3.12.1' })));
+    expect(same.directory).toBe(first.directory);
+    expect(newer.directory).not.toBe(first.directory);
+  });
+});
+
+describe('an installation that did not finish', () => {
+  it('is not taken for complete, and is made anew from nothing', async () => {
+    const store = await temporaryStore();
+    const python = await fakePython();
+    const context = contextOf(store, python);
+    const { directory = '' } = await toolchain.ensure(context);
+    await rm(join(directory, '.complete'));
+    await writeFile(join(directory, 'half'), '');
+    expect(await toolchain.status(context)).toMatchObject({
+      state: 'broken',
+      reason: 'its installation did not finish',
+    });
+    await toolchain.ensure(context);
+    expect(await readdir(directory)).not.toContain('half');
+    expect(await toolchain.status(context)).toMatchObject({ state: 'installed' });
+  });
+
+  it('is made anew when its interpreter is gone', async () => {
+    const store = await temporaryStore();
+    const python = await fakePython();
+    const context = contextOf(store, python);
+    const made = await toolchain.ensure(context);
+    await rm(made.python);
+    expect((await toolchain.status(context)).state).toBe('broken');
+    await toolchain.ensure(context);
+    await access(made.python);
+  });
+
+  it('leaves nothing when it is cancelled, and ends the installer with what it started', async () => {
+    const store = await temporaryStore();
+    const python = await fakePython({ pip: ['echo "Collecting all (x)"', 'sleep 1000 & wait'] });
+    const context = contextOf(store, python);
+    const ended = failure(toolchain.ensure(context));
+    await expect
+      .poll(() => context.events, { timeout: 20_000 })
+      .toContainEqual(expect.objectContaining({ detail: 'Collecting all' }));
+    context.abort();
+    expect((await ended).code).toBe('INTERRUPTED');
+    expect(await environments(context)).toEqual([]);
+  });
+});
+
+describe('what cannot be installed', () => {
+  it.each<[string, FakeOptions, string, string, string]>([
+    [
+      'without the venv module',
+      {
+        venv: [
+          'echo "The virtual environment was not created successfully because ensurepip is not available."',
+          'exit 1',
+        ],
+      },
+      'TOOLCHAIN',
+      'ensurepip is not available',
+      'python3-venv',
+    ],
+    [
+      'when a file differs from its hash',
+      {
+        pip: [
+          'echo "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated"',
+          'echo "    numpy==2.2.6:"; echo "        Expected sha256 abc"; exit 1',
+        ],
+      },
+      'INTEGRITY',
+      'DO NOT MATCH THE HASHES',
+      'serves other files than were locked',
+    ],
+    [
+      'without network',
+      {
+        pip: [
+          `echo "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError': /simple/nncf/"`,
+          'echo "ERROR: Could not find a version that satisfies the requirement nncf==3.4.0 (from versions: none)"',
+          'echo "ERROR: No matching distribution found for nncf==3.4.0"; exit 1',
+        ],
+      },
+      'NETWORK',
+      'connection broken by',
+      'check the network',
+    ],
+    [
+      'from an index without a version',
+      {
+        pip: [
+          'echo "ERROR: Could not find a version that satisfies the requirement nncf==3.4.0 (from versions: 1.0)"',
+          'echo "ERROR: No matching distribution found for nncf==3.4.0"; exit 1',
+        ],
+      },
+      'TOOLCHAIN',
+      'No matching distribution found for nncf==3.4.0',
+      'lacks a locked version',
+    ],
+    [
+      'on a full disk',
+      {
+        pip: [
+          `echo "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"; exit 1`,
+        ],
+      },
+      'DISK',
+      'No space left on device',
+      'modeldl prune',
+    ],
+    [
+      'when the installer dies without a word',
+      { pip: ['exit 9'] },
+      'TOOLCHAIN',
+      'exit code 9',
+      'toolchains.python',
+    ],
+  ])('%s', async (_case, options, code, cause, hint) => {
+    const store = await temporaryStore();
+    const context = contextOf(store, await fakePython(options));
+    const error = await failure(toolchain.ensure(context));
+    expect(error.code).toBe(code);
+    expect(error.message).toContain('Installing the toolchain `openvino` failed: ');
+    expect(error.message).toContain(cause);
+    expect(error.hint).toContain(hint);
+    expect(error.hint).toContain(String(error.details.file));
+    await access(String(error.details.file));
+    expect(await environments(context)).toEqual([]);
+  });
+
+  it.each([
+    ['there is no Python', { name: 'perl' }, 'none was found'],
+    ['it is too old', { version: '3.9.2' }, 'python3 is 3.9.2'],
+    ['it is too new', { version: '3.99.0' }, 'python3 is 3.99.0'],
+  ])('when %s', async (_case, options, found) => {
+    const store = await temporaryStore();
+    const python = await fakePython(options);
+    const tools = await temporaryDirectory();
+    await writeScript(join(tools, 'head'), 'exec /bin/head "$@"');
+    const context = toolchainContext(store, { environment: { PATH: `${python.bin}:${tools}` } });
+    const error = await failure(toolchain.ensure(context));
+    expect(error.code).toBe('TOOLCHAIN');
+    expect(error.message).toBe(`Converting needs Python 3.10 to 3.14: ${found}`);
+    expect(error.hint).toContain('python3-venv');
+    expect(await toolchain.status(context)).toMatchObject({ state: 'missing', reason: error.message });
+  });
+
+  it.each([
+    ['the settings forbid', { install: 'never' }],
+    ['`--offline` forbids', { offline: true }],
+  ] as const)('because %s it', async (why, settings) => {
+    const store = await temporaryStore();
+    const python = await fakePython();
+    const error = await failure(toolchain.ensure(contextOf(store, python, { settings })));
+    expect(error.exitCode).toBe(9);
+    expect(error.message).toContain(why);
+    expect(error.hint).toContain('`modeldl toolchain install openvino`');
+    expect((await python.calls()).some((call) => call.includes('venv'))).toBe(false);
+  });
+
+  it('does not hinder the use of one that is there', async () => {
+    const store = await temporaryStore();
+    const python = await fakePython();
+    const made = await toolchain.ensure(contextOf(store, python));
+    const forbidden = { install: 'never', offline: true } as const;
+    expect(await toolchain.ensure(contextOf(store, python, { settings: forbidden }))).toEqual(made);
+  });
+});
+
+describe('removing', () => {
+  it('takes every environment of the name, tells their bytes, and leaves others', async () => {
+    const store = await temporaryStore();
+    const context = contextOf(store, await fakePython());
+    await toolchain.ensure(context);
+    const other = join(context.toolchainsDir, 'optimum-0123456789ab');
+    await mkdir(other);
+    expect(await toolchain.remove(context)).toBeGreaterThan(0);
+    expect(await environments(context)).toEqual(['optimum-0123456789ab']);
+    expect(await toolchain.status(context)).toMatchObject({ state: 'missing' });
+  });
+});
+
+describe("a user's own interpreter", () => {
+  /** Answers the question for packages with these versions. Its `site` is what installing changes. */
+  async function ownPython(versions: Readonly<Record<string, string>>) {
+    const directory = await temporaryDirectory();
+    const site = join(directory, 'site-packages');
+    await mkdir(site);
+    const answers = join(directory, 'answers');
+    const answer = async (found: Readonly<Record<string, string>>): Promise<void> =>
+      writeFile(answers, JSON.stringify({ sitePackages: site, versions: found }));
+    await answer(versions);
+    const calls = join(directory, 'calls');
+    await writeFile(calls, '');
+    const python = await writeScript(join(directory, 'python'), `echo x >> ${calls}`, `cat ${answers}`);
+    return {
+      python,
+      answer,
+      change: () => writeFile(join(site, 'nncf-3.5.0.dist-info'), ''),
+      starts: async () => (await readFile(calls, 'utf8')).split('\n').length - 1,
+    };
+  }
+
+  function contextWith(store: Store, python: string): TestToolchainContext {
+    return toolchainContext(store, { settings: { interpreters: { openvino: python }, install: 'never' } });
+  }
+
+  it('is used as it is, and asked for its versions once', async () => {
+    const own = await ownPython({ openvino: '2026.3.0', nncf: '3.3.0' });
+    const context = contextWith(await temporaryStore(), own.python);
+    expect(await toolchain.ensure(context)).toEqual({ python: own.python });
+    expect(await toolchain.status(context)).toEqual({
+      state: 'external',
+      directory: own.python,
+      versions: { openvino: '2026.3.0', nncf: '3.3.0' },
+    });
+    expect(await own.starts()).toBe(1);
+  });
+
+  it('is asked again when packages changed, which is another conversion key', async () => {
+    const own = await ownPython({ openvino: '2026.3.0', nncf: '3.3.0' });
+    const context = contextWith(await temporaryStore(), own.python);
+    const before = await toolchain.digest(context);
+    expect(await toolchain.digest(context)).toBe(before);
+    await own.answer({ openvino: '2026.3.0', nncf: '3.5.0' });
+    expect(await toolchain.digest(context)).toBe(before);
+    await own.change();
+    expect(await toolchain.digest(context)).not.toBe(before);
+    const managed = toolchainContext(await temporaryStore());
+    expect(await toolchain.digest(managed)).not.toBe(before);
+  });
+
+  it('that lacks openvino is refused with what to install', async () => {
+    const own = await ownPython({ nncf: '3.3.0' });
+    const context = contextWith(await temporaryStore(), own.python);
+    const error = await failure(toolchain.ensure(context));
+    expect(error.exitCode).toBe(9);
+    expect(error.message).toBe(`${own.python} lacks the Python package openvino`);
+    expect(error.hint).toContain(`${own.python} -m pip install openvino nncf`);
+    expect(await toolchain.status(context)).toMatchObject({ state: 'broken', reason: error.message });
+  });
+
+  it('that does not run is named with its setting', async () => {
+    const context = contextWith(await temporaryStore(), '/absent/python');
+    const error = await failure(toolchain.ensure(context));
+    expect(error.code).toBe('TOOLCHAIN');
+    expect(error.message).toContain('/absent/python');
+    expect(error.hint).toContain('`toolchains.interpreters.openvino`');
+  });
+});
