@@ -199,3 +199,17 @@ export interface ToolchainStatus {
   /** Why it cannot be installed or is broken. */
   readonly reason?: string;
 }
+
+/** An optional native package that can run models in Node.js. */
+export interface Runtime {
+  readonly name: string;
+  /** Whether it could be used here, without loading it. */
+  status(): Promise<RuntimeStatus>;
+}
+
+export interface RuntimeStatus {
+  /** Absent when it is not installed. */
+  readonly version?: string;
+  /** Why it cannot be used; absent when it can. */
+  readonly reason?: string;
+}

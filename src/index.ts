@@ -90,6 +90,8 @@ export interface Modeldl {
   ): Promise<readonly results.VerifiedModel[]>;
   hubs(options: { readonly check: boolean }): Promise<readonly results.HubState[]>;
   converters(): Promise<readonly results.ConverterState[]>;
+  /** Optional native packages; found without loading them. */
+  runtimes(): Promise<readonly results.RuntimeState[]>;
   toolchains(): Promise<readonly results.ToolchainState[]>;
   installToolchain(name: string): Promise<results.ToolchainState>;
   removeToolchain(name: string): Promise<{ name: string; bytes: number }>;
@@ -164,6 +166,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     verify: async (references, given) => (await import('./verify.js')).verify(base, references, given),
     hubs: async (given) => (await import('./hub-operations.js')).hubs(base, given),
     converters: async () => (await import('./toolchains.js')).converters(base),
+    runtimes: async () => (await import('./toolchains.js')).runtimes(plugins.runtimes ?? []),
     toolchains: async () => (await import('./toolchains.js')).toolchains(base),
     installToolchain: async (name) => (await import('./toolchains.js')).installToolchain(base, name),
     removeToolchain: async (name) => (await import('./toolchains.js')).removeToolchain(base, name),

@@ -194,6 +194,15 @@ export interface ConverterState {
   readonly reason: string | null;
 }
 
+/** An optional native package, such as `openvino-node`. */
+export interface RuntimeState {
+  readonly name: string;
+  readonly version: string | null;
+  /** It is installed, with what it needs, on a version of Node.js that it runs on. */
+  readonly usable: boolean;
+  readonly reason: string | null;
+}
+
 export interface ToolchainState {
   readonly name: string;
   readonly title: string;

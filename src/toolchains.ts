@@ -1,8 +1,8 @@
 /** Toolchains: listing, installing and removing the environments that converters run in. */
 import type { Context } from './context.js';
-import type { Toolchain, ToolchainContext } from './converter.js';
+import type { Runtime, Toolchain, ToolchainContext } from './converter.js';
 import { ModeldlError } from './errors.js';
-import type { ConverterState, ToolchainState } from './results.js';
+import type { ConverterState, RuntimeState, ToolchainState } from './results.js';
 import { withClaim } from './store/claim.js';
 import { inStore } from './store/layout.js';
 
@@ -77,4 +77,14 @@ export async function converters(context: Context): Promise<readonly ConverterSt
     const missing = state?.reason ?? `the toolchain \`${toolchain}\` is installed on first use`;
     return { name, accepts, makes, toolchain, settings, ready, reason: ready ? null : missing };
   });
+}
+
+/** Which optional native packages are installed, and why not. */
+export async function runtimes(known: readonly Runtime[]): Promise<readonly RuntimeState[]> {
+  return Promise.all(
+    known.map(async (runtime) => {
+      const { version = null, reason = null } = await runtime.status();
+      return { name: runtime.name, version, usable: reason === null, reason };
+    }),
+  );
 }

@@ -184,7 +184,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       last.push(line);
       if (last.length > LAST_LINES) last.shift();
       const step = /^\s*(Collecting|Downloading|Installing) (.+)$/.exec(line);
-      const what = step?.[2]?.split(/ @|;|\s\(/)[0]?.slice(0, 60);
+      const what = step?.[2]?.split(/ @|;|\s\(|: /)[0]?.slice(0, 60);
       if (step?.[1] !== undefined && what !== undefined) {
         context.emit({
           type: 'stage',

@@ -99,6 +99,8 @@ function plain(output: Output, talkative: boolean): Progress {
     else if (event.type === 'note') output.note(event.message);
     if (!talkative) return;
     const text = sentence(event);
+    // What is over within an interval needs no count of bytes.
+    if (event.type === 'file-start') next ||= performance.now() + PLAIN_INTERVAL_MS;
     if (event.type === 'plan') {
       if (event.bytes === 0) return;
       output.note(

@@ -7,7 +7,7 @@ export const command: CommandDefinition<object> = {
   },
   async run(call) {
     const modeldl = await call.open();
-    const converters = await modeldl.converters();
+    const [converters, runtimes] = await Promise.all([modeldl.converters(), modeldl.runtimes()]);
     call.settle();
     const rows = converters.map(({ name, accepts, makes, ready, reason }) => [
       name,
@@ -17,8 +17,14 @@ export const command: CommandDefinition<object> = {
     ]);
     const lines = call.output.quiet
       ? converters.map(({ name }) => name)
-      : formatTable(['CONVERTER', 'TAKES', 'MAKES', 'STATE'], rows);
-    call.output.result(lines, { ok: true, converters });
+      : [
+          ...formatTable(['CONVERTER', 'TAKES', 'MAKES', 'STATE'], rows),
+          ...runtimes.map(({ name, version, reason }) => {
+            const found = version === null ? name : `${name} ${version}`;
+            return `Optional: ${found}, ${reason ?? 'installed; no converter uses it yet'}`;
+          }),
+        ];
+    call.output.result(lines, { ok: true, converters, runtimes });
     return undefined;
   },
 };
