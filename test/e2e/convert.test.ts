@@ -1,61 +1,343 @@
-/** The README's first command, with the real toolchain; it is built once per machine. */
-import { readFile, readdir } from 'node:fs/promises';
+/** Conversions of real models with the real toolchain, which is built once per machine. */
+import { copyFile, mkdir, readFile, readdir, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
-import { createWorld, type World } from '../helpers/program.js';
+import { createWorld, type Run, type World } from '../helpers/program.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 
 const CACHE = process.env['MODELDL_TEST_CACHE'] ?? join(homedir(), '.cache', 'modeldl-test');
-const REFERENCE = 'pypi:rapidocr-onnxruntime//rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx';
+const PYTHON = hasProgram('python3', ['-m', 'pip', '--version']);
+const OCR = 'pypi:rapidocr-onnxruntime@1.4.4//rapidocr_onnxruntime/models';
+const DETECTOR = `${OCR}/ch_PP-OCRv4_det_infer.onnx`;
+const SILERO = 'npm:@ricky0123/vad-web@0.0.24//dist';
 
+/** Keeps the toolchain and what was pulled from one run of the tests to the next. */
+let shared: World;
+/** Empty of conversions; its toolchain is that of `shared`. */
 let world: World;
+let toolchain: string;
+let detector: string;
 
 beforeAll(async () => {
-  world = await createWorld({ MODELDL_CACHE_DIR: join(CACHE, 'converted') });
-});
+  shared = await createWorld({ MODELDL_CACHE_DIR: join(CACHE, 'converted') });
+  world = await createWorld();
+  if (!PYTHON) return;
+  const installed = await shared.run('toolchain', 'install', 'openvino');
+  expect(installed.stderr).not.toContain('error:');
+  toolchain = join(world.cacheDir, 'v1', 'toolchains', basename(installed.stdout));
+  await mkdir(dirname(toolchain), { recursive: true });
+  await symlink(installed.stdout, toolchain);
+  detector = await copyOf(DETECTOR, 'detector.onnx');
+}, 600_000);
 
 afterAll(async () => {
   await world.remove();
+  await shared.remove();
 });
 
-describe('modeldl convert', () => {
-  const test = requirePeer('python3 with pip', hasProgram('python3', ['-m', 'pip', '--version']));
+/** A model of one file, pulled once per machine, as a file of the world. */
+async function copyOf(reference: string, name: string): Promise<string> {
+  const { stdout, stderr } = await shared.run('pull', '--prefer-offline', reference);
+  expect(stderr).not.toContain('error:');
+  const file = join(world.directory, name);
+  await copyFile(stdout, file);
+  return file;
+}
 
-  test('makes an int8 IR of a real model, runs it, and finds it stored the second time', async () => {
-    const first = await world.run('convert', REFERENCE, '--precision', 'int8', '--force', '--json');
-    expect(first.stderr).not.toContain('error:');
-    const document: unknown = JSON.parse(first.stdout);
-    expect(document).toMatchObject({
+const converted = v.object({
+  reference: v.string(),
+  path: v.string(),
+  output: v.nullable(v.string()),
+  key: v.string(),
+  cached: v.boolean(),
+  converter: v.string(),
+  precision: v.string(),
+  device: v.string(),
+  bytes: v.number(),
+  toolchain: v.object({ name: v.string(), versions: v.record(v.string(), v.string()) }),
+  check: v.nullable(
+    v.object({
+      passed: v.boolean(),
+      compared: v.boolean(),
+      reason: v.optional(v.string()),
+      warnings: v.array(v.string()),
+      outputs: v.array(v.looseObject({ name: v.string(), cosine: v.optional(v.number()) })),
+    }),
+  ),
+});
+const succeeded = v.object({ ok: v.literal(true), models: v.tuple([converted]) });
+
+function modelOf(run: Run): v.InferOutput<typeof converted> {
+  expect(run.stderr).not.toContain('error:');
+  return v.parse(succeeded, JSON.parse(run.stdout)).models[0];
+}
+
+async function convert(reference: string, ...flags: readonly string[]) {
+  return modelOf(await world.run('convert', reference, ...flags, '--json'));
+}
+
+/** Share of the constants' bytes that each element type has, by the IR's own description. */
+async function weightTypes(directory: string): Promise<Readonly<Record<string, number>>> {
+  const name = (await readdir(directory)).find((file) => file.endsWith('.xml'));
+  const ir = await readFile(join(directory, name ?? 'none'), 'utf8');
+  const bytes: Record<string, number> = {};
+  let whole = 0;
+  for (const [, type = '', size] of ir.matchAll(
+    /<data element_type="(\w+)"[^>]* offset="\d+" size="(\d+)"/g,
+  )) {
+    bytes[type] = (bytes[type] ?? 0) + Number(size);
+    whole += Number(size);
+  }
+  return Object.fromEntries(Object.entries(bytes).map(([type, sum]) => [type, sum / whole]));
+}
+
+describe('modeldl convert', () => {
+  const test = requirePeer('python3 with pip', PYTHON);
+
+  test('makes an IR of a real model that is pulled for it, and says which versions did', async () => {
+    const run = await shared.run('convert', DETECTOR, '--precision', 'int8', '--force', '--json');
+    expect(modelOf(run)).toMatchObject({
+      converter: 'nncf',
+      device: 'CPU',
+      toolchain: { name: 'openvino', versions: { openvino: '2026.4.1', nncf: '3.4.0' } },
+    });
+  });
+
+  for (const [precision, type, least, most] of [
+    ['fp32', 'f32', 0.95, 1.1],
+    ['fp16', 'f16', 0.95, 0.6],
+    ['int8', 'u8', 0.9, 0.4],
+  ] as const) {
+    test(`makes ${precision} weights of ${type} when asked to, and compares with onnxruntime`, async () => {
+      const model = await convert(detector, '--precision', precision);
+      expect(model.precision).toBe(precision);
+      expect((await weightTypes(model.path))[type]).toBeGreaterThan(least);
+      expect(model.bytes).toBeLessThan((await stat(detector)).size * most);
+      expect(model.check).toMatchObject({ passed: true, compared: true });
+      expect(model.check?.outputs[0]?.cosine).toBeGreaterThan(0.97);
+      const names = await readdir(model.path);
+      expect(names.sort()).toEqual(['detector.bin', 'detector.xml']);
+      const ir = await readFile(join(model.path, 'detector.xml'), 'utf8');
+      expect(ir).not.toContain(world.directory);
+    });
+  }
+
+  test('says that int4 was asked for and no layer could have it', async () => {
+    const run = await world.run('convert', detector, '--precision', 'int4', '--json');
+    const model = modelOf(run);
+    const types = await weightTypes(model.path);
+    expect(types).not.toHaveProperty('u4');
+    expect(types['u8']).toBeGreaterThan(0.9);
+    expect(run.stderr).toContain('No layer could be compressed to int4; its weights are int8');
+  });
+
+  test('makes int4 weights where layers take them, by settings', async () => {
+    const magika = await copyOf('pypi:magika@1.0.3//magika/models/standard_v3_3/model.onnx', 'magika.onnx');
+    const settings = ['--set', 'group-size=-1', '--set', 'all-layers', '--set', 'sym'];
+    const model = await convert(magika, '--precision', 'int4', ...settings);
+    expect((await weightTypes(model.path))['i4']).toBeGreaterThan(0.05);
+    expect(model.check).toMatchObject({ passed: true, compared: true });
+    const int8 = await convert(magika, '--precision', 'int8');
+    expect(model.bytes).toBeLessThan(int8.bytes);
+  });
+
+  test('takes TensorFlow Lite, runs the result, and says why it is not compared', async () => {
+    const tflite = await copyOf(
+      'npm:@mediapipe/face_detection@0.4.1657300184//face_detection_short_range.tflite',
+      'face.tflite',
+    );
+    const fp16 = await convert(tflite, '--precision', 'fp16');
+    expect(fp16.check).toMatchObject({
+      passed: true,
+      compared: false,
+      reason: 'the toolchain has no runtime for tflite',
+    });
+    expect(fp16.check?.outputs.map(({ name }) => name)).toEqual(['regressors', 'classificators']);
+    expect((await weightTypes(fp16.path))['f16']).toBeGreaterThan(0.9);
+    const int8 = await convert(tflite, '--precision', 'int8');
+    expect((await weightTypes(int8.path))['u8']).toBeGreaterThan(0.5);
+  });
+
+  test('takes an IR by its path, and compares with that', async () => {
+    const fp32 = await convert(detector, '--precision', 'fp32');
+    const again = await convert(fp32.path, '--precision', 'int8');
+    expect((await weightTypes(again.path))['u8']).toBeGreaterThan(0.9);
+    expect(again.check).toMatchObject({ passed: true, compared: true });
+    const direct = await convert(detector, '--precision', 'int8');
+    expect(again.bytes).toBeGreaterThan(direct.bytes * 0.95);
+    expect(again.bytes).toBeLessThan(direct.bytes * 1.05);
+  });
+
+  test('says that weights which are compressed already stay so', async () => {
+    const int8 = await convert(detector, '--precision', 'int8');
+    const run = await world.run('convert', int8.path, '--precision', 'fp16', '--json');
+    expect((await weightTypes(modelOf(run).path))['u8']).toBeGreaterThan(0.9);
+    expect(run.stderr).toContain('Most weights of the original are compressed to int8 and stay so');
+  });
+
+  test('finds sizes for what a model leaves open by what its original runs with', async () => {
+    // A height of 48 only, and sound of some length with one state per batch.
+    const recognizer = await copyOf(`${OCR}/ch_PP-OCRv4_rec_infer.onnx`, 'recognizer.onnx');
+    const silero = await copyOf(`${SILERO}/silero_vad_legacy.onnx`, 'silero.onnx');
+    for (const file of [recognizer, silero]) {
+      const { check } = await convert(file, '--precision', 'fp32');
+      expect(check).toMatchObject({ passed: true, compared: true, warnings: [] });
+    }
+  });
+
+  test('names the operations that OpenVINO refuses, and why', async () => {
+    const silero = await copyOf(`${SILERO}/silero_vad_v5.onnx`, 'silero5.onnx');
+    const run = await world.run('convert', silero, '--precision', 'fp16');
+    expect(run.exitCode).toBe(9);
+    expect(run.stderr).toContain(
+      "operation Conv, ReduceMean (The input data tensor's rank has to be known (static))",
+    );
+  });
+
+  for (const [what, bytes] of [
+    ['a truncated file', async () => (await readFile(detector)).subarray(0, 1_000_000)],
+    ['an empty file', () => Promise.resolve(Buffer.alloc(0))],
+    ['a text', () => Promise.resolve(Buffer.from('hello world'))],
+  ] as const) {
+    test(`fails on ${what} named .onnx with the log and its cause`, async () => {
+      const file = join(world.directory, `${what.replaceAll(' ', '-')}.onnx`);
+      await writeFile(file, await bytes());
+      const run = await world.run('convert', file, '--precision', 'fp16');
+      expect(run.exitCode).toBe(8);
+      expect(run.stderr).toMatch(/error: Converting .* failed: Cannot recognize input model\n/);
+      const log = /hint: the log is (.+)/.exec(run.stderr)?.[1];
+      expect(await readFile(log ?? 'none', 'utf8')).toContain('Traceback');
+    });
+  }
+});
+
+describe('a stored conversion', () => {
+  const test = requirePeer('python3 with pip', PYTHON);
+
+  test('is handed out without Python or the toolchain, until it is forced', async () => {
+    const first = await convert(detector, '--precision', 'fp16');
+    const away = `${toolchain}.away`;
+    await rename(toolchain, away);
+    try {
+      const bare = { PATH: join(world.directory, 'nothing') };
+      const flags = ['convert', detector, '--precision', 'fp16', '--no-install', '--json'];
+      const again = modelOf(await world.runWith(bare, ...flags));
+      expect(again).toMatchObject({ cached: true, path: first.path, key: first.key });
+      const forced = await world.runWith(bare, ...flags, '--force');
+      expect(forced.exitCode).toBe(9);
+    } finally {
+      await rename(away, toolchain);
+    }
+    const before = await stat(join(first.path, 'detector.xml'));
+    const forced = await convert(detector, '--precision', 'fp16', '--force');
+    expect(forced).toMatchObject({ cached: false, path: first.path, key: first.key });
+    expect((await stat(join(first.path, 'detector.xml'))).size).toBe(before.size);
+  });
+
+  test('that was not checked is checked when a check is wanted', async () => {
+    const file = join(world.directory, 'unchecked.onnx');
+    await copyFile(detector, file);
+    const unchecked = await convert(file, '--precision', 'fp32', '--no-check');
+    expect(unchecked.check).toBeNull();
+    expect(await convert(file, '--precision', 'fp32', '--no-check')).toMatchObject({
+      cached: true,
+      check: null,
+    });
+    const checked = await convert(file, '--precision', 'fp32');
+    expect(checked).toMatchObject({ cached: true, path: unchecked.path, check: { compared: true } });
+    const shown = await world.run('show', `${file}+fp32-cpu`, '--json');
+    expect(JSON.parse(shown.stdout)).toMatchObject({
+      models: [{ check: { passed: true, compared: true } }],
+    });
+  });
+
+  test('warns each time that it falls short of its precision', async () => {
+    const flags = ['convert', detector, '--precision', 'int8', '--json'];
+    const first = await world.run(...flags);
+    const second = await world.run(...flags);
+    expect(modelOf(second)).toMatchObject({ cached: true, check: { passed: true } });
+    for (const { stderr } of [first, second]) {
+      expect(stderr).toContain('expected of int8 is a cosine of at least 0.99');
+    }
+  });
+
+  test('is written to a directory of its own', async () => {
+    const output = join(world.directory, 'out');
+    const run = await world.run('convert', detector, '--precision', 'fp16', '-o', output);
+    expect(run.stdout).toBe(output);
+    expect((await readdir(output)).sort()).toEqual(expect.arrayContaining(['detector.bin', 'detector.xml']));
+  });
+
+  test('is seen by list, show and path, and a plan says that it is stored', async () => {
+    const int8 = await convert(detector, '--precision', 'int8');
+    expect((await world.run('path', `${detector}+int8-cpu`)).stdout).toBe(int8.path);
+    expect((await world.run('path', `${detector}+${int8.key.slice(0, 8)}`)).stdout).toBe(int8.path);
+    expect((await world.run('path', detector, '--precision', 'int8')).stdout).toBe(int8.path);
+    expect((await world.run('list')).stdout).toContain(`${int8.reference} `);
+    const shown: unknown = JSON.parse((await world.run('show', detector, '--json')).stdout);
+    expect(shown).toMatchObject({
+      models: [
+        {
+          kind: 'pulled',
+          conversions: expect.arrayContaining([
+            expect.objectContaining({ path: int8.path, precision: 'int8', device: 'CPU' }),
+          ]) as unknown,
+        },
+      ],
+    });
+    const plan = await world.run('convert', detector, '--precision', 'int8', '--dry-run');
+    expect(plan.stdout).toContain(`${int8.reference} (stored)`);
+  });
+
+  test('shares its name with another: all that match are listed', async () => {
+    const plain = await convert(detector, '--precision', 'int8');
+    const symmetric = await convert(detector, '--precision', 'int8', '--set', 'sym');
+    expect(symmetric.path).not.toBe(plain.path);
+    const run = await world.run('path', `${detector}+int8-cpu`);
+    expect(run.exitCode).toBe(2);
+    for (const { key } of [plain, symmetric]) expect(run.stderr).toContain(`+${key.slice(0, 8)}`);
+    expect((await world.run('path', `${detector}+${symmetric.key.slice(0, 8)}`)).stdout).toBe(symmetric.path);
+  });
+});
+
+describe('what is asked of a conversion', () => {
+  const test = requirePeer('python3 with pip', PYTHON);
+
+  test('is shown as a plan, without converting', async () => {
+    const flags = ['--precision', 'int4', '--device', 'GPU', '--set', 'ratio=0.8', '--dry-run'];
+    const run = await world.run('convert', detector, ...flags, '--json');
+    expect(JSON.parse(run.stdout)).toMatchObject({
       ok: true,
       models: [
         {
           converter: 'nncf',
-          precision: 'int8',
-          device: 'CPU',
-          toolchain: { name: 'openvino', versions: { openvino: '2026.4.1' } },
-          check: { passed: true, compared: true },
+          precision: 'int4',
+          device: 'GPU',
+          toolchain: { name: 'openvino', state: 'installed', downloadBytes: 0 },
+          settings: { compression: { mode: 'INT4_ASYM', ratio: 0.8 } },
+          stored: false,
         },
       ],
     });
-    const again = await world.run('convert', REFERENCE, '--precision', 'int8');
-    expect(again.exitCode).toBe(0);
-    expect((await readdir(again.stdout)).sort()).toEqual([
-      'ch_PP-OCRv4_det_infer.bin',
-      'ch_PP-OCRv4_det_infer.xml',
-    ]);
-    const ir = await readFile(join(again.stdout, 'ch_PP-OCRv4_det_infer.xml'), 'utf8');
-    expect(ir).not.toContain(dirname(again.stdout));
-  }, 600_000);
+    expect((await world.run('path', detector, '--precision', 'int4', '--device', 'GPU')).exitCode).toBe(3);
+  });
 
-  test('names the operation that OpenVINO refuses', async () => {
-    const run = await world.run(
-      'convert',
-      'npm:@ricky0123/vad-web@0.0.24//dist/silero_vad_v5.onnx',
-      '--precision',
-      'fp16',
-    );
-    expect(run.exitCode).toBe(9);
-    expect(run.stderr).toContain('operation Conv');
-  }, 600_000);
+  for (const [flags, code, message] of [
+    [['--precision', 'int4', '--set', 'groupsize=64'], 2, 'the nearest is `--set group-size=…`'],
+    [['--precision', 'int4', '--set', 'ratio=2'], 2, 'Expected a number from 0 to 1 for --set ratio, got 2'],
+    [['--precision', 'int8', '--set', 'ratio=0.5'], 2, '`--set ratio` has no meaning with int8'],
+    [['--precision', 'fp16', '--set', 'sym'], 2, '`openvino` has no setting sym'],
+    [['--precision', 'fp8'], 2, 'Unknown precision: fp8'],
+    [['--device', 'TPU'], 2, 'Unknown device: TPU'],
+    [['--precision', 'int4', '--device', 'NPU'], 9, 'use `--precision int8`'],
+    [['--calibration', 'images'], 9, 'calibrated quantization is not available yet'],
+  ] as const) {
+    test(`is refused when it is ${flags.join(' ')}`, async () => {
+      const run = await world.run('convert', detector, ...flags);
+      expect(run.exitCode).toBe(code);
+      expect(run.stderr).toContain(message);
+    });
+  }
 });

@@ -1,11 +1,12 @@
 /** Interpreters that are tiny shell scripts, and contexts to run converters and toolchains with them. */
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ConverterContext, ToolchainContext, ToolchainSettings } from '../../src/converter.js';
 import type { ModeldlEvent } from '../../src/events.js';
 import { withClaim } from '../../src/store/claim.js';
 import { inStore, type Store } from '../../src/store/layout.js';
 import { openSession } from '../../src/store/session.js';
+import { temporaryDirectory } from './store.js';
 
 /** Writes an executable shell script. Returns its path. */
 export async function writeScript(path: string, ...lines: readonly string[]): Promise<string> {
@@ -13,6 +14,45 @@ export async function writeScript(path: string, ...lines: readonly string[]): Pr
   await writeFile(path, ['#!/bin/sh', ...lines, ''].join('\n'));
   await chmod(path, 0o755);
   return path;
+}
+
+export interface FakePython {
+  /** Directory to put on the PATH. */
+  readonly bin: string;
+  /** What every start was asked for, a line each. */
+  calls(): Promise<readonly string[]>;
+}
+
+export interface FakeOptions {
+  readonly version?: string;
+  /** Shell lines of `venv`; by default the environment gets this very interpreter. */
+  readonly venv?: readonly string[];
+  /** Shell lines of `pip install`; by default it succeeds. */
+  readonly pip?: readonly string[];
+  readonly name?: string;
+}
+
+/** A `python3` that answers the probe and makes environments out of itself. */
+export async function fakePython(options: FakeOptions = {}): Promise<FakePython> {
+  const bin = await temporaryDirectory();
+  const calls = join(bin, 'calls');
+  await writeFile(calls, '');
+  await writeScript(
+    join(bin, options.name ?? 'python3'),
+    `export CALLS=${calls}`,
+    'echo "$*" | head -n 1 >> "$CALLS"',
+    'case "$*" in',
+    `*sysconfig.get_platform*) echo "${options.version ?? '3.11.9'} linux-x86_64";;`,
+    '*guarded.py\\ venv\\ *)',
+    ...(options.venv ?? ['mkdir -p "$3/bin" && cp "$0" "$3/bin/python"']),
+    ';;',
+    '*guarded.py\\ pip\\ install\\ *)',
+    ...(options.pip ?? ['echo "Collecting openvino==2026.4.1 (from -r x)"']),
+    ';;',
+    '*) exit 3;;',
+    'esac',
+  );
+  return { bin, calls: async () => (await readFile(calls, 'utf8')).split('\n').filter(Boolean) };
 }
 
 export interface TestToolchainContext extends ToolchainContext {

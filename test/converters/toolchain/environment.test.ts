@@ -6,8 +6,11 @@ import { createToolchain } from '../../../converters/toolchain/environment.js';
 import { ModeldlError } from '../../../src/errors.js';
 import type { Store } from '../../../src/store/layout.js';
 import {
+  fakePython,
   toolchainContext,
   writeScript,
+  type FakeOptions,
+  type FakePython,
   type ContextOptions,
   type TestToolchainContext,
 } from '../../helpers/interpreter.js';
@@ -20,45 +23,6 @@ const toolchain = createToolchain({
   installedBytes: 1000,
   shown: ['openvino', 'nncf'],
 });
-
-interface FakePython {
-  /** Directory to put on the PATH. */
-  readonly bin: string;
-  /** What every start was asked for, a line each. */
-  calls(): Promise<readonly string[]>;
-}
-
-interface FakeOptions {
-  readonly version?: string;
-  /** Shell lines of `venv`; by default the environment gets this very interpreter. */
-  readonly venv?: readonly string[];
-  /** Shell lines of `pip install`; by default it succeeds. */
-  readonly pip?: readonly string[];
-  readonly name?: string;
-}
-
-/** A `python3` that answers the probe and makes environments out of itself. */
-async function fakePython(options: FakeOptions = {}): Promise<FakePython> {
-  const bin = await temporaryDirectory();
-  const calls = join(bin, 'calls');
-  await writeFile(calls, '');
-  await writeScript(
-    join(bin, options.name ?? 'python3'),
-    `export CALLS=${calls}`,
-    'echo "$*" | head -n 1 >> "$CALLS"',
-    'case "$*" in',
-    `*sysconfig.get_platform*) echo "${options.version ?? '3.11.9'} linux-x86_64";;`,
-    '*guarded.py\\ venv\\ *)',
-    ...(options.venv ?? ['mkdir -p "$3/bin" && cp "$0" "$3/bin/python"']),
-    ';;',
-    '*guarded.py\\ pip\\ install\\ *)',
-    ...(options.pip ?? ['echo "Collecting openvino==2026.4.1 (from -r x)"']),
-    ';;',
-    '*) exit 3;;',
-    'esac',
-  );
-  return { bin, calls: async () => (await readFile(calls, 'utf8')).split('\n').filter(Boolean) };
-}
 
 function contextOf(store: Store, python: FakePython, options: ContextOptions = {}): TestToolchainContext {
   // `/bin` for what the scripts call.
