@@ -26,9 +26,10 @@ import {
   type PullOptions,
 } from './pull.js';
 import { redactReference } from './redact.js';
+import type { Reference } from './reference.js';
 import type { ConvertedModel, ConvertPlan } from './results.js';
 import { outputNeed, requireOutput, requireSpace, writeModelOutput } from './space.js';
-import { conversionName } from './stored.js';
+import { conversionName, findStored } from './stored.js';
 import { adoptBlob } from './store/blobs.js';
 import { withClaim } from './store/claim.js';
 import { hashFile } from './store/hash.js';
@@ -96,7 +97,7 @@ export async function planConvert(
   const toolchain = toolchainNamed(context, converter.toolchain);
   const { state } = await toolchain.status(toolchainContext(context));
   return {
-    reference: `${pulled.model.record.reference}+${conversionName(plan)}`,
+    reference: conversionReference(pulled.model, plan),
     converter: converter.name,
     precision: plan.precision,
     device: plan.device,
@@ -148,10 +149,32 @@ async function prepare(context: Context, text: string, options: ConvertOptions):
 }
 
 async function pullNamed(context: Context, text: string, options: ConvertOptions): Promise<Pulled> {
-  const reference = parse(context, text, options.unpack);
+  const reference = withRevision(parse(context, text, options.unpack), options.revision);
+  if (reference.conversion !== undefined) return storedConversion(context, reference);
   // The output is the conversion's.
   const { output, ...selection } = options;
-  return pullModel(context, withRevision(reference, options.revision), { ...selection, force: false });
+  return pullModel(context, reference, { ...selection, force: false });
+}
+
+/** A conversion as the origin of another one. @throws ModeldlError NOT_FOUND, USAGE when several match, INTEGRITY */
+async function storedConversion(context: Context, reference: Reference): Promise<Pulled> {
+  const model = await findStored(context, reference, {});
+  const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
+  if (damaged.length + missing.length > 0) {
+    const { originReference = '' } = model.record.conversion ?? {};
+    throw new ModeldlError('INTEGRITY', `The stored conversion is damaged: ${model.record.reference}`, {
+      hint: `make it again with \`modeldl convert ${originReference}\``,
+      details: { reference: model.record.reference },
+    });
+  }
+  return { model, reference, downloadedBytes: 0, stale: false };
+}
+
+/** What a conversion is called: by the model it began with, however many conversions lie between. */
+function conversionReference({ record }: StoredModel, plan: ConversionPlan): string {
+  const origin =
+    record.conversion === undefined ? record.reference : record.reference.replace(/\+[^+]*$/, '');
+  return `${origin}+${conversionName(plan)}`;
 }
 
 /** @throws ModeldlError USAGE for a precision or device that does not exist */
@@ -350,7 +373,7 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
     const { single, placement, version, ...origin } = record;
     const published = await publishModel(context.store, prepared.modelKey, {
       ...origin,
-      reference: `${record.reference}+${conversionName(plan)}`,
+      reference: conversionReference(prepared.pulled.model, plan),
       files,
       leftOut: [],
       pulledAt: new Date().toISOString(),

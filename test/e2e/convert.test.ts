@@ -170,6 +170,19 @@ describe('modeldl convert', () => {
     expect(again.bytes).toBeLessThan(direct.bytes * 1.05);
   });
 
+  test('takes a stored conversion by its reference', async () => {
+    const fp32 = await convert(detector, '--precision', 'fp32');
+    const name = `${detector}+fp32-cpu`;
+    const run = await world.run('convert', name, '--precision', 'fp16', '--device', 'GPU', '--json');
+    const again = modelOf(run);
+    expect((await weightTypes(again.path))['f16']).toBeGreaterThan(0.95);
+    expect(again.reference).toBe(fp32.reference.replace(/fp32-cpu$/, 'fp16-gpu'));
+    expect(JSON.parse(run.stdout)).toMatchObject({ models: [{ origin: { reference: fp32.reference } }] });
+    expect((await world.run('path', `${detector}+fp16-gpu`)).stdout).toBe(again.path);
+    const absent = await world.run('convert', `${detector}+nf4-cpu`, '--precision', 'fp16');
+    expect(absent.exitCode).toBe(3);
+  });
+
   test('says that weights which are compressed already stay so', async () => {
     const int8 = await convert(detector, '--precision', 'int8');
     const run = await world.run('convert', int8.path, '--precision', 'fp16', '--json');
