@@ -4,8 +4,12 @@ import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { openvino } from '../../converters/openvino.js';
+import type { CheckReport } from '../../src/converter.js';
+import { converterContext } from '../helpers/interpreter.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
+import { temporaryDirectory, temporaryStore } from '../helpers/store.js';
 
 const CACHE = process.env['MODELDL_TEST_CACHE'] ?? join(homedir(), '.cache', 'modeldl-test');
 const PYTHON = hasProgram('python3', ['-m', 'pip', '--version']);
@@ -224,6 +228,58 @@ describe('modeldl convert', () => {
       expect(await readFile(log ?? 'none', 'utf8')).toContain('Traceback');
     });
   }
+});
+
+describe('the check of a result', () => {
+  const test = requirePeer('python3 with pip', PYTHON);
+
+  /** Checks an IR of the detector whose weights, of so many bytes or more, were replaced. */
+  async function checkWith(
+    replaced: (weights: Float32Array) => void,
+    leastBytes = 10_000,
+  ): Promise<CheckReport> {
+    const fp32 = await convert(detector, '--precision', 'fp32');
+    const outDir = await temporaryDirectory();
+    const ir = await readFile(join(fp32.path, 'detector.xml'), 'utf8');
+    const bytes = await readFile(join(fp32.path, 'detector.bin'));
+    for (const [, offset, size] of ir.matchAll(
+      /<data element_type="f32"[^>]* offset="(\d+)" size="(\d+)"/g,
+    )) {
+      if (Number(size) < leastBytes) continue;
+      const weights = new Float32Array(Number(size) / 4);
+      const part = Buffer.from(weights.buffer);
+      bytes.copy(part, 0, Number(offset), Number(offset) + Number(size));
+      replaced(weights);
+      part.copy(bytes, Number(offset));
+    }
+    await writeFile(join(outDir, 'detector.xml'), ir);
+    await writeFile(join(outDir, 'detector.bin'), bytes);
+    const files = [{ path: 'detector.onnx', bytes: 1, sha256: '' }];
+    const root = dirname(detector);
+    const model = { reference: 'file:./detector.onnx', hub: 'file', id: '', root, files, metadata: {} };
+    const request = { precision: 'fp32', device: 'CPU', settings: {} } as const;
+    const plan = await openvino.plan(model, { ...request, trustPickle: false, trustRemoteCode: false });
+    if ('refused' in plan) throw new Error(plan.refused);
+    const interpreters = { openvino: join(toolchain, 'bin', 'python') };
+    const context = await converterContext(await temporaryStore(), { settings: { interpreters } });
+    return openvino.check(model, plan, outDir, context);
+  }
+
+  test('passes what is right', async () => {
+    expect(await checkWith(() => undefined)).toMatchObject({ passed: true, compared: true, warnings: [] });
+  });
+
+  test('fails another model', async () => {
+    const report = await checkWith((weights) => weights.reverse());
+    expect(report.passed).toBe(false);
+    expect(report.reason).toContain("far from the original's");
+  });
+
+  test('fails what is not finite', async () => {
+    // In the last layers too: the limits of activations before them swallow it.
+    const report = await checkWith((weights) => weights.fill(NaN), 4);
+    expect(report).toMatchObject({ passed: false, reason: 'an output is not finite' });
+  });
 });
 
 describe('a stored conversion', () => {
