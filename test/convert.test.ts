@@ -54,7 +54,11 @@ describe('the key of a conversion', () => {
     [
       'what people are told',
       () =>
-        keyOf({}, {}, LOCK, { steps: [], adjustments: ['x'], estimate: { diskBytes: 1, memoryBytes: 1 } }),
+        keyOf({}, {}, LOCK, {
+          steps: [],
+          adjustments: ['x'],
+          estimate: { diskBytes: 1, resultBytes: 1, memoryBytes: 1 },
+        }),
     ],
     ['consent to what was not needed', () => keyOf({}, { trustRemoteCode: true })],
   ])('does not depend on %s', async (_what, other) => {

@@ -13,7 +13,7 @@ const toolchain: Toolchain = {
   name: 'none',
   title: 'nothing',
   downloadBytes: 0,
-  lockDigest: () => Promise.resolve('none'),
+  digest: () => Promise.resolve('none'),
   status: () => Promise.resolve({ state: 'installed', versions: {} }),
   ensure: () => Promise.resolve({ python: '/bin/false' }),
   remove: () => Promise.resolve(0),
@@ -43,7 +43,7 @@ function converter(estimate: ConversionPlan['estimate']): Converter {
       await writeFile(join(outDir, 'model.xml'), 'converted');
       return { versions: {}, warnings: [] };
     },
-    check: () => Promise.resolve({ passed: true, compared: false, outputs: [] }),
+    check: () => Promise.resolve({ passed: true, compared: false, outputs: [], warnings: [] }),
   };
 }
 
