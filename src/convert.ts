@@ -17,19 +17,12 @@ import {
 } from './converter.js';
 import { makeDirectories } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
-import {
-  describePulled,
-  modelLocation,
-  pullModel,
-  withRevision,
-  type Pulled,
-  type PullOptions,
-} from './pull.js';
+import { describePulled, pullModel, withRevision, type Pulled, type PullOptions } from './pull.js';
 import { redactReference } from './redact.js';
 import type { Reference } from './reference.js';
 import type { ConvertedModel, ConvertPlan } from './results.js';
 import { outputNeed, requireOutput, requireSpace, writeModelOutput } from './space.js';
-import { conversionName, findStored } from './stored.js';
+import { conversionName, findStored, modelLocation } from './stored.js';
 import { adoptBlob } from './store/blobs.js';
 import { withClaim } from './store/claim.js';
 import { hashFile } from './store/hash.js';

@@ -1,13 +1,13 @@
 /** Looking at the store: list, path, show. */
 import { format, parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
-import { modelLocation, pinnedReference } from './pull.js';
-import { resolveReference } from './resolve.js';
+import { pinnedReference, resolveReference } from './resolve.js';
 import type { ModelList, ShownModel } from './results.js';
 import {
   describeListed,
   findStored,
   modelBytes,
+  modelLocation,
   storedModels,
   wantsConversion,
   type ConversionFilter,

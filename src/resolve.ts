@@ -154,3 +154,20 @@ export function contentRevision(
   }
   return hash.digest('hex');
 }
+
+/** The canonical reference of a revision: web addresses pin by digest, all others by revision. */
+export function pinnedReference(
+  context: Context,
+  reference: Reference,
+  to: { readonly id: string; readonly revision: string },
+): Reference {
+  const { hub, subpath } = reference;
+  const pin =
+    hubNamed(context, hub).pinsByDigest === true ? { sha256: to.revision } : { revision: to.revision };
+  return {
+    hub,
+    id: to.id,
+    ...pin,
+    ...(subpath === undefined ? {} : { subpath }),
+  };
+}

@@ -1,4 +1,5 @@
 /** Finding what a reference means among the stored models, and describing it. No network. */
+import { join } from 'node:path';
 import { format, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import type { Reference } from './reference.js';
@@ -6,7 +7,12 @@ import { namedRevision, storedSnapshot } from './resolve.js';
 import type { ListedModel } from './results.js';
 import { lastUsed, listModels, type StoredModel } from './store/models.js';
 import { deviceSlug } from './store/record.js';
-import { modelLocation } from './pull.js';
+
+/** Path that a user's program opens: the directory, or the one file that the reference named. */
+export function modelLocation(model: StoredModel): string {
+  const { single } = model.record;
+  return single === undefined ? model.directory : join(model.directory, single);
+}
 
 /** Which of several conversions is meant. */
 export interface ConversionFilter {

@@ -1,9 +1,9 @@
 /** Verifying: every byte of stored models is hashed again, and what is bad is fetched again when asked. */
 import { parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
-import { modelLocation, pullModel } from './pull.js';
+import { pullModel } from './pull.js';
 import type { VerifiedModel } from './results.js';
-import { findStored, storedModels } from './stored.js';
+import { findStored, modelLocation, storedModels } from './stored.js';
 import { dropBlob } from './store/blobs.js';
 import { checkModel, listModels, removeModel, type ModelCheck, type StoredModel } from './store/models.js';
 

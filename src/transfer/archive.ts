@@ -2,11 +2,12 @@
  * Archives of model files, read member by member. Everything about them is hostile: names, links, sizes that lie.
  * Only regular files count; directories are implied by names, every other kind of member is refused.
  */
-import { Transform, type Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { abortError, ModeldlError } from '../errors.js';
 import type { Unpack } from '../hub.js';
 import { checkListing, checkRelativePath, shownName, type FileSystemRules } from '../paths.js';
+import { transformBytes, type ArchiveVisitor, type RawMember, type ReadArchive } from './member.js';
 import { readTar } from './tar.js';
 import { readZip } from './zip.js';
 
@@ -31,32 +32,8 @@ export interface ArchiveLimits {
  * so only nested tricks and xz or zstd bombs reach the ratio.
  */
 export const ARCHIVE_LIMITS = { maxBytes: 1024 ** 4, maxMembers: 200_000, maxRatio: 1000 } as const;
-const CHUNK_BYTES = 256 * 1024;
 /** Small archives may have any ratio. */
 export const RATIO_FREE_BYTES = 64 * 1024 * 1024;
-
-/** A member as an archive's reader meets it; the body must be read or skipped before the next one comes. */
-export interface RawMember {
-  /** As written in the archive. */
-  readonly name: string;
-  readonly kind: 'file' | 'directory' | 'other';
-  readonly bytes: number;
-  /** Opens the contents; without it they are skipped. */
-  open(): Promise<Readable>;
-}
-
-export interface ArchiveVisitor {
-  readonly member: (member: RawMember) => Promise<void> | undefined;
-  /** So many bytes of a compressed tar came out so far; throws when that is too much. */
-  readonly unpacked: (bytes: number) => void;
-}
-
-export type ReadArchive = (
-  file: string,
-  format: Unpack['format'],
-  visitor: ArchiveVisitor,
-  signal: AbortSignal,
-) => Promise<void>;
 
 export interface Archive {
   readonly file: string;
@@ -153,35 +130,6 @@ export async function extractArchive(
   }
   const [lost] = missing;
   if (lost !== undefined) throw broken(archive, `it holds no ${shownName(lost)}`);
-}
-
-/** Passes bytes on after `look` has seen them; what it throws ends the stream. */
-export function transformBytes(
-  look: (chunk: Buffer) => void,
-  finish: () => void = () => undefined,
-): Transform {
-  const attempt = (step: () => void, done: (error?: Error) => void): void => {
-    try {
-      step();
-    } catch (error) {
-      done(error instanceof Error ? error : new Error(String(error)));
-      return;
-    }
-    done();
-  };
-  return new Transform({
-    readableHighWaterMark: CHUNK_BYTES,
-    writableHighWaterMark: CHUNK_BYTES,
-    transform(chunk: Buffer, _encoding, done) {
-      attempt(() => {
-        look(chunk);
-        this.push(chunk);
-      }, done);
-    },
-    flush(done) {
-      attempt(finish, done);
-    },
-  });
 }
 
 async function read(

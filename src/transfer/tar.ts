@@ -4,7 +4,7 @@ import { type Duplex, Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import * as zlib from 'node:zlib';
 import type { Header } from 'tar-stream';
-import { transformBytes, type ReadArchive } from './archive.js';
+import { transformBytes, type ReadArchive } from './member.js';
 
 const CHUNK_BYTES = 1024 * 1024;
 

@@ -8,7 +8,7 @@ import { pipeline, Readable } from 'node:stream';
 import { crc32, createInflateRaw } from 'node:zlib';
 import type { Entry, LocalFileHeader, ZipFile } from 'yauzl';
 import { shownName } from '../paths.js';
-import { transformBytes, type ReadArchive } from './archive.js';
+import { transformBytes, type ReadArchive } from './member.js';
 
 /** Bits and values from the .ZIP File Format Specification (APPNOTE.TXT), sections 4.4.2, 4.4.4, 4.4.5, 4.5.3. */
 const ENCRYPTED = 0x1;

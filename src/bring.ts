@@ -1,0 +1,271 @@
+/** Bringing one revision's chosen files into the store as a model. */
+import { basename } from 'node:path';
+import { format, hubContext, hubNamed, type Context } from './context.js';
+import { ModeldlError } from './errors.js';
+import {
+  bytesToFetch,
+  digestKey,
+  fetchFiles,
+  storedFile,
+  type KnownFiles,
+  type StoredFile,
+  type WantedFile,
+} from './fetch.js';
+import type { Snapshot } from './hub.js';
+import {
+  choose,
+  isArchive,
+  keyOf,
+  knownListing,
+  type ListingEntry,
+  type SelectionRequest,
+} from './listing.js';
+import { decodePart, type Reference } from './reference.js';
+import { contentRevision, pinnedReference, rememberResolution, type Resolved } from './resolve.js';
+import type { Selection } from './select.js';
+import { cacheNeed, outputNeed, requireSpace, type OutputRequest } from './space.js';
+import { dropBlob } from './store/blobs.js';
+import { workingMode } from './store/link.js';
+import { listModels, publishModel, type NewRecord, type StoredModel } from './store/models.js';
+import type { OutputFile } from './store/output.js';
+import type { ModelKey } from './store/record.js';
+import type { StoredSnapshot } from './store/snapshots.js';
+import type { SpaceNeed } from './store/space.js';
+import type { OpenedArchive } from './unpack.js';
+
+export interface BringOptions extends OutputRequest, SelectionRequest {
+  /** Fetch again what is stored. */
+  readonly force?: boolean;
+}
+
+/** Fetches what is missing and publishes the model. A prune that takes blobs meanwhile makes it start over. */
+export async function bring(
+  context: Context,
+  resolved: Resolved,
+  options: BringOptions,
+  scope: string,
+): Promise<{ model: StoredModel; downloadedBytes: number }> {
+  let downloadedBytes = 0;
+  for (let attempt = 0; attempt < 3; attempt += 1) {
+    const fetched = await fetchSelected(context, resolved, options, scope);
+    downloadedBytes += fetched.downloadedBytes;
+    await rememberResolution(context, resolved.reference, fetched.snapshot);
+    const published = await publishModel(context.store, fetched.key, recordOf(context, resolved, fetched));
+    if (!('missing' in published)) return { model: published, downloadedBytes };
+  }
+  throw new ModeldlError('BUSY', 'Another process keeps removing the files of this model', {
+    hint: 'wait for `modeldl prune` to end and run the command again',
+  });
+}
+
+interface FetchedSelection {
+  readonly snapshot: StoredSnapshot;
+  readonly selection: Selection<ListingEntry>;
+  readonly key: ModelKey;
+  readonly files: readonly StoredFile[];
+  readonly downloadedBytes: number;
+}
+
+async function fetchSelected(
+  context: Context,
+  { snapshot, reference }: Resolved,
+  options: BringOptions,
+  scope: string,
+): Promise<FetchedSelection> {
+  const text = format(context, reference);
+  const http = await context.httpFor(hubNamed(context, snapshot.hub));
+  const known = options.force === true ? new Map<string, never>() : await knownFiles(context, snapshot);
+  const opened = new Map<string, OpenedArchive>();
+  let keep = false;
+  try {
+    let archiveBytes = 0;
+    for (const archive of snapshot.files.filter(isArchive)) {
+      // The archive and what comes out of it are on the disk together for a while.
+      const bytes = (await bytesToFetch(context, scope, [archive])) + (archive.size ?? 0);
+      await requireSpace(context, [cacheNeed(context, bytes)]);
+      const { openArchive } = await import('./unpack.js');
+      const open = await openArchive(context, text, scope, http, archive);
+      opened.set(archive.path, open);
+      archiveBytes += open.fetchedBytes;
+    }
+    const members = [...opened].flatMap(([archive, open]) =>
+      open.members.map(({ path, bytes }) => ({ path, bytes, archive })),
+    );
+    const listed: Snapshot | StoredSnapshot = opened.size === 0 ? snapshot : { ...snapshot, members };
+    const selection = choose(knownListing(listed) ?? [], reference, options);
+    const wanted = selection.chosen
+      .filter(({ file }) => file.archive === undefined)
+      .map(({ path, file }): WantedFile => ({ path, source: file.source }));
+    const plan = await divide(context, wanted, known, options.force === true);
+    await requireSpace(context, await pullNeeds(context, options, scope, selection, plan));
+    context.emit({
+      type: 'plan',
+      reference: text,
+      files: plan.missing.length,
+      bytes: plan.missingBytes,
+      storedBytes: plan.stored.reduce((sum, { bytes }) => sum + bytes, 0),
+    });
+    if (plan.missing.length > 0) {
+      const hub = hubNamed(context, snapshot.hub);
+      await hub.checkAccess?.(snapshot, await hubContext(context, hub));
+    }
+    const session = await context.session();
+    await session.want(plan.stored.map(({ sha256 }) => sha256));
+    const fetched = await fetchFiles(context, text, scope, http, plan.missing, known);
+    const unpacked: StoredFile[] = [];
+    for (const [archive, open] of opened) {
+      const chosen = selection.chosen.filter(({ file }) => file.archive === archive);
+      const names = new Map(chosen.map(({ path, file }) => [file.path, path]));
+      for (const file of await open.extract(new Set(names.keys()))) {
+        unpacked.push({ ...file, path: names.get(file.path) ?? file.path });
+      }
+    }
+    const files = [...plan.stored, ...fetched.files, ...unpacked].sort((a, b) => (a.path < b.path ? -1 : 1));
+    await session.want(files.map(({ sha256 }) => sha256));
+    const [onlyArchive] = opened.values();
+    const revision =
+      snapshot.revision ??
+      (onlyArchive !== undefined && snapshot.files.length === 1
+        ? onlyArchive.sha256
+        : contentRevision(files));
+    const pinned = pinSnapshot(listed, revision, members);
+    return {
+      snapshot: pinned,
+      selection,
+      key: keyOf(pinned, revision, selection),
+      files,
+      downloadedBytes: fetched.downloadedBytes + archiveBytes,
+    };
+  } catch (error) {
+    // The next run goes on with what it need not fetch again.
+    keep = context.signal.aborted || (error instanceof ModeldlError && error.code === 'DISK');
+    throw error;
+  } finally {
+    for (const open of opened.values()) await open.close({ keep });
+  }
+}
+
+/** The listing as it is stored: with its revision, without anything that must not be recorded. */
+function pinSnapshot(
+  snapshot: Snapshot,
+  revision: string,
+  members: NonNullable<StoredSnapshot['members']>,
+): StoredSnapshot {
+  const { hub, id, metadata, validator } = snapshot;
+  return {
+    hub,
+    id,
+    revision,
+    ...(validator === undefined ? {} : { validator }),
+    files: snapshot.files.map(({ path, size, digest, url, maxBytes, unpack }) => ({
+      path,
+      url,
+      ...(maxBytes === undefined ? {} : { maxBytes }),
+      ...(size === undefined ? {} : { size }),
+      ...(digest === undefined ? {} : { digest }),
+      ...(unpack === undefined ? {} : { unpack }),
+    })),
+    ...(members.length === 0 ? {} : { members }),
+    metadata,
+  };
+}
+
+/** What is fetched and unpacked, the tree where it cannot be links, and the output. */
+async function pullNeeds(
+  context: Context,
+  options: BringOptions,
+  scope: string,
+  selection: Selection<ListingEntry>,
+  plan: Division,
+): Promise<readonly SpaceNeed[]> {
+  if (!context.spaceCheck) return [];
+  const stored = new Map(plan.stored.map(({ path, sha256 }) => [path, sha256]));
+  const files = selection.chosen.map(({ path, file }): OutputFile => {
+    const { size = 0, archive, source } = file;
+    const promised = source.digest?.algorithm === 'sha256' ? source.digest.hex : undefined;
+    return { path, bytes: size, sha256: archive === undefined ? (stored.get(path) ?? promised) : undefined };
+  });
+  const sum = (counted: readonly { readonly bytes: number }[]): number =>
+    counted.reduce((total, { bytes }) => total + bytes, 0);
+  const members = files.filter((_file, index) => selection.chosen[index]?.file.archive !== undefined);
+  const missing = plan.missing.map(({ source }) => source);
+  const copies = (await workingMode(context.store, ['reflink', 'hardlink', 'copy'])) === 'copy';
+  const bytes = (await bytesToFetch(context, scope, missing)) + sum(members) + (copies ? sum(files) : 0);
+  return [cacheNeed(context, bytes), await outputNeed(context, options, files)];
+}
+
+/** What records of the same model say about upstream digests that are not sha256. */
+export async function knownFiles(context: Context, snapshot: Snapshot | StoredSnapshot): Promise<KnownFiles> {
+  const known = new Map<string, { sha256: string; bytes: number }>();
+  if (snapshot.files.every((file) => file.digest?.algorithm === 'sha256')) return known;
+  for (const { record } of await listModels(context.store)) {
+    if (record.hub !== snapshot.hub || record.id !== snapshot.id) continue;
+    for (const { upstream, sha256, bytes } of record.files) {
+      if (upstream !== undefined) known.set(digestKey(upstream), { sha256, bytes });
+    }
+  }
+  return known;
+}
+
+interface Division {
+  readonly stored: readonly StoredFile[];
+  readonly missing: readonly WantedFile[];
+  readonly missingBytes: number;
+}
+
+async function divide(
+  context: Context,
+  wanted: readonly WantedFile[],
+  known: KnownFiles,
+  force: boolean,
+): Promise<Division> {
+  const stored: StoredFile[] = [];
+  const missing: WantedFile[] = [];
+  for (const file of wanted) {
+    const { digest } = file.source;
+    if (force && digest?.algorithm === 'sha256') await dropBlob(context.store, digest.hex);
+    const found = force ? undefined : await storedFile(context, file, known);
+    if (found === undefined) missing.push(file);
+    else stored.push(found);
+  }
+  return { stored, missing, missingBytes: missing.reduce((sum, { source }) => sum + (source.size ?? 0), 0) };
+}
+
+function recordOf(context: Context, { snapshot, reference }: Resolved, fetched: FetchedSelection): NewRecord {
+  const { selection, key, files } = fetched;
+  const { metadata } = snapshot;
+  return {
+    hub: key.hub,
+    id: key.id,
+    revision: key.revision,
+    reference: format(context, pinnedReference(context, reference, key)),
+    ...(key.selection === undefined ? {} : { selection: key.selection }),
+    ...(reference.subpath === undefined ? {} : { subpath: reference.subpath }),
+    ...singleFile(context, reference, selection, files),
+    files: files.map((file) => ({ ...file })),
+    leftOut: selection.leftOut.map(({ path, size }) => ({
+      path,
+      ...(size === undefined ? {} : { bytes: size }),
+    })),
+    ...metadata,
+    pulledAt: new Date().toISOString(),
+  };
+}
+
+/** A reference to one file prints that file's path: by its subpath, a web address of a file, or a local file. */
+function singleFile(
+  context: Context,
+  reference: Reference,
+  selection: Selection<ListingEntry>,
+  files: readonly StoredFile[],
+): { single?: string } {
+  if (selection.single !== undefined) return { single: selection.single };
+  const [only] = files;
+  const hub = hubNamed(context, reference.hub);
+  if (only === undefined || files.length > 1 || hub.namesFiles !== true || reference.subpath !== undefined)
+    return {};
+  const [entry] = selection.chosen;
+  return entry?.file.archive === undefined && decodePart(basename(reference.id)) === only.path
+    ? { single: only.path }
+    : {};
+}
