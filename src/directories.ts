@@ -1,18 +1,32 @@
 /** Directories with those above them, and the reason when they cannot be made. */
-import { mkdir } from 'node:fs/promises';
-import { systemErrorCode } from './errors.js';
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { ModeldlError, systemErrorCode } from './errors.js';
 
 /**
- * As `mkdir -p`. Node.js answers ENOENT where the file system refused one of the directories for another reason, such
- * as a full disk (it reports its look at what is not there): asked for that one alone it gives the reason.
+ * As `mkdir -p`. Node.js' own hides why a file system refused (it reports its look at what is not there), and never
+ * ends where one takes no directories at all, such as `/proc`.
  */
 export async function makeDirectories(directory: string): Promise<void> {
+  const missing = await makeOne(directory);
+  if (!missing) return;
+  const parent = dirname(directory);
+  if (parent !== directory) await makeDirectories(parent);
+  if (!(await makeOne(directory))) return;
+  throw new ModeldlError('DISK', `Cannot make the directory ${directory}: its file system takes none there`, {
+    hint: 'choose another directory',
+    details: { file: directory },
+  });
+}
+
+/** @returns whether what is above it is missing */
+async function makeOne(directory: string): Promise<boolean> {
   try {
-    await mkdir(directory, { recursive: true });
+    await mkdir(directory);
   } catch (error) {
-    if (systemErrorCode(error) !== 'ENOENT') throw error;
-    const refused = error instanceof Error && 'path' in error ? String(error.path) : directory;
-    await mkdir(refused);
-    await mkdir(directory, { recursive: true });
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT') return true;
+    if (code !== 'EEXIST' || !(await stat(directory)).isDirectory()) throw error;
   }
+  return false;
 }
