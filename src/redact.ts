@@ -12,9 +12,14 @@ export function redactUrl(url: string): string {
   return parsed.href;
 }
 
-/** What a user typed, as results and errors repeat it: a web address loses what `redactUrl` takes. */
+/**
+ * What a user typed, as results and errors repeat it: a web address loses what `redactUrl` takes, and so does what looks
+ * like one but cannot be read, such as a misspelt one.
+ */
 export function redactReference(text: string): string {
-  return /^https?:\/\//i.test(text) ? redactUrl(text) : text;
+  if (/^https?:\/\//i.test(text) && URL.canParse(text)) return redactUrl(text);
+  if (!text.includes('://')) return text;
+  return text.replace(/\?[^#]*/, '').replace(/(:\/\/)[^/]*@/, '$1');
 }
 
 /**
@@ -41,7 +46,23 @@ export function redactSecrets(text: string, secrets: readonly string[] = []): st
     .replace(/\b(https?:\/\/)[^\s/@:]+(:[^\s/@]*)?@/g, '$1')
     .replace(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, `$1 ${REDACTED}`)
     .replace(
-      /([?&](?:X-Amz-(?:Signature|Credential|Security-Token)|Signature|Policy|Key-Pair-Id|sig|token)=)[^&\s"'`]+/gi,
+      /([?&](?:[\w-]*(?:Signature|Credential|Token)|Policy|Key-Pair-Id|sig)=)[^&\s"'`]+/gi,
       `$1${REDACTED}`,
     );
+}
+
+/** Names, which scripts use as they are: one may look like a token by chance, and none of them is talk. */
+const NAMES = new Set(['path', 'file', 'reference', 'archive']);
+
+/** {@link redactSecrets} for every text of a document but its names. */
+export function redactDocument(document: unknown): unknown {
+  if (typeof document === 'string') return redactSecrets(document);
+  if (Array.isArray(document)) return document.map(redactDocument);
+  if (typeof document !== 'object' || document === null) return document;
+  return Object.fromEntries(
+    Object.entries(document).map(([key, value]: [string, unknown]) => [
+      key,
+      NAMES.has(key) && typeof value === 'string' ? value : redactDocument(value),
+    ]),
+  );
 }

@@ -5,6 +5,7 @@
 import { isAbsolute, resolve } from 'node:path';
 import { closest, distance } from 'fastest-levenshtein';
 import { ModeldlError } from './errors.js';
+import { redactReference } from './redact.js';
 
 /** What a user named, after parsing. `id`, `revision` and `subpath` are decoded. */
 export interface Reference {
@@ -85,9 +86,10 @@ const FORM_HINT = 'write `[scheme:]id[@revision][//subpath]`, for example `hf:or
 
 /** A USAGE error about a reference, in one wording. */
 export function malformed(reference: string, why: string, hint = FORM_HINT): ModeldlError {
-  return new ModeldlError('USAGE', `Malformed reference \`${reference}\`: ${why}`, {
+  const shown = redactReference(reference);
+  return new ModeldlError('USAGE', `Malformed reference \`${shown}\`: ${why}`, {
     hint,
-    details: { reference },
+    details: { reference: shown },
   });
 }
 
@@ -171,9 +173,9 @@ function refuseUnpacking(text: string, hub: string, syntaxes: readonly Reference
   const unpacking = syntaxes.filter((syntax) => syntax.unpacks);
   if (unpacking.some((syntax) => syntax.hub === hub)) return;
   const schemes = unpacking.flatMap((syntax) => syntax.schemes.map((scheme) => `\`${scheme}:\``));
-  throw new ModeldlError('USAGE', `\`--unpack\` means nothing here: ${text}`, {
+  throw new ModeldlError('USAGE', `\`--unpack\` means nothing here: ${redactReference(text)}`, {
     hint: `it is for ${schemes.join(' and ')}; packages are unpacked anyway, local archives by other programs`,
-    details: { reference: text },
+    details: { reference: redactReference(text) },
   });
 }
 
@@ -212,7 +214,8 @@ function absolutePath(text: string, options: ParseOptions): string {
   return isAbsolute(text) ? resolve(text) : resolve(options.cwd, text);
 }
 
-function unknownScheme(text: string, scheme: string, syntaxes: readonly ReferenceSyntax[]): ModeldlError {
+function unknownScheme(typed: string, scheme: string, syntaxes: readonly ReferenceSyntax[]): ModeldlError {
+  const text = redactReference(typed);
   const known = syntaxes.flatMap((syntax) => syntax.schemes);
   const nearest = closestOf(scheme, known);
   return new ModeldlError('USAGE', `Unknown scheme \`${scheme}:\` in \`${text}\``, {
@@ -229,7 +232,8 @@ function closestOf(word: string, candidates: readonly string[]): string | undefi
   return distance(word, nearest) <= Math.max(1, Math.floor(word.length / 3)) ? nearest : undefined;
 }
 
-function notAReference(text: string, name: string, syntaxes: readonly ReferenceSyntax[]): ModeldlError {
+function notAReference(typed: string, name: string, syntaxes: readonly ReferenceSyntax[]): ModeldlError {
+  const text = redactReference(typed);
   const segments = name.split('/');
   let hint = `expected \`[scheme:]id[@revision][//subpath]\`; a local file is written \`./${text}\``;
   // Only where there is a hub whose names look like this: a hint must not be refused in turn.

@@ -1,6 +1,7 @@
 /** Removing: models by name, and by age or size when pruning. First a plan, then its execution. */
 import { parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
+import { redactReference } from './redact.js';
 import type { ListedModel, PrunePlan, PruneResult, RemovalPlan, RemovalResult } from './results.js';
 import { describeListed, storedModels, wantsConversion, type ConversionFilter } from './stored.js';
 import { assertWritable } from './store/layout.js';
@@ -34,9 +35,10 @@ export async function planRemove(
       );
     });
     if (models.length === 0) {
-      throw new ModeldlError('NOT_FOUND', `Not stored: ${text}`, {
+      const shown = redactReference(text);
+      throw new ModeldlError('NOT_FOUND', `Not stored: ${shown}`, {
         hint: '`modeldl list` shows what is',
-        details: { reference: text },
+        details: { reference: shown },
       });
     }
     for (const model of models) doomed.set(model.path, model);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { printable, redactReference, redactSecrets, redactUrl } from '../src/redact.js';
+import { printable, redactDocument, redactReference, redactSecrets, redactUrl } from '../src/redact.js';
 
 describe('redactUrl', () => {
   it.each([
@@ -16,6 +16,10 @@ describe('redactReference', () => {
     ['https://host/a.onnx?sig=abc#sha256=00', 'https://host/a.onnx#sha256=00'],
     ['hf:org/name@main', 'hf:org/name@main'],
     ['./what?.onnx', './what?.onnx'],
+    ['htps://host/a.onnx?key=abc#unpack', 'htps://host/a.onnx#unpack'],
+    ['url:https://me:word@host/a.onnx?key=abc', 'url:https://host/a.onnx'],
+    [' https://host/a.onnx?key=abc', ' https://host/a.onnx'],
+    ['https://?key=abc', 'https://'],
   ])('%s becomes %s', (text, expected) => {
     expect(redactReference(text)).toBe(expected);
   });
@@ -27,6 +31,10 @@ describe('redactSecrets', () => {
     ['Authorization: Bearer abcdefghijkl', 'Authorization: Bearer ***'],
     ['see https://user:word@host/x', 'see https://host/x'],
     ['GET /x?a=1&X-Amz-Signature=ff00 failed', 'GET /x?a=1&X-Amz-Signature=*** failed'],
+    [
+      'no such object /s?X-Goog-Signature=ff00&X-Goog-Credential=me',
+      'no such object /s?X-Goog-Signature=***&X-Goog-Credential=***',
+    ],
     ['an ordinary sentence about tokens', 'an ordinary sentence about tokens'],
   ])('%s becomes %s', (text, expected) => {
     expect(redactSecrets(text)).toBe(expected);
@@ -34,6 +42,22 @@ describe('redactSecrets', () => {
 
   it('takes out the secrets it is given', () => {
     expect(redactSecrets('password correct-horse', ['correct-horse'])).toBe('password ***');
+  });
+});
+
+describe('redactDocument', () => {
+  it('takes secrets out of what is said, and leaves names as they are', () => {
+    const name = 'hf_sentencetransformers.onnx';
+    const document = {
+      message: 'token hf_abcdefghijklmnopqrst',
+      path: name,
+      log: ['https://user:word@host/x', { file: name, bytes: 3, none: null }],
+    };
+    expect(redactDocument(document)).toEqual({
+      message: 'token ***',
+      path: name,
+      log: ['https://host/x', { file: name, bytes: 3, none: null }],
+    });
   });
 });
 

@@ -42,8 +42,8 @@ export function createOutput(settings: OutputSettings): Output {
     quiet,
     stderr,
     result(lines, document) {
-      const text = redactSecrets(json ? JSON.stringify(document, null, 2) : lines.join('\n'));
-      // Scripts get paths as they are.
+      const text = json ? JSON.stringify(document, null, 2) : lines.join('\n');
+      // Scripts get paths as they are, also when one looks like a token.
       const shown = stdout.isTTY === true ? printable(text) : text;
       if (shown !== '') stdout.write(`${shown}\n`);
     },

@@ -2,7 +2,7 @@
 import type { MultiBar, SingleBar } from 'cli-progress';
 import type { Ora } from 'ora';
 import type { Emit, ModeldlEvent } from '../events.js';
-import { printable, redactSecrets } from '../redact.js';
+import { printable, redactDocument } from '../redact.js';
 import { formatBytes, formatCount, formatSeconds } from './format.js';
 import type { Output } from './output.js';
 
@@ -23,7 +23,7 @@ export async function createProgress(mode: ProgressMode, output: Output): Promis
     mode === 'auto' ? (output.quiet ? 'none' : terminal ? 'bar' : output.json ? 'none' : 'plain') : mode;
   if (chosen === 'json') {
     const emit: Emit = (event) => {
-      output.stderr.write(`${redactSecrets(JSON.stringify(event))}\n`);
+      output.stderr.write(`${JSON.stringify(redactDocument(event))}\n`);
     };
     return { emit, stop: () => undefined };
   }

@@ -1,12 +1,14 @@
 /** From an error to what the user sees, the JSON document, and the exit code. */
 import { inspect } from 'node:util';
 import { EXIT_CODES, ModeldlError } from '../errors.js';
+import { redactDocument } from '../redact.js';
 import type { Output } from './output.js';
 
 /** The `error` object of a JSON document. */
-export function describeError(error: ModeldlError): Record<string, unknown> {
+export function describeError(error: ModeldlError): object {
   const { code, exitCode, message, hint, details } = error;
-  return { code, exitCode, message, ...(hint === undefined ? {} : { hint }), ...details };
+  const facts = redactDocument({ message, ...(hint === undefined ? {} : { hint }), ...details });
+  return { code, exitCode, ...(facts as object) };
 }
 
 /** Anything that is not a ModeldlError is a bug. */

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createOutput, type OutputSettings } from '../../src/cli/output.js';
+import { reportErrors } from '../../src/cli/report.js';
+import { ModeldlError } from '../../src/errors.js';
 import { fakeStream, type FakeStream } from '../helpers/fake-stream.js';
 
 const TOKEN = 'hf_abcdefghijklmnopqrstuvwx';
@@ -80,22 +82,32 @@ describe('talk', () => {
 });
 
 describe('a secret', () => {
-  it('leaves by no way', () => {
+  it('leaves with no talk', () => {
+    const { output, stderr } = open();
+    const address = 'https://alice:hunter2@host/x?X-Amz-Signature=abcdef';
+    output.note(`${TOKEN} ${address}`);
+    output.warn(`${TOKEN} ${address}`);
+    output.fail(`${TOKEN} ${address}`, [TOKEN, address, `Authorization: Bearer ${'a'.repeat(20)}`]);
+    for (const secret of [TOKEN, 'hunter2', 'abcdef', 'a'.repeat(20)])
+      expect(stderr.text()).not.toContain(secret);
+  });
+
+  it('leaves with no error in a document', () => {
+    const { output, stdout } = open({ json: true });
+    const error = new ModeldlError('NETWORK', `refused ${TOKEN}`, {
+      hint: `not ${TOKEN}`,
+      details: { url: 'https://alice:hunter2@host/x?X-Amz-Signature=abcdef', log: [TOKEN] },
+    });
+    reportErrors(output, [error], [], 0);
+    for (const secret of [TOKEN, 'hunter2', 'abcdef']) expect(stdout.text()).not.toContain(secret);
+    expect(stdout.text()).toContain('***');
+  });
+
+  it('is no name that only looks like one', () => {
     for (const json of [false, true]) {
-      const opened = open({ json });
-      const { output } = opened;
-      const address = 'https://alice:hunter2@host/x?X-Amz-Signature=abcdef';
-      output.result([TOKEN, address], { token: TOKEN, nested: [{ address }] });
-      output.note(`${TOKEN} ${address}`);
-      output.warn(`${TOKEN} ${address}`);
-      output.fail(`${TOKEN} ${address}`, [TOKEN, address, `Authorization: Bearer ${'a'.repeat(20)}`]);
-      for (const text of said(opened)) {
-        expect(text).not.toContain(TOKEN);
-        expect(text).not.toContain('hunter2');
-        expect(text).not.toContain('abcdef');
-        expect(text).not.toContain('a'.repeat(20));
-      }
-      expect(opened.stdout.text()).toContain('***');
+      const { output, stdout } = open({ json });
+      output.result([`/models/${TOKEN}.onnx`], { path: `/models/${TOKEN}.onnx` });
+      expect(stdout.text()).toContain(`/models/${TOKEN}.onnx`);
     }
   });
 });

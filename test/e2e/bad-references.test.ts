@@ -67,6 +67,11 @@ describe('a reference that cannot be read is refused before any request', () => 
       { code: 'USAGE', message: /127\.0\.0\.1/, hint: /signed address/, secret: 'hunter2' },
     ],
     [
+      'a signed address whose scheme is misspelt',
+      ['pull', 'htps://127.0.0.1/f.onnx?mykey=hunter2'],
+      { code: 'USAGE', message: /htps:\/\/127\.0\.0\.1\/f\.onnx/, hint: /https:/, secret: 'hunter2' },
+    ],
+    [
       'a control character',
       ['pull', 'hf:org/na\u001b[31mme'],
       { code: 'USAGE', message: /org\/na/, hint: /letters, digits/, secret: '\u001b[31m' },

@@ -39,6 +39,17 @@ describe('modeldl pull', () => {
     });
   });
 
+  it('prints a path that looks like a token as it is', async () => {
+    const name = 'hf_sentencetransformers.onnx';
+    await writeFile(join(world.directory, name), BYTES);
+    const { stdout } = await world.run('pull', `./${name}`);
+    expect(await readFile(stdout)).toEqual(BYTES);
+    const document = JSON.parse((await world.run('pull', `./${name}`, '--json')).stdout) as {
+      models: { path: string }[];
+    };
+    expect(document.models[0]?.path).toBe(stdout);
+  });
+
   it('makes an independent copy with --output, and refuses a directory of others', async () => {
     expect((await world.run('pull', './model.onnx', '-o', 'out')).exitCode).toBe(0);
     expect(await readFile(join(world.directory, 'out', 'model.onnx'))).toEqual(BYTES);

@@ -6,7 +6,7 @@ import { trust } from '../../config/trust.js';
 import { setUserValue, userConfigPath, writeExample } from '../../config/user-file.js';
 import { ModeldlError } from '../../errors.js';
 import { configurationSchema, userConfigDirectory } from '../../index.js';
-import { redactSecrets } from '../../redact.js';
+import { redactDocument } from '../../redact.js';
 import { missingArgument, type Call, type CommandDefinition } from '../command.js';
 import { formatTable } from '../format.js';
 
@@ -73,7 +73,7 @@ interface Setting {
 
 async function list(call: Call<object>): Promise<undefined> {
   const values = await settings(call);
-  const rows = values.map(({ key, value, source }) => [key, redactSecrets(JSON.stringify(value)), source]);
+  const rows = values.map(({ key, value, source }) => [key, JSON.stringify(value), source]);
   const lines = call.output.quiet
     ? values.map(({ key }) => key)
     : formatTable(['KEY', 'VALUE', 'FROM'], rows);
@@ -95,7 +95,8 @@ async function settings(call: Call<object>): Promise<readonly Setting[]> {
   return values.map(([key, value]) => {
     const [, wins, option] = given.find(([name]) => name === key) ?? [];
     if (option !== undefined) return { key, value: wins, source: `option ${option}` };
-    return { key, value, source: config.sources.get(key) ?? 'default' };
+    // A proxy's address may hold a password.
+    return { key, value: redactDocument(value), source: config.sources.get(key) ?? 'default' };
   });
 }
 
