@@ -11,6 +11,7 @@ import type {
   Converter,
   ConverterContext,
   LocalModel,
+  PlannedModel,
   Precision,
   Refusal,
 } from '../src/converter.js';
@@ -78,7 +79,7 @@ async function plan(
   converter: string,
   precisions: readonly Precision[],
   known: Readonly<Record<string, string>>,
-  model: LocalModel,
+  model: PlannedModel,
   request: ConversionRequest,
 ): Promise<ConversionPlan | Refusal> {
   const source = findSource(model);

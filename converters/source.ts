@@ -1,5 +1,5 @@
 /** Finding the model that is to be converted among the files of a stored model. */
-import type { LocalModel, Refusal } from '../src/converter.js';
+import type { PlannedModel, Refusal } from '../src/converter.js';
 
 export type SourceFormat = 'onnx' | 'tflite' | 'ir' | 'paddle' | 'frozen-tensorflow';
 
@@ -22,7 +22,7 @@ const FORMATS: readonly (readonly [RegExp, SourceFormat])[] = [
 ];
 
 /** The one convertible file of a model, or why there is none or more than one. */
-export function findSource(model: LocalModel): Source | Refusal {
+export function findSource(model: PlannedModel): Source | Refusal {
   const paths = new Set(model.files.map(({ path }) => path));
   const found = model.files.flatMap(({ path }) => {
     const format = FORMATS.find(([pattern]) => pattern.test(path))?.[1];

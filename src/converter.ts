@@ -7,15 +7,24 @@ import type { Emit } from './events.js';
 export const PRECISIONS = ['fp32', 'fp16', 'int8', 'int4', 'nf4', 'mxfp4', 'cb4'] as const;
 export type Precision = (typeof PRECISIONS)[number];
 
-/** A model as a converter sees it: a directory of files that must not be changed. */
-export interface LocalModel {
+/** A model as a converter plans for it: what it holds is known, and none of it may be here yet. */
+export interface PlannedModel {
   readonly reference: string;
   readonly hub: string;
   readonly id: string;
+  readonly files: readonly {
+    readonly path: string;
+    /** 0 when the hub does not tell. */
+    readonly bytes: number;
+  }[];
+  readonly metadata: { readonly task?: string; readonly library?: string; readonly license?: string };
+}
+
+/** A model as a converter works on it: a directory of files that must not be changed. It may hold no more than is read. */
+export interface LocalModel extends PlannedModel {
   /** Absolute directory that holds the files. */
   readonly root: string;
   readonly files: readonly LocalFile[];
-  readonly metadata: { readonly task?: string; readonly library?: string; readonly license?: string };
 }
 
 export interface LocalFile {
@@ -81,10 +90,10 @@ export interface Converter {
   /** Settings of `--set`, by key, with their description. */
   readonly settings: Readonly<Record<string, string>>;
   /**
-   * What it would do, or why it can't. Reads small files and headers only.
+   * What it would do, or why it can't, by names and sizes.
    * @throws ModeldlError USAGE for an unknown or malformed setting
    */
-  plan(model: LocalModel, request: ConversionRequest): Promise<ConversionPlan | Refusal>;
+  plan(model: PlannedModel, request: ConversionRequest): Promise<ConversionPlan | Refusal>;
   /**
    * Writes the result into `outDir` (empty, exclusively its own).
    * @throws ModeldlError CONVERSION (log path and cause line), UNSUPPORTED (naming the operation), TOOLCHAIN

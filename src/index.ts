@@ -16,7 +16,7 @@ import { loadConfig, type LoadedConfig } from './config/load.js';
 import { configSchema, DEFAULTS, type Config, type ConfigSchema } from './config/schema.js';
 import { parseDuration, parseSize } from './config/units.js';
 import { settingsContext, type Context, type Freshness } from './context.js';
-import type { ConvertOptions } from './convert.js';
+import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
 import type { Credential, Hub } from './hub.js';
@@ -154,7 +154,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     convert: async (reference, given = {}) =>
       (await import('./convert.js')).convert(base, reference, withDefaults(given, loaded.config)),
     planConvert: async (reference, given = {}) =>
-      (await import('./convert.js')).planConvert(base, reference, withDefaults(given, loaded.config)),
+      (await import('./plan.js')).planConvert(base, reference, withDefaults(given, loaded.config)),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),

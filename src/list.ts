@@ -97,7 +97,10 @@ async function showStored(
   siblings: readonly StoredModel[],
 ): Promise<ShownModel> {
   const { record } = model;
-  const conversions = siblings.filter((sibling) => sibling.record.conversion?.origin === model.path);
+  // Of a pulled model all of its revision: what each read may have been pulled for it alone.
+  const conversions = siblings.filter(({ record: { conversion } }) =>
+    record.conversion === undefined ? conversion !== undefined : conversion?.origin === model.path,
+  );
   return {
     reference: record.reference,
     hub: record.hub,

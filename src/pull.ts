@@ -109,7 +109,15 @@ export async function pullModel(
       hint: `run \`modeldl path ${format(context, reference)}\` for a stored one`,
     });
   }
-  const resolved = await resolveReference(context, reference);
+  return pullResolved(context, await resolveReference(context, reference), options);
+}
+
+/** Brings the chosen files of a revision into the store, or finds them there. @throws ModeldlError */
+export async function pullResolved(
+  context: Context,
+  resolved: Resolved,
+  options: PullOptions,
+): Promise<Pulled> {
   const { stale } = resolved;
   const reuse = options.force !== true && options.rebuild !== true;
   if (reuse) {
@@ -142,7 +150,7 @@ export async function pullModel(
  * The stored model that a resolution and selection mean, when its files are what its record says. Who holds the claim
  * tells what is wrong with them, and drops the bytes that are.
  */
-async function storedModel(
+export async function storedModel(
   context: Context,
   { snapshot, reference }: Resolved,
   options: PullOptions,

@@ -87,9 +87,12 @@ export interface ConvertPlan {
   readonly steps: readonly string[];
   readonly adjustments: readonly string[];
   readonly settings: Readonly<Record<string, unknown>>;
-  readonly key: string;
+  /** Null when the hub does not name the sha256 of all that is read. */
+  readonly key: string | null;
   /** The conversion is stored already. */
   readonly stored: boolean;
+  /** Bytes of the model to fetch first. */
+  readonly downloadBytes: number;
   readonly estimate: ConversionPlan['estimate'];
 }
 

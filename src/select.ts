@@ -122,6 +122,11 @@ export function matches(glob: string, path: string): boolean {
   return fnmatchPattern(glob.endsWith('/') ? `${glob}*` : glob).test(path);
 }
 
+/** A glob that matches exactly this path. */
+export function literalGlob(path: string): string {
+  return path.replace(/[[*?]/g, '[$&]');
+}
+
 const META = /[\\^$.*+?()[\]{}|/]/g;
 
 function fnmatchPattern(glob: string): RegExp {

@@ -3,6 +3,7 @@ import { parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import { pullModel } from './pull.js';
 import type { VerifiedModel } from './results.js';
+import { literalGlob } from './select.js';
 import { findStored, modelLocation, storedModels } from './stored.js';
 import { dropBlob } from './store/blobs.js';
 import { checkModel, listModels, removeModel, type ModelCheck, type StoredModel } from './store/models.js';
@@ -73,9 +74,4 @@ async function repair(context: Context, model: StoredModel, check: ModelCheck): 
     context.emit({ type: 'warning', message: `Cannot repair ${record.reference}: ${error.message}` });
     return false;
   }
-}
-
-/** A glob that matches exactly this path. */
-function literalGlob(path: string): string {
-  return path.replace(/[[*?]/g, '[$&]');
 }

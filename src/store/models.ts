@@ -316,12 +316,16 @@ async function refresh(
   }
 }
 
-/** Rewrites the record of a stored model with a later finding, such as the check of a conversion. */
+/**
+ * Rewrites the record of a stored model with a later finding, such as the check of a conversion.
+ * @returns undefined when the model was removed in the meantime, which wins
+ */
 export async function updateRecord(
   store: Store,
   model: StoredModel,
   record: ModelRecord,
-): Promise<StoredModel> {
+): Promise<StoredModel | undefined> {
+  if ((await readModel(store, model.path)) === undefined) return undefined;
   await writeJson(store, recordPath(store, model.path), record);
   return { ...model, record };
 }

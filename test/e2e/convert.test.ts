@@ -302,6 +302,21 @@ describe('a stored conversion', () => {
     expect((await stat(join(first.path, 'detector.xml'))).size).toBe(before.size);
   });
 
+  test('is found again when more of its model was pulled since', async () => {
+    const folder = join(world.directory, 'folder');
+    await mkdir(folder, { recursive: true });
+    await copyFile(detector, join(folder, 'model.onnx'));
+    await writeFile(join(folder, 'notes.txt'), 'not read');
+    const first = await convert('./folder', '--precision', 'fp16');
+    expect((await world.run('pull', './folder')).exitCode).toBe(0);
+    const again = await convert('./folder', '--precision', 'fp16');
+    expect(again).toMatchObject({ cached: true, path: first.path, key: first.key });
+    const shown = await world.run('show', './folder', '--json');
+    expect(JSON.parse(shown.stdout)).toMatchObject({
+      models: [{ kind: 'pulled', conversions: [{ precision: 'fp16' }] }],
+    });
+  });
+
   test('that was not checked is checked when a check is wanted', async () => {
     const file = join(world.directory, 'unchecked.onnx');
     await copyFile(detector, file);

@@ -368,4 +368,12 @@ describe('use', () => {
     await updateRecord(store, model, { ...model.record, task: 'feature-extraction' });
     expect((await reread(store, model)).record.task).toBe('feature-extraction');
   });
+
+  it('finds nothing of a model that was removed meanwhile, which stays removed', async () => {
+    const store = await temporaryStore();
+    const model = await putModel(store, { 'model.onnx': 'weights' });
+    await removeModel(store, model);
+    expect(await updateRecord(store, model, { ...model.record, task: 'late' })).toBeUndefined();
+    expect(await listModels(store)).toEqual([]);
+  });
 });

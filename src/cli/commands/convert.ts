@@ -118,6 +118,7 @@ function planLines(plan: ConvertPlan): readonly string[] {
   return [
     `${plan.reference}${plan.stored ? ' (stored)' : ''}`,
     `  converter  ${plan.converter}, toolchain ${plan.toolchain.name} (${plan.toolchain.state}${install})`,
+    ...(plan.downloadBytes > 0 ? [`  fetch      ${formatBytes(plan.downloadBytes)}`] : []),
     ...plan.steps.map((step) => `  step       ${step}`),
     ...plan.adjustments.map((adjustment) => `  adjusted   ${adjustment}`),
     `  estimate   ${formatBytes(plan.estimate.diskBytes)} of disk, ${formatBytes(plan.estimate.memoryBytes)} of memory`,

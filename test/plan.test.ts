@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { nncf, openvino } from '../converters/openvino.js';
-import { conversionKey } from '../src/convert.js';
+import { conversionKey } from '../src/plan.js';
 import type { ConversionPlan, ConversionRequest, LocalModel } from '../src/converter.js';
 
 const ONNX = { path: 'model.onnx', bytes: 100, sha256: 'a'.repeat(64) };

@@ -1,0 +1,389 @@
+/**
+ * What a conversion is of and how it would be done: from a reference and a request to a converter, its plan and the
+ * files it reads. Rules come first, so that what cannot work is refused before a byte moves.
+ */
+import { createHash } from 'node:crypto';
+import { DEFAULTS } from './config/schema.js';
+import { format, parse, withFileHint, type Context } from './context.js';
+import {
+  PRECISIONS,
+  type ConversionPlan,
+  type ConversionRequest,
+  type Converter,
+  type LocalModel,
+  type PlannedModel,
+  type Precision,
+  type Refusal,
+} from './converter.js';
+import { ModeldlError } from './errors.js';
+import { storedFile } from './fetch.js';
+import { choose, knownListing, type ListingEntry, type SelectionRequest } from './listing.js';
+import { pullResolved, storedModel, withRevision, type Pulled, type PullOptions } from './pull.js';
+import type { Reference } from './reference.js';
+import { pinnedReference, resolveReference, type Resolved } from './resolve.js';
+import type { ConvertPlan } from './results.js';
+import { literalGlob, type Chosen } from './select.js';
+import { conversionName, findStored } from './stored.js';
+import { checkModel, findModel, type StoredModel } from './store/models.js';
+import type { ModelKey } from './store/record.js';
+import { toolchainContext, toolchainNamed } from './toolchains.js';
+
+export interface ConvertOptions extends PullOptions {
+  readonly precision?: string;
+  readonly device?: string;
+  readonly task?: string;
+  /** Name of the converter, when not the first that takes the model. */
+  readonly converter?: string;
+  /** Absolute path. */
+  readonly calibration?: string;
+  readonly settings?: Readonly<Record<string, string>>;
+  readonly trustRemoteCode?: boolean;
+  readonly trustPickle?: boolean;
+  /** Load and run the result once; default true. */
+  readonly check?: boolean;
+}
+
+export interface Prepared {
+  readonly pulled: Pulled;
+  readonly local: LocalModel;
+  readonly converter: Converter;
+  readonly plan: ConversionPlan;
+  /** sha256 over everything that decides the result. */
+  readonly key: string;
+  readonly modelKey: ModelKey;
+}
+
+/** What a reference names: a stored conversion, or a revision at its hub. */
+type Named = { readonly pulled: Pulled } | { readonly resolved: Resolved };
+
+async function named(context: Context, text: string, options: ConvertOptions): Promise<Named> {
+  try {
+    const reference = withRevision(parse(context, text, options.unpack), options.revision);
+    if (reference.conversion !== undefined) return { pulled: await storedConversion(context, reference) };
+    return { resolved: await resolveReference(context, reference) };
+  } catch (error) {
+    throw await withFileHint(context, text, error);
+  }
+}
+
+/** A conversion as the origin of another one. @throws ModeldlError NOT_FOUND, USAGE when several match, INTEGRITY */
+async function storedConversion(context: Context, reference: Reference): Promise<Pulled> {
+  const model = await findStored(context, reference, {});
+  const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
+  if (damaged.length + missing.length > 0) {
+    const { originReference = '' } = model.record.conversion ?? {};
+    throw new ModeldlError('INTEGRITY', `The stored conversion is damaged: ${model.record.reference}`, {
+      hint: `make it again with \`modeldl convert ${originReference}\``,
+      details: { reference: model.record.reference },
+    });
+  }
+  return { model, reference, downloadedBytes: 0, stale: false };
+}
+
+function selectionOf({ include, exclude, allFiles, quant }: ConvertOptions): SelectionRequest {
+  return {
+    ...(include === undefined ? {} : { include }),
+    ...(exclude === undefined ? {} : { exclude }),
+    ...(allFiles === undefined ? {} : { allFiles }),
+    ...(quant === undefined ? {} : { quant }),
+  };
+}
+
+/** Plans a conversion and brings in what it reads. @throws ModeldlError as pulling does, UNSUPPORTED, USAGE */
+export async function prepare(context: Context, text: string, options: ConvertOptions): Promise<Prepared> {
+  const request = requestOf(options);
+  const found = await named(context, text, options);
+  const pulled =
+    'pulled' in found ? found.pulled : await pullNeeded(context, found.resolved, request, options);
+  return planLocal(context, pulled, request, options);
+}
+
+/** Of a model that is not stored, the converter's files are enough. */
+async function pullNeeded(
+  context: Context,
+  resolved: Resolved,
+  request: ConversionRequest,
+  options: ConvertOptions,
+): Promise<Pulled> {
+  const selection = selectionOf(options);
+  const listed = listedFiles(resolved, selection);
+  // Archives have no listing before they are here.
+  if (listed === undefined || (await storedModel(context, resolved, selection)) !== undefined)
+    return pullResolved(context, resolved, selection);
+  const model = plannedModel(context, resolved, listed);
+  const { plan } = await chooseConverter(context, model, request, options.converter);
+  const all = listed.every(({ path }) => plan.reads.includes(path));
+  return pullResolved(context, resolved, all ? selection : { include: plan.reads.map(literalGlob) });
+}
+
+function listedFiles(
+  { snapshot, reference }: Resolved,
+  selection: SelectionRequest,
+): readonly Chosen<ListingEntry>[] | undefined {
+  const listing = knownListing(snapshot);
+  return listing === undefined ? undefined : choose(listing, reference, selection).chosen;
+}
+
+/** A model by its listing alone. */
+function plannedModel(
+  context: Context,
+  { snapshot, reference }: Resolved,
+  listed: readonly Chosen<ListingEntry>[],
+): PlannedModel {
+  const { hub, id, revision, metadata } = snapshot;
+  return {
+    reference: format(
+      context,
+      revision === undefined ? reference : pinnedReference(context, reference, { id, revision }),
+    ),
+    hub,
+    id,
+    files: listed.map(({ path, file }) => ({ path, bytes: file.size ?? 0 })),
+    metadata: metadataOf(metadata),
+  };
+}
+
+function metadataOf({ task, library, license }: PlannedModel['metadata']): PlannedModel['metadata'] {
+  return {
+    ...(task === undefined ? {} : { task }),
+    ...(library === undefined ? {} : { library }),
+    ...(license === undefined ? {} : { license }),
+  };
+}
+
+async function planLocal(
+  context: Context,
+  pulled: Pulled,
+  request: ConversionRequest,
+  options: ConvertOptions,
+): Promise<Prepared> {
+  const { record, directory } = pulled.model;
+  const local: LocalModel = {
+    reference: record.reference,
+    hub: record.hub,
+    id: record.id,
+    root: directory,
+    files: record.files.map(({ path, bytes, sha256 }) => ({ path, bytes, sha256 })),
+    metadata: metadataOf(record),
+  };
+  const { converter, plan } = await chooseConverter(context, local, request, options.converter);
+  const key = conversionKey(local, plan, await toolchainDigest(context, converter));
+  return { pulled, local, converter, plan, key, modelKey: modelKeyOf(record, plan, key) };
+}
+
+function toolchainDigest(context: Context, converter: Converter): Promise<string> {
+  return toolchainNamed(context, converter.toolchain).digest(toolchainContext(context));
+}
+
+/**
+ * Where a conversion lies in the store. Its key says which files it was made from, so that it is found whatever else was
+ * pulled beside them; only a subpath makes it another model.
+ */
+function modelKeyOf(
+  origin: {
+    readonly hub: string;
+    readonly id: string;
+    readonly revision: string;
+    readonly subpath?: string | undefined;
+  },
+  plan: ConversionPlan,
+  key: string,
+): ModelKey {
+  const { hub, id, revision, subpath } = origin;
+  return {
+    hub,
+    id,
+    revision,
+    ...(subpath === undefined ? {} : { selection: createHash('sha256').update(subpath).digest('hex') }),
+    conversion: { precision: plan.precision, device: plan.device, key },
+  };
+}
+
+/** What `convert` would do. Nothing is fetched, unless an archive has to be opened to see what it holds. */
+export async function planConvert(
+  context: Context,
+  text: string,
+  options: ConvertOptions,
+): Promise<ConvertPlan> {
+  const request = requestOf(options);
+  const found = await named(context, text, options);
+  if ('pulled' in found)
+    return describePrepared(context, await planLocal(context, found.pulled, request, options));
+  const { resolved } = found;
+  const selection = selectionOf(options);
+  const model = await storedModel(context, resolved, selection);
+  if (model !== undefined) {
+    const pulled = { model, reference: resolved.reference, downloadedBytes: 0, stale: resolved.stale };
+    return describePrepared(context, await planLocal(context, pulled, request, options));
+  }
+  const listed = listedFiles(resolved, selection);
+  if (listed === undefined) {
+    context.emit({ type: 'note', message: 'What an archive holds is seen when it is here: it is fetched' });
+    const pulled = await pullResolved(context, resolved, selection);
+    return describePrepared(context, await planLocal(context, pulled, request, options));
+  }
+  return planListed(context, resolved, listed, request, options);
+}
+
+async function describePrepared(
+  context: Context,
+  { pulled, converter, plan, key, modelKey }: Prepared,
+): Promise<ConvertPlan> {
+  const stored = (await findModel(context.store, modelKey)) !== undefined;
+  const reference = conversionReference(pulled.model, plan);
+  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes: 0 });
+}
+
+/** By a listing: the key is known when the hub names the sha256 of all that is read. */
+async function planListed(
+  context: Context,
+  resolved: Resolved,
+  listed: readonly Chosen<ListingEntry>[],
+  request: ConversionRequest,
+  options: ConvertOptions,
+): Promise<ConvertPlan> {
+  const model = plannedModel(context, resolved, listed);
+  const { converter, plan } = await chooseConverter(context, model, request, options.converter);
+  const files: { path: string; bytes: number; sha256: string }[] = [];
+  let downloadBytes = 0;
+  const read = listed.filter(({ path }) => plan.reads.includes(path));
+  for (const { path, file } of read) {
+    const { source, size: bytes = 0 } = file;
+    const held = await storedFile(context, { path, source }, new Map());
+    if (held === undefined) downloadBytes += bytes;
+    if (source.digest?.algorithm === 'sha256') files.push({ path, bytes, sha256: source.digest.hex });
+  }
+  const { hub, id, revision } = resolved.snapshot;
+  let key: string | null = null;
+  let stored = false;
+  if (files.length === read.length && revision !== undefined) {
+    key = conversionKey({ files }, plan, await toolchainDigest(context, converter));
+    const { subpath } = resolved.reference;
+    stored =
+      (await findModel(context.store, modelKeyOf({ hub, id, revision, subpath }, plan, key))) !== undefined;
+  }
+  const reference = `${model.reference}+${conversionName(plan)}`;
+  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes });
+}
+
+async function describePlan(
+  context: Context,
+  converter: Converter,
+  plan: ConversionPlan,
+  facts: Pick<ConvertPlan, 'reference' | 'key' | 'stored' | 'downloadBytes'>,
+): Promise<ConvertPlan> {
+  const toolchain = toolchainNamed(context, converter.toolchain);
+  const { state } = await toolchain.status(toolchainContext(context));
+  return {
+    ...facts,
+    converter: converter.name,
+    precision: plan.precision,
+    device: plan.device,
+    task: plan.task ?? null,
+    toolchain: {
+      name: toolchain.name,
+      state,
+      downloadBytes: state === 'missing' ? toolchain.downloadBytes : 0,
+    },
+    steps: plan.steps,
+    adjustments: plan.adjustments,
+    settings: plan.settings,
+    estimate: plan.estimate,
+  };
+}
+
+/** What a conversion is called: by the model it began with, however many conversions lie between. */
+export function conversionReference({ record }: StoredModel, plan: ConversionPlan): string {
+  const origin =
+    record.conversion === undefined ? record.reference : record.reference.replace(/\+[^+]*$/, '');
+  return `${origin}+${conversionName(plan)}`;
+}
+
+/** @throws ModeldlError USAGE for a precision or device that does not exist */
+function requestOf(options: ConvertOptions): ConversionRequest {
+  const { task, calibration } = options;
+  return {
+    precision: precisionNamed(options.precision ?? DEFAULTS.convert.precision),
+    device: deviceNamed(options.device ?? DEFAULTS.convert.device),
+    ...(task === undefined ? {} : { task }),
+    ...(calibration === undefined ? {} : { calibration }),
+    settings: options.settings ?? {},
+    trustRemoteCode: options.trustRemoteCode ?? false,
+    trustPickle: options.trustPickle ?? false,
+  };
+}
+
+function precisionNamed(text: string): Precision {
+  const precision = PRECISIONS.find((candidate) => candidate === text.toLowerCase());
+  if (precision !== undefined) return precision;
+  throw new ModeldlError('USAGE', `Unknown precision: ${text}`, {
+    hint: `expected one of ${PRECISIONS.join(', ')}`,
+  });
+}
+
+const DEVICE = /^(CPU|GPU|NPU|AUTO)(\.\d+)?$|^HETERO:(CPU|GPU|NPU)(\.\d+)?(,(CPU|GPU|NPU)(\.\d+)?)+$/;
+
+function deviceNamed(text: string): string {
+  const device = text.toUpperCase();
+  if (DEVICE.test(device)) return device;
+  throw new ModeldlError('USAGE', `Unknown device: ${text}`, {
+    hint: 'expected CPU, GPU, NPU, AUTO or HETERO with at least two of them, such as HETERO:GPU,CPU',
+  });
+}
+
+async function chooseConverter(
+  context: Context,
+  model: PlannedModel,
+  request: ConversionRequest,
+  name: string | undefined,
+): Promise<{ converter: Converter; plan: ConversionPlan }> {
+  const candidates = context.converters.filter((converter) => name === undefined || converter.name === name);
+  if (candidates.length === 0) {
+    throw new ModeldlError('USAGE', `Unknown converter: ${name ?? ''}`, {
+      hint: `known converters: ${context.converters.map((converter) => converter.name).join(', ')}`,
+    });
+  }
+  const refusals: Refusal[] = [];
+  for (const converter of candidates) {
+    const plan = await converter.plan(model, request);
+    if (!('refused' in plan)) return { converter, plan };
+    refusals.push(plan);
+  }
+  const refusal = refusals.find(({ handlesModel }) => handlesModel) ?? refusals[0];
+  throw new ModeldlError(
+    'UNSUPPORTED',
+    `Cannot convert ${model.reference}: ${refusal?.refused ?? 'no converter takes it'}`,
+    {
+      hint: refusal?.hint ?? '`modeldl converters` lists what each takes',
+      details: { reference: model.reference },
+    },
+  );
+}
+
+/**
+ * sha256 over everything that decides the result, and nothing else: names of models, what people are told and what is
+ * estimated may change without a new conversion.
+ */
+export function conversionKey(
+  local: Pick<LocalModel, 'files'>,
+  plan: ConversionPlan,
+  toolchain: string,
+): string {
+  const reads = local.files
+    .filter(({ path }) => plan.reads.includes(path))
+    .map(({ path, sha256 }) => `${path}\0${sha256}`)
+    .sort();
+  const { converter, precision, device, task, settings } = plan;
+  return createHash('sha256')
+    .update(canonicalJson({ reads, converter, precision, device, task: task ?? null, settings, toolchain }))
+    .digest('hex');
+}
+
+/** JSON with sorted keys, so that equal values have equal text. */
+function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, item: unknown) =>
+    typeof item === 'object' && item !== null && !Array.isArray(item)
+      ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : item,
+  );
+}

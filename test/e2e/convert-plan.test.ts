@@ -1,0 +1,85 @@
+/** What `convert` fetches, and when it refuses: no toolchain is needed to see that. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
+import { createWorld, type World } from '../helpers/program.js';
+import { expectRefusal } from '../helpers/refused.js';
+
+const MODEL = Buffer.alloc(3_000_000, 'graph and weights ');
+const OTHER = Buffer.alloc(5_000_000, 'the same weights in another format ');
+
+let world: World;
+let hub: HfHub;
+
+beforeEach(async () => {
+  hub = await startHfHub({
+    repos: [
+      {
+        id: 'org/mixed',
+        files: { 'README.md': '# model', 'onnx/model.onnx': MODEL, 'model.safetensors': OTHER },
+      },
+    ],
+  });
+  world = await createWorld({ HF_ENDPOINT: hub.endpoint });
+});
+
+afterEach(async () => {
+  await world.remove();
+  await hub.close();
+});
+
+function fetched(): number {
+  return hub.requests.filter(({ server }) => server === 'cdn').reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+describe('modeldl convert', () => {
+  it('plans by the listing, without fetching or storing anything', async () => {
+    const { exitCode, stdout, stderr } = await world.run('convert', 'hf:org/mixed', '--dry-run', '--json');
+    expect(exitCode, stderr).toBe(0);
+    const commit = hub.commitOf('org/mixed');
+    expect(JSON.parse(stdout)).toMatchObject({
+      models: [
+        {
+          reference: `hf:org/mixed@${commit}+int8-cpu`,
+          key: expect.stringMatching(/^[0-9a-f]{64}$/) as unknown,
+          stored: false,
+          downloadBytes: MODEL.length,
+        },
+      ],
+    });
+    expect(fetched()).toBe(0);
+    expect((await world.run('list', '-q')).stdout).toBe('');
+  });
+
+  it.each<readonly [string, readonly string[], 'UNSUPPORTED' | 'USAGE', RegExp, RegExp]>([
+    ['a rule', ['--precision', 'int4', '--device', 'NPU'], 'UNSUPPORTED', /int4 on NPU/, /--precision int8/],
+    ['an unknown setting', ['--set', 'nonsense=1'], 'USAGE', /nonsense/, /--set/],
+    ['files that were left out', ['--include', '*.md'], 'UNSUPPORTED', /no ONNX/, /modeldl converters/],
+  ])('is refused by %s before anything is fetched', async (_what, flags, code, message, hint) => {
+    await expectRefusal(world, ['convert', 'hf:org/mixed', ...flags], { code, message, hint });
+    expect(fetched()).toBe(0);
+    expect((await world.run('list', '-q')).stdout).toBe('');
+  });
+
+  it('fetches only what its converter reads, and what was planned', async () => {
+    const planned = await world.run('convert', 'hf:org/mixed', '--dry-run', '--json');
+    const refused = await world.run('convert', 'hf:org/mixed', '--no-install');
+    expect(refused.exitCode, refused.stderr).toBe(9);
+    expect(fetched()).toBe(MODEL.length);
+    const [before, after] = [planned, await world.run('convert', 'hf:org/mixed', '--dry-run', '--json')].map(
+      ({ stdout }) => (JSON.parse(stdout) as { models: { key: string; downloadBytes: number }[] }).models[0],
+    );
+    expect(after).toMatchObject({ key: before?.key, downloadBytes: 0 });
+  });
+
+  it('takes a model that is stored as it is, with the same key', async () => {
+    const planned = await world.run('convert', 'hf:org/mixed', '--dry-run', '--json');
+    await world.run('pull', 'hf:org/mixed');
+    hub.clearRequests();
+    const again = await world.run('convert', 'hf:org/mixed', '--dry-run', '--json');
+    const keyOf = (stdout: string): unknown =>
+      (JSON.parse(stdout) as { models: { key: string }[] }).models[0]?.key;
+    expect(keyOf(again.stdout)).toBe(keyOf(planned.stdout));
+    expect((await world.run('convert', 'hf:org/mixed', '--no-install')).exitCode).toBe(9);
+    expect(fetched()).toBe(0);
+  });
+});
