@@ -8,12 +8,17 @@ import { basicAuthorization, parseJson, sameServer } from '../package-index.js';
 /**
  * Fills the options of `pip download` as that command does: pip's files, then `PIP_*`, with its built-in index where
  * neither says one. The modules are pip's inner ones, unchanged in name since pip 20; `pip config list` would not tell
- * the built-in index. The first line keeps modules in the working directory from being run.
+ * the built-in index. The first line keeps modules in the working directory from being run. A Python without pip has
+ * the wheel that `venv` makes environments with, beside `ensurepip` or where the distribution keeps it.
  */
 const ASK_PIP = `
 import sys
 sys.path[:] = [place for place in sys.path if place]
-import json
+import glob, importlib.util, json, os, sysconfig
+if importlib.util.find_spec("pip") is None and (ensurepip := importlib.util.find_spec("ensurepip")):
+    bundled = os.path.join(os.path.dirname(ensurepip.origin), "_bundled")
+    for place in (bundled, sysconfig.get_config_var("WHEEL_PKG_DIR"), "/usr/share/python-wheels"):
+        sys.path += sorted(glob.glob(os.path.join(place or bundled, "pip-*.whl")))[-1:]
 from pip._internal.cli import cmdoptions
 from pip._internal.cli.parser import ConfigOptionParser
 parser = ConfigOptionParser(usage="", name="download", add_help_option=False, isolated=False)

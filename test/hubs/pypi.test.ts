@@ -63,6 +63,7 @@ async function makeHome(): Promise<string> {
 afterAll(() => Promise.all(homes.map((home) => rm(home, { recursive: true }))));
 
 const withPip = requirePeer('pip', hasProgram('python3', ['-m', 'pip', '--version']));
+const withVenv = requirePeer('venv', hasProgram('python3', ['-c', 'import venv, ensurepip']));
 
 describeHubConformance('pypi', async () => {
   const server = await startServer((request, path) => {
@@ -384,6 +385,20 @@ describe("pip's configuration", () => {
     }
     expect(await resolve('pypi:m', options)).toBe('1.0');
   });
+
+  withVenv(
+    'asks the pip that `venv` would install where a Python has none, with the same configuration',
+    async () => {
+      const options = await pip(`[global]\nindex-url = ${server.origin}/simple\n`);
+      const bare = join(options.home, 'bare');
+      execFileSync('python3', ['-m', 'venv', '--without-pip', bare]);
+      const environment = { ...options.environment, PATH: join(bare, 'bin') };
+      expect(() =>
+        execFileSync('python3', ['-m', 'pip', '--version'], { env: environment, stdio: 'ignore' }),
+      ).toThrow();
+      expect(await resolve('pypi:m', { home: options.home, environment })).toBe('1.0');
+    },
+  );
 
   it('says CONFIG without a Python, and with one that has no pip', async () => {
     const home = await makeHome();
