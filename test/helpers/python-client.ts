@@ -24,6 +24,8 @@ export interface PythonOptions {
   readonly home: string;
 }
 
+/** A release whose answers the tests were written for; another gets an environment of its own. */
+const VERSION = '2.4.0';
 /** Installing takes a while on a slow network, milliseconds. */
 const INSTALL_MS = 300_000;
 
@@ -34,7 +36,7 @@ const INSTALL_MS = 300_000;
 export async function pythonClient(): Promise<PythonClient | undefined> {
   if (!hasProgram('python3', ['-m', 'venv', '--help'])) return undefined;
   const cache = process.env['MODELDL_TEST_CACHE'] ?? join(homedir(), '.cache', 'modeldl-test');
-  const directory = join(cache, 'hf-client-venv');
+  const directory = join(cache, `hf-client-${VERSION}`);
   const python = join(directory, 'bin', 'python');
   try {
     if (!(await exists(python))) await install(directory);
@@ -84,7 +86,8 @@ async function install(directory: string): Promise<void> {
   const aside = await mkdtemp(join(dirname(directory), 'hf-client-venv-'));
   try {
     await run('python3', ['-m', 'venv', aside]);
-    await run(join(aside, 'bin', 'python'), ['-m', 'pip', 'install', '--quiet', 'huggingface_hub'], {
+    const wanted = `huggingface_hub==${VERSION}`;
+    await run(join(aside, 'bin', 'python'), ['-m', 'pip', 'install', '--quiet', wanted], {
       timeout: INSTALL_MS,
     });
     await rename(aside, directory).catch(async (error: unknown) => {
