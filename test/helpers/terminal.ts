@@ -51,6 +51,8 @@ export async function openTerminal(
   const script = join(world.directory, `${name}.sh`);
   const stdout = join(world.directory, `${name}.out`);
   const sent = join(world.directory, `${name}.sent`);
+  // Within the world, which is removed: tmux leaves its sockets behind, and a Unix socket's path is short.
+  const socket = join(world.directory, name.slice(0, 16));
   const variables = {
     PATH: process.env['PATH'] ?? '',
     HOME: world.directory,
@@ -74,7 +76,7 @@ exec cat >/dev/null
 `,
   );
   const tmux = async (...words: readonly string[]): Promise<string> => {
-    const { stdout: answer } = await execa('tmux', ['-u', '-L', name, '-f', '/dev/null', ...words]);
+    const { stdout: answer } = await execa('tmux', ['-u', '-S', socket, '-f', '/dev/null', ...words]);
     return answer;
   };
   await tmux(
