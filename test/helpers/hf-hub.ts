@@ -36,6 +36,8 @@ export interface HfHubOptions {
   readonly signedForMs?: number;
   /** Bytes per second and connection of the CDN; default unlimited. */
   readonly bytesPerSecond?: number;
+  /** An answer is held back until this resolves, so that a test sees what is asked at the same time. */
+  readonly hold?: (request: HfRequest) => Promise<void>;
   /** Delay of every answer, milliseconds. */
   readonly latencyMs?: number;
   /** Requests left in the rate limit's window; default 500 and not counted down. */
@@ -222,6 +224,7 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
       bytes: 0,
     };
     requests.push(entry);
+    await options.hold?.(entry);
     const fault = takeFault(server, request);
     if (fault !== undefined && 'never' in fault) {
       arrived();
