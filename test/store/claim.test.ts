@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { claim, withClaim, type Claim, type ClaimOptions } from '../../src/store/claim.js';
 import { inStore } from '../../src/store/layout.js';
 import { openSession, type Session } from '../../src/store/session.js';
@@ -166,6 +166,21 @@ describe('many processes (promise 5)', () => {
     await foreignClaim(store);
     const held = await claim(store, await sessionIn(store), NAME, options({ deadAfterMs: 50 }));
     await held.assertHeld();
+  });
+
+  it('a watcher that stood still itself does not take its absence for the death of the owner', async () => {
+    const store = await temporaryStore();
+    await foreignClaim(store);
+    const session = await sessionIn(store);
+    // Between two looks of the watcher ten minutes go by, again and again, as for a machine that sleeps.
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const sleeping = setInterval(() => vi.advanceTimersByTime(600_000), 5);
+    onTestFinished(() => {
+      clearInterval(sleeping);
+      vi.useRealTimers();
+    });
+    const waiting = options({ deadAfterMs: 60_000, maxWaitMs: 6_000_000 });
+    await expect(claim(store, session, NAME, waiting)).rejects.toMatchObject({ code: 'BUSY' });
   });
 
   it('an owner elsewhere whose counter moves is not', async () => {

@@ -1,12 +1,25 @@
 import { execFileSync } from 'node:child_process';
 import { constants, linkSync, statSync, writeFileSync } from 'node:fs';
-import { chmod, copyFile, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { blobPath } from '../../src/store/blobs.js';
 import { createLinker, workingMode } from '../../src/store/link.js';
+import { listModels, physicalBytes, publishModel } from '../../src/store/models.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
-import { putModel, temporaryDirectory, temporaryStore } from '../helpers/store.js';
+import { keyOf, putModel, recordOf, sha256Of, temporaryDirectory, temporaryStore } from '../helpers/store.js';
 
 async function source(directory: string): Promise<string> {
   const path = join(directory, 'source');
@@ -64,6 +77,39 @@ describe('one copy (promise 3)', () => {
     expect(await linker.place(from, join(elsewhere, 'b'))).toBe('copy');
     expect(await readFile(join(elsewhere, 'b'), 'utf8')).toBe('bytes');
     expect(told).toBe(1);
+  });
+
+  withSecondFileSystem('what had to be copied into trees is said once, and counted', async () => {
+    const store = await temporaryStore();
+    // Blobs that no tree can be linked to.
+    const blobs = join(store.root, 'blobs', 'sha256');
+    const elsewhere = await temporaryDirectory(OTHER);
+    await rm(blobs, { recursive: true });
+    await symlink(elsewhere, blobs);
+    const files = { 'a.bin': 'four', 'b.bin': 'sixsix', 'again.bin': 'four' };
+    for (const text of Object.values(files)) {
+      await mkdir(dirname(blobPath(store, sha256Of(text))), { recursive: true });
+      await writeFile(blobPath(store, sha256Of(text)), text);
+      await utimes(blobPath(store, sha256Of(text)), 1_700_000_000, 1_700_000_000);
+    }
+    const model = await publishModel(store, keyOf(), recordOf(keyOf(), files));
+    if ('missing' in model) throw new Error('Missing blobs');
+    expect(model.record.copiedBytes).toBe(14);
+    // The tree's 14 bytes, and two blobs of 4 and 6.
+    expect(physicalBytes([model])).toBe(24);
+    expect(physicalBytes(await listModels(store))).toBe(24);
+    expect(store.events).toEqual([
+      { type: 'note', message: 'This file system has no links: models take their space twice' },
+    ]);
+  });
+
+  it('what could be linked is counted once, whatever holds it', async () => {
+    const store = await temporaryStore();
+    const one = await putModel(store, { 'a.bin': 'four' });
+    const two = await putModel(store, { 'b.bin': 'four', 'c.bin': 'sixsix' }, keyOf('org/other'));
+    expect([one.record.copiedBytes, two.record.copiedBytes]).toEqual([undefined, undefined]);
+    expect(physicalBytes([one, two])).toBe(10);
+    expect(store.events).toEqual([]);
   });
 
   withSecondFileSystem('where only links will do, the reason is the error', async () => {

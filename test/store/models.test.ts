@@ -1,10 +1,23 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, cp, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  cp,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  utimes,
+  writeFile,
+  type FileHandle,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { adoptBlob, blobPath, dropBlob, hasBlob } from '../../src/store/blobs.js';
 import { inStore } from '../../src/store/layout.js';
 import {
@@ -61,6 +74,22 @@ describe('whole or absent (promise 1)', () => {
     const again = await putModel(store, FILES);
     expect(await readdir(again.directory)).toEqual(['config.json', 'weights']);
     expect(await readdir(inStore(store, 'trash'))).toEqual([]);
+  });
+
+  it.each([
+    ['a new model', false],
+    ['a model that stood there', true],
+  ])('%s whose tree cannot be put into place has no record', async (_what, before) => {
+    const store = await temporaryStore();
+    const { path } = await putModel(store, FILES, keyOf('org/other'));
+    if (before) await putModel(store, FILES);
+    const models = inStore(store, 'models', 'hf', 'org--name');
+    await rm(models, { recursive: true, force: true });
+    await writeFile(models, 'a file where the directory of the model must be');
+    await expect(publishModel(store, keyOf(), recordOf(keyOf(), FILES))).rejects.toThrow();
+    expect(await findModel(store, keyOf())).toBeUndefined();
+    expect((await listModels(store)).map((model) => model.path)).toEqual([path]);
+    expect(await readdir(inStore(store, 'tmp'))).toEqual([]);
   });
 
   it('nothing is published when blobs are gone, and a model that stood there stays', async () => {
@@ -375,5 +404,56 @@ describe('use', () => {
     await removeModel(store, model);
     expect(await updateRecord(store, model, { ...model.record, task: 'late' })).toBeUndefined();
     expect(await listModels(store)).toEqual([]);
+  });
+});
+
+describe('`durability: flush`', () => {
+  /** Notes the inode of everything that is flushed from now on, in order. */
+  async function watchFlushes(): Promise<readonly number[]> {
+    const flushed: number[] = [];
+    const handle = await open(fileURLToPath(import.meta.url));
+    const prototype = Object.getPrototypeOf(handle) as FileHandle;
+    await handle.close();
+    const watch = vi.spyOn(prototype, 'sync').mockImplementation(async function (this: FileHandle) {
+      flushed.push((await this.stat()).ino);
+      await this.datasync();
+    });
+    onTestFinished(() => {
+      watch.mockRestore();
+    });
+    return flushed;
+  }
+  const inodeOf = async (path: string): Promise<number> => (await stat(path)).ino;
+
+  it('flushes files, the directories that name them and the tree before its record', async () => {
+    const store = await temporaryStore('flush');
+    for (const text of Object.values(FILES)) await putBlob(store, text);
+    const flushed = await watchFlushes();
+    const model = await publishModel(store, keyOf(), recordOf(keyOf(), FILES));
+    if ('missing' in model) throw new Error('Missing blobs');
+    const record = flushed.indexOf(await inodeOf(inStore(store, 'records', `${model.path}.json`)));
+    expect(record).toBeGreaterThan(0);
+    for (const path of ['config.json', 'weights/model.bin', 'weights', '.', '..']) {
+      const at = flushed.indexOf(await inodeOf(join(model.directory, path)));
+      expect(at, path).toBeGreaterThanOrEqual(0);
+      expect(at, path).toBeLessThan(record);
+    }
+    expect(model.record.placement.durable).toBe(true);
+  });
+
+  it('flushes a blob before it has its name', async () => {
+    const store = await temporaryStore('flush');
+    const flushed = await watchFlushes();
+    const sha256 = await putBlob(store, 'weights');
+    expect(flushed).toContain(await inodeOf(blobPath(store, sha256)));
+  });
+
+  it('is the only one that flushes while it publishes', async () => {
+    const flushed = await watchFlushes();
+    for (const durability of ['lazy', 'trust'] as const) {
+      const model = await putModel(await temporaryStore(durability), FILES);
+      expect(model.record.placement.durable).toBe(false);
+    }
+    expect(flushed).toEqual([]);
   });
 });
