@@ -82,6 +82,19 @@ describe('a web page where a model should be is refused', () => {
   });
 });
 
+it('an archive whose bytes are not what its address promises is not unpacked', async () => {
+  routes = { '/models.zip': { body: zip([{ name: 'model.onnx', content: 'the bytes of a member' }]) } };
+  const address = `${server.origin}/models.zip#sha256=${OTHER_SHA256}`;
+  await expectRefusal(world, ['pull', address, '--unpack'], {
+    code: 'INTEGRITY',
+    message: /models\.zip.*expected.*0000/,
+    hint: /run the same command again/,
+  });
+  await expectNothingKept();
+  const blobs = await readdir(join(world.cacheDir, 'v1', 'blobs'), { recursive: true, withFileTypes: true });
+  expect(blobs.filter((entry) => entry.isFile())).toEqual([]);
+});
+
 describe('bytes that are not what was promised are refused, and the next run fetches them', () => {
   it.each<readonly [string, HfFault, RegExp]>([
     [
