@@ -15,6 +15,9 @@ export interface MissingBlobs {
   readonly missing: readonly string[];
 }
 
+/** Whose user knows that trees are copies: a store object is one run's. */
+const toldOfCopies = new WeakSet<Store>();
+
 /** Makes a tree from blobs in a directory that nobody sees. Throws file system errors. */
 export async function stageTree(
   store: Store,
@@ -22,6 +25,8 @@ export async function stageTree(
   staging: string,
 ): Promise<{ files: RecordFile[]; copiedBytes: number } | MissingBlobs> {
   const linker = createLinker(['reflink', 'hardlink', 'copy'], () => {
+    if (toldOfCopies.has(store)) return;
+    toldOfCopies.add(store);
     store.emit({ type: 'note', message: 'This file system has no links: models take their space twice' });
   });
   const files: RecordFile[] = [];

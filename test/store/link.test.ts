@@ -97,7 +97,9 @@ describe('one copy (promise 3)', () => {
     expect(model.record.copiedBytes).toBe(14);
     // The tree's 14 bytes, and two blobs of 4 and 6.
     expect(physicalBytes([model])).toBe(24);
-    expect(physicalBytes(await listModels(store))).toBe(24);
+    const other = keyOf('org/other');
+    await publishModel(store, other, recordOf(other, { 'a.bin': 'four' }));
+    expect(physicalBytes(await listModels(store))).toBe(28);
     expect(store.events).toEqual([
       { type: 'note', message: 'This file system has no links: models take their space twice' },
     ]);
