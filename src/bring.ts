@@ -6,6 +6,7 @@ import {
   bytesToFetch,
   digestKey,
   fetchFiles,
+  promisedBlob,
   storedFile,
   type KnownFiles,
   type StoredFile,
@@ -96,6 +97,9 @@ async function fetchSelected(
     const wanted = selection.chosen
       .filter(({ file }) => file.archive === undefined)
       .map(({ path, file }): WantedFile => ({ path, source: file.source }));
+    // Before it is looked for or fetched, so that no prune in another process takes it meanwhile.
+    const session = await context.session();
+    await session.want(wanted.flatMap(({ source }) => promisedBlob(source, known) ?? []));
     const plan = await divide(context, wanted, known, options.force === true);
     await requireSpace(context, await pullNeeds(context, options, scope, selection, plan));
     context.emit({
@@ -109,8 +113,6 @@ async function fetchSelected(
       const hub = hubNamed(context, snapshot.hub);
       await hub.checkAccess?.(snapshot, await hubContext(context, hub));
     }
-    const session = await context.session();
-    await session.want(plan.stored.map(({ sha256 }) => sha256));
     const fetched = await fetchFiles(context, text, scope, http, plan.missing, known);
     const unpacked: StoredFile[] = [];
     for (const [archive, open] of opened) {
@@ -121,7 +123,6 @@ async function fetchSelected(
       }
     }
     const files = [...plan.stored, ...fetched.files, ...unpacked].sort((a, b) => (a.path < b.path ? -1 : 1));
-    await session.want(files.map(({ sha256 }) => sha256));
     const [onlyArchive] = opened.values();
     const revision =
       snapshot.revision ??

@@ -54,6 +54,12 @@ export function digestKey(digest: Digest): string {
   return `${digest.algorithm}:${digest.hex}`;
 }
 
+/** The blob that a file of a listing will be, as far as that is known before its bytes are here. */
+export function promisedBlob({ digest }: RemoteFile, known: KnownFiles): string | undefined {
+  if (digest === undefined) return undefined;
+  return digest.algorithm === 'sha256' ? digest.hex : known.get(digestKey(digest))?.sha256;
+}
+
 /** The blob that a file of a listing is already stored as, if any. */
 export async function storedFile(
   context: Context,
@@ -61,11 +67,9 @@ export async function storedFile(
   known: KnownFiles,
 ): Promise<StoredFile | undefined> {
   const { digest, size } = file.source;
-  if (digest === undefined) return undefined;
-  const earlier = known.get(digestKey(digest));
-  const sha256 = digest.algorithm === 'sha256' ? digest.hex : earlier?.sha256;
-  if (sha256 === undefined) return undefined;
-  const bytes = await hasBlob(context.store, sha256, size ?? earlier?.bytes);
+  const sha256 = promisedBlob(file.source, known);
+  if (digest === undefined || sha256 === undefined) return undefined;
+  const bytes = await hasBlob(context.store, sha256, size ?? known.get(digestKey(digest))?.bytes);
   return bytes === undefined ? undefined : { path: file.path, bytes, sha256, upstream: digest };
 }
 
@@ -260,6 +264,8 @@ async function keep(fetching: Fetching, file: WantedFile, downloaded: Downloaded
   const { context, reference } = fetching;
   const { path, source } = file;
   const { sha256, bytes, fetchedBytes } = downloaded;
+  // Before it is there, so that no prune in another process finds it unwanted.
+  await (await context.session()).want([sha256]);
   await adoptBlob(context.store, downloaded.path, sha256, bytes);
   context.emit({ type: 'file-done', reference, path, bytes, sha256 });
   const upstream = source.digest === undefined ? {} : { upstream: source.digest };

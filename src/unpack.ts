@@ -109,6 +109,7 @@ async function extractMembers(
   wanted: ReadonlySet<string>,
 ): Promise<readonly StoredFile[]> {
   const files: StoredFile[] = [];
+  const session = await context.session();
   context.emit({ type: 'unpack', reference, path: archive.label, members: wanted.size });
   await extractArchive(archive, wanted, limits(), context.signal, async (member, body) => {
     const temporary = inStore(context.store, 'tmp', uniqueName());
@@ -132,6 +133,7 @@ async function extractMembers(
         await handle.close();
       }
       const sha256 = hasher.finish(member.path, written);
+      await session.want([sha256]);
       await adoptBlob(context.store, temporary, sha256, written);
       files.push({ path: member.path, bytes: written, sha256 });
     } catch (error) {

@@ -18,8 +18,8 @@ import { isGone, listSessions, openSession, readWants, removeSession, sessionTim
 
 export interface SweepOptions {
   /**
-   * Blobs younger than this by change time stay, unless their model was removed: a pull that was interrupted may go
-   * on. Milliseconds.
+   * Blobs younger than this by change time stay, since a pull that was interrupted may go on; those of a removed model
+   * stay only when they changed while a living command ran. Milliseconds.
    */
   readonly minimumAgeMs: number;
   /** Remove every unfinished download that no living command works on. */
@@ -50,6 +50,8 @@ const DOCUMENT_AGE_MS = 3_600_000;
 interface Horizon {
   readonly now: number;
   readonly sessions: ReadonlySet<string>;
+  /** When the oldest living command began; Infinity when there is none. */
+  readonly oldest: number;
   /** Nothing that changed at or after this moment is touched. */
   readonly before: number;
 }
@@ -73,7 +75,8 @@ export async function planSweep(store: Store, options: SweepOptions): Promise<Sw
       if (wanted.has(sha256)) continue;
       const path = inStore(store, 'blobs/sha256', directory, sha256);
       const found = await stat(path).catch(() => undefined);
-      if (found === undefined || (found.ctimeMs >= old && !released.has(sha256))) continue;
+      // What was removed need not age, but a living command may have fetched it anew.
+      if (found === undefined || found.ctimeMs >= (released.has(sha256) ? horizon.oldest : old)) continue;
       blobs.push({ path, bytes: await count(path) });
     }
   }
@@ -155,7 +158,7 @@ async function exhume({ from, to }: Moved): Promise<void> {
 async function lookAround(store: Store, except?: string): Promise<Horizon> {
   const now = await fileSystemTime(store);
   const sessions = new Set<string>();
-  let before = now;
+  let oldest = Infinity;
   for (const session of await listSessions(store)) {
     if (session.id === except) continue;
     const { startedMs, beatMs } = await sessionTimes(store, session.id);
@@ -165,9 +168,9 @@ async function lookAround(store: Store, except?: string): Promise<Horizon> {
       continue;
     }
     sessions.add(session.id);
-    before = Math.min(before, startedMs);
+    oldest = Math.min(oldest, startedMs);
   }
-  return { now, sessions, before };
+  return { now, sessions, oldest, before: Math.min(now, oldest) };
 }
 
 async function fileSystemTime(store: Store): Promise<number> {

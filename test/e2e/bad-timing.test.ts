@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { constants as os } from 'node:os';
 import { existsSync } from 'node:fs';
 import { chmod, readdir, readFile, readlink, truncate, writeFile } from 'node:fs/promises';
@@ -35,6 +35,10 @@ afterEach(async () => {
   await hub.close();
 });
 
+function sha256Of(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
 async function inCache(area: string): Promise<readonly string[]> {
   return readdir(join(world.cacheDir, 'v1', area));
 }
@@ -68,6 +72,31 @@ describe('two processes that pull the same model at once', () => {
     const { exitCode, stdout } = await second.done;
     expect(exitCode).toBe(0);
     expect((await readFile(join(stdout, 'model.onnx'))).equals(LARGE)).toBe(true);
+  });
+});
+
+describe('a prune while a removed model is pulled anew', () => {
+  function isCached(bytes: Buffer): boolean {
+    const sha256 = sha256Of(bytes);
+    return existsSync(join(world.cacheDir, 'v1/blobs/sha256', sha256.slice(0, 2), sha256));
+  }
+
+  it('takes none of the files that are here already, whatever digest the hub promised', async () => {
+    hub.putRepo({ id: 'org/two', files: { 'config.json': '{"a": 1}', 'a.onnx': SMALL, 'b.onnx': LARGE } });
+    expect((await world.run('pull', 'hf:org/two')).exitCode).toBe(0);
+    expect((await world.run('remove', 'hf:org/two', '-y')).exitCode).toBe(0);
+    hub.addFault({
+      server: 'cdn',
+      times: 1,
+      matches: new RegExp(sha256Of(LARGE)),
+      kind: { stall: 20 * MiB },
+    });
+    const run = world.start({}, 'pull', 'hf:org/two', '--force');
+    await hub.stuck();
+    expect((await world.run('prune', '-y')).exitCode).toBe(0);
+    expect([Buffer.from('{"a": 1}'), SMALL].map(isCached)).toEqual([true, true]);
+    run.signal('SIGINT');
+    await run.done;
   });
 });
 

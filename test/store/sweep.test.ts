@@ -1,7 +1,7 @@
 import { access, mkdir, open, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { blobPath } from '../../src/store/blobs.js';
+import { blobPath, dropBlob } from '../../src/store/blobs.js';
 import { inStore } from '../../src/store/layout.js';
 import { checkModel, publishModel, removeModel } from '../../src/store/models.js';
 import { openSession, readSession, type Session } from '../../src/store/session.js';
@@ -91,6 +91,31 @@ describe('removal is two steps (promise 6)', () => {
     expect(await isStored(store, sha256Of('alone'))).toBe(false);
     expect(await isStored(store, sha256Of('shared'))).toBe(true);
     expect(await readdir(inStore(store, 'removed'))).toEqual([]);
+  });
+
+  it('blobs of a removed model stay that a living command fetched anew, named or not', async () => {
+    const store = await temporaryStore();
+    const model = await putModel(store, { 'a.bin': 'fetched anew', 'b.bin': 'left over' });
+    await removeModel(store, model);
+    await dropBlob(store, sha256Of('fetched anew'));
+    await clockTick(store);
+    await session(store);
+    await clockTick(store);
+    await putBlob(store, 'fetched anew');
+    await sweepNow(store, USUAL);
+    expect(await isStored(store, sha256Of('fetched anew'))).toBe(true);
+    expect(await isStored(store, sha256Of('left over'))).toBe(false);
+  });
+
+  it('blobs of a model that is removed this very instant go when nobody lives', async () => {
+    const store = await temporaryStore();
+    const plans = [];
+    // Without waiting for the clock: a removal and its sweep may fall on one tick.
+    for (const text of ['one', 'two', 'three', 'four']) {
+      await removeModel(store, await putModel(store, { 'a.bin': text }));
+      plans.push((await planSweep(store, USUAL)).blobs.length);
+    }
+    expect(plans).toEqual([1, 2, 3, 4]);
   });
 
   it('a damaged note of a removal is no obstacle', async () => {
