@@ -31,7 +31,7 @@ export const url = {
       type: 'string[]',
       trust: true,
     },
-    maxBytes: { description: 'Files longer than this are refused, bytes', type: 'number' },
+    maxBytes: { description: 'Files longer than this are refused, bytes', type: 'number', trust: true },
   },
   allow: allowAddress,
   resolve,

@@ -7,7 +7,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hubs } from '../hubs/index.js';
 import { COMMANDS } from '../src/cli/program.js';
-import { DEFAULTS, knownKeys, leaves } from '../src/config/schema.js';
+import { DEFAULTS, knownKeys, leaves, needsTrust } from '../src/config/schema.js';
 import { EXIT_CODES } from '../src/errors.js';
 import { configurationSchema } from '../src/index.js';
 import { startHfHub, type HfHub } from './helpers/hf-hub.js';
@@ -95,6 +95,20 @@ describe('the tables of the README', () => {
     const defaults = said.flatMap(([key, value]) => codes(value).map((code) => [codes(key)[0], code]));
     expect(Object.fromEntries(defaults)).toEqual(
       Object.fromEntries(leaves(DEFAULTS).map(([key, value]) => [key, String(value)])),
+    );
+  });
+
+  it('keys that a project may set only when it is trusted are marked', () => {
+    const said = rows('Configuration').filter((cells) => cells.length === 3);
+    const marked = said.flatMap(([key = '']) =>
+      [...key.matchAll(/`([^`]+)`( ¹)?/g)].map(([, name = '', mark]) => [name, mark !== undefined]),
+    );
+    expect(Object.fromEntries(marked)).toEqual(
+      Object.fromEntries(
+        knownKeys(configurationSchema())
+          .filter((key) => key !== '$schema')
+          .map((key) => [key, needsTrust(key, hubs)]),
+      ),
     );
   });
 

@@ -195,7 +195,7 @@ export function checkConfig(
   refuseTokens(path, kind, parsed);
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
     throw new ModeldlError('CONFIG', `Expected keys with values in the configuration file: ${path}`, {
-      hint: 'for example `{ "jobs": 4 }`',
+      hint: 'for example `{ "convert": { "precision": "fp16" } }`',
       details: { file: path },
     });
   }
@@ -235,7 +235,7 @@ async function requireTrust(
   if (keys.length === 0 || (await isTrusted(options.configDir, path, contentDigest(content)))) return;
   throw new ModeldlError(
     'CONFIG',
-    `This project file decides where models come from and is not trusted yet: ${path}`,
+    `This project file is not trusted yet, and sets more than conversions: ${path}`,
     {
       hint: `it sets ${keys.join(', ')}; read it, then run \`modeldl config trust\``,
       details: { file: path, keys },

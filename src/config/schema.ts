@@ -130,14 +130,16 @@ export const DEFAULTS = {
   toolchains: { install: 'auto' },
 } as const satisfies Config;
 
-/** Keys that decide where bytes and code come from (cli.md): a cloned repository must not set them unasked. */
-const TRUST_KEYS = [/^caFile$/, /^proxy\b/, /^cacheDir$/, /^toolchains\.(python|interpreters)\b/];
+/**
+ * What a project file may set by itself (cli.md). All else decides where bytes and code come from, or is how a user wants
+ * this machine treated: a cloned repository must not change it unasked.
+ */
+const PROJECT_KEYS = [/^\$schema$/, /^convert\./];
 
 /** May a project file set this key only after it was trusted? An endpoint always, other settings of a hub by its word. */
 export function needsTrust(key: string, hubs: readonly HubKeys[]): boolean {
-  if (TRUST_KEYS.some((pattern) => pattern.test(key))) return true;
   const [, hub, setting] = /^hubs\.([^.]+)\.(.+)$/.exec(key) ?? [];
-  if (hub === undefined || setting === undefined) return false;
+  if (hub === undefined || setting === undefined) return !PROJECT_KEYS.some((pattern) => pattern.test(key));
   const declared = hubs.find(({ name }) => name === hub)?.settings?.[setting];
   return setting === 'endpoint' || declared?.trust === true;
 }

@@ -80,8 +80,8 @@ function parseValue(text: string): unknown {
 
 /** A first project file: what a project may set without being trusted, as it is by default. */
 export function exampleConfig(): string {
-  const { offline, ...rest } = DEFAULTS;
-  const example = { $schema: './node_modules/modeldl/modeldl.config.schema.json', ...rest };
+  const { convert } = DEFAULTS;
+  const example = { $schema: './node_modules/modeldl/modeldl.config.schema.json', convert };
   return `${JSON.stringify(example, null, 2)}\n`;
 }
 

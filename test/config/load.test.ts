@@ -67,12 +67,11 @@ describe('precedence', () => {
     const user = await put('.config/modeldl/config.json', {
       jobs: 2,
       maxWait: '1m',
+      offline: false,
       cacheDir: '/user/cache',
       convert: { precision: 'fp16', device: 'GPU' },
     });
     const project = await put('work/repository/modeldl.config.json', {
-      jobs: 3,
-      offline: false,
       convert: { precision: 'int4' },
       hubs: { acme: { pageSize: 5 } },
     });
@@ -80,7 +79,7 @@ describe('precedence', () => {
     expect(config).toMatchObject({
       cacheDir: '/env/cache',
       offline: true,
-      jobs: 3,
+      jobs: 2,
       maxWait: '1m',
       durability: 'lazy',
       convert: { precision: 'int4', device: 'GPU', check: true },
@@ -89,7 +88,7 @@ describe('precedence', () => {
     expect(Object.fromEntries(sources)).toMatchObject({
       cacheDir: 'environment variable MODELDL_CACHE_DIR',
       offline: 'environment variable MODELDL_OFFLINE',
-      jobs: project,
+      jobs: user,
       maxWait: user,
       durability: 'default',
       'convert.precision': project,
@@ -140,23 +139,23 @@ describe('environment variables', () => {
 
 describe('the project file', () => {
   it.each<readonly [string, string]>([
-    ['modeldl.config.json', '{"jobs":7}'],
-    ['modeldl.config.yaml', 'jobs: 7'],
-    ['modeldl.config.yml', 'jobs: 7'],
-    ['.modeldlrc', 'jobs: 7'],
-    ['.modeldlrc', '{"jobs":7}'],
-    ['.modeldlrc.json', '{"jobs":7}'],
-    ['.modeldlrc.yaml', 'jobs: 7'],
-    ['package.json', '{"name":"x","modeldl":{"jobs":7}}'],
+    ['modeldl.config.json', '{"convert":{"device":"GPU"}}'],
+    ['modeldl.config.yaml', 'convert: { device: GPU }'],
+    ['modeldl.config.yml', 'convert: { device: GPU }'],
+    ['.modeldlrc', 'convert: { device: GPU }'],
+    ['.modeldlrc', '{"convert":{"device":"GPU"}}'],
+    ['.modeldlrc.json', '{"convert":{"device":"GPU"}}'],
+    ['.modeldlrc.yaml', 'convert: { device: GPU }'],
+    ['package.json', '{"name":"x","modeldl":{"convert":{"device":"GPU"}}}'],
   ])('may be %s holding %s', async (name, content) => {
     const file = await put(`work/repository/${name}`, content);
     const { config, sources } = await load();
-    expect(config.jobs).toBe(7);
-    expect(sources.get('jobs')).toBe(file);
+    expect(config.convert?.device).toBe('GPU');
+    expect(sources.get('convert.device')).toBe(file);
   });
 
   it('is the nearest, and the best name within a directory', async () => {
-    await put('work/repository/modeldl.config.json', { jobs: 1 });
+    await put('work/repository/modeldl.config.json', { convert: { device: 'NPU' } });
     await put('work/repository/deep/.modeldlrc', 'jobs: 2');
     const best = await put('work/repository/deep/modeldl.config.yaml', 'jobs: 3');
     expect(await findProjectFile(cwd, home)).toBe(best);
@@ -169,13 +168,13 @@ describe('the project file', () => {
   });
 
   it('is not looked for above the repository', async () => {
-    await put('work/modeldl.config.json', { jobs: 1 });
+    await put('work/modeldl.config.json', { convert: { device: 'NPU' } });
     await mkdir(join(home, 'work/repository/.git'));
     expect(await findProjectFile(cwd, home)).toBeUndefined();
   });
 
   it('is not looked for above the home directory', async () => {
-    await put('work/modeldl.config.json', { jobs: 1 });
+    await put('work/modeldl.config.json', { convert: { device: 'NPU' } });
     expect(await findProjectFile(cwd, join(home, 'work/repository'))).toBeUndefined();
   });
 
@@ -188,11 +187,11 @@ describe('the project file', () => {
   const root = requirePeer('root, to give a file away', geteuid?.() === 0);
   root('of another user is ignored', async () => {
     const nobody = 65_534;
-    const file = await put('work/repository/deep/modeldl.config.json', { jobs: 1 });
+    const file = await put('work/repository/deep/modeldl.config.json', { convert: { device: 'NPU' } });
     expect(await findProjectFile(cwd, home)).toBe(file);
     await chown(file, nobody, nobody);
     expect(await findProjectFile(cwd, home)).toBeUndefined();
-    expect((await load()).config.jobs).toBe(4);
+    expect((await load()).config.convert?.device).toBe('CPU');
   });
 });
 
@@ -202,6 +201,12 @@ describe('trust', () => {
     [{ proxy: { https: 'http://evil.example:1' } }, 'proxy.https'],
     [{ caFile: 'evil.pem' }, 'caFile'],
     [{ cacheDir: '/elsewhere' }, 'cacheDir'],
+    [{ offline: false }, 'offline'],
+    [{ durability: 'trust' }, 'durability'],
+    [{ toolchains: { install: 'auto' } }, 'toolchains.install'],
+    [{ limitRate: '1T' }, 'limitRate'],
+    [{ maxWait: '0' }, 'maxWait'],
+    [{ jobs: 64 }, 'jobs'],
     [{ toolchains: { python: './evil' } }, 'toolchains.python'],
     [{ toolchains: { interpreters: { openvino: './evil' } } }, 'toolchains.interpreters.openvino'],
   ])('%j is asked for once, and again when the file changes', async (content, key) => {
@@ -211,7 +216,7 @@ describe('trust', () => {
     expect(error.hint).toBe(`it sets ${key}; read it, then run \`modeldl config trust\``);
     await trust(configDir, file, contentDigest(JSON.stringify(content)));
     expect((await load()).sources.get(key)).toBe(file);
-    await put('work/repository/modeldl.config.json', { ...content, jobs: 1 });
+    await put('work/repository/modeldl.config.json', { ...content, convert: { device: 'CPU' } });
     await refused();
   });
 
@@ -230,7 +235,7 @@ describe('trust', () => {
 
   it('the example needs none', async () => {
     await put('work/repository/modeldl.config.json', exampleConfig());
-    expect((await load()).config.toolchains?.install).toBe('auto');
+    expect((await load()).config.convert?.device).toBe('CPU');
   });
 });
 
@@ -256,7 +261,7 @@ describe('what is refused', () => {
   it.each<readonly [string, string, RegExp | string, RegExp | string]>([
     ['modeldl.config.json', '{', /Cannot parse/, /./],
     ['modeldl.config.yaml', 'a: [', /Cannot parse/, /./],
-    ['modeldl.config.json', '[]', /Expected keys/, /jobs/],
+    ['modeldl.config.json', '[]', /Expected keys/, /convert/],
     ['modeldl.config.json', '{"maxWait":"soon"}', 'expected a duration such as 10m, got "soon"', /default/],
     ['modeldl.config.json', '{"limitRate":"fast"}', 'expected a size such as 20M, got "fast"', /default/],
     ['modeldl.config.json', '{"precision":"int4"}', 'Unknown key `precision`', '`convert.precision`'],

@@ -159,9 +159,15 @@ describe('needsTrust', () => {
     ['hubs.acme.endpoint', true],
     ['hubs.acme.mirrors', true],
     ['hubs.acme.pageSize', false],
-    ['jobs', false],
+    ['$schema', false],
     ['convert.precision', false],
-    ['toolchains.install', false],
+    ['convert.check', false],
+    ['offline', true],
+    ['durability', true],
+    ['toolchains.install', true],
+    ['jobs', true],
+    ['limitRate', true],
+    ['maxWait', true],
   ])('%s: %s', (key, expected) => {
     expect(needsTrust(key, hubs)).toBe(expected);
   });

@@ -27,7 +27,7 @@ async function list(environment: Readonly<Record<string, string>>, ...args: read
 describe('modeldl config', () => {
   it('list shows each value and where it came from, the nearest winning', async () => {
     const project = join(world.directory, 'modeldl.config.json');
-    await writeFile(project, '{"jobs":2,"offline":false}');
+    await writeFile(project, '{"convert":{"device":"GPU"}}');
     const { stdout: user } = await world.run('config', 'path');
     expect((await world.run('config', 'set', 'maxWait', '5m')).exitCode).toBe(0);
     const plain = await list({});
@@ -35,7 +35,7 @@ describe('modeldl config', () => {
       value: world.cacheDir,
       source: 'environment variable MODELDL_CACHE_DIR',
     });
-    expect(plain('jobs')).toMatchObject({ value: 2, source: project });
+    expect(plain('convert.device')).toMatchObject({ value: 'GPU', source: project });
     expect(plain('maxWait')).toMatchObject({ value: '5m', source: user.split('\n')[0] });
     expect(plain('convert.precision')).toMatchObject({ value: 'int8', source: 'default' });
     const set = await list({ HF_ENDPOINT: 'https://mirror.example', MODELDL_OFFLINE: '1' });
