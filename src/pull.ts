@@ -4,10 +4,10 @@ import { bring, knownFiles, type BringOptions } from './bring.js';
 import { format, parse, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
 import { storedFile } from './fetch.js';
-import { choose, keyOf, knownListing } from './listing.js';
+import { choose, isArchive, keyOf, knownListing } from './listing.js';
 import { redactReference } from './redact.js';
 import type { Reference } from './reference.js';
-import { pinnedReference, resolveReference, type Resolved } from './resolve.js';
+import { atPresentEndpoint, pinnedReference, resolveReference, type Resolved } from './resolve.js';
 import type { Outcome, PulledModel, PullPlan } from './results.js';
 import { requireOutput, writeModelOutput } from './space.js';
 import { modelLocation } from './stored.js';
@@ -141,7 +141,10 @@ export async function pullResolved(
     const stored = reuse ? await storedModel(context, resolved, options, held) : undefined;
     if (stored !== undefined)
       return { model: stored, reference: resolved.reference, downloadedBytes: 0, stale };
-    const brought = await bring(context, resolved, options, scope);
+    const source = (await isComplete(context, resolved, options))
+      ? resolved
+      : await atPresentEndpoint(context, resolved);
+    const brought = await bring(context, source, options, scope);
     return { ...brought, reference: resolved.reference, stale };
   });
 }
@@ -173,6 +176,21 @@ export async function storedModel(
   });
   if (held !== undefined) await dropDamaged(context, model, damaged);
   return undefined;
+}
+
+/** Is every chosen file a blob already, so that nothing need be fetched? */
+async function isComplete(
+  context: Context,
+  { snapshot, reference }: Resolved,
+  options: PullOptions,
+): Promise<boolean> {
+  const listing = knownListing(snapshot);
+  if (options.force === true || listing === undefined || snapshot.files.some(isArchive)) return false;
+  const known = await knownFiles(context, snapshot);
+  for (const { path, file } of choose(listing, reference, options).chosen) {
+    if ((await storedFile(context, { path, source: file.source }, known)) === undefined) return false;
+  }
+  return true;
 }
 
 /** A changed file may share its bytes with the blob, so that goes with it and is fetched again. */

@@ -1,8 +1,8 @@
 /** From a reference to a pinned listing: asked of the hub, or read from the store when that is allowed and enough. */
 import { createHash } from 'node:crypto';
-import { format, hubContext, hubNamed, type Context } from './context.js';
+import { format, hubContext, hubNamed, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
-import type { Snapshot } from './hub.js';
+import type { Hub, HubContext, Snapshot } from './hub.js';
 import type { Reference } from './reference.js';
 import { readRef, readSnapshot, saveRef, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
 
@@ -12,6 +12,8 @@ export interface Resolved {
   readonly snapshot: Snapshot | StoredSnapshot;
   /** The snapshot came from the store because the hub was unreachable. */
   readonly stale: boolean;
+  /** The snapshot is as an earlier command stored it. */
+  readonly remembered: boolean;
 }
 
 /** The reference without what selects inside a revision: the name that floats. */
@@ -52,11 +54,16 @@ export async function resolveReference(context: Context, reference: Reference): 
   const named = namedRevision(reference);
   const pinned =
     named === undefined ? undefined : await readSnapshot(context.store, reference.hub, reference.id, named);
-  if (pinned !== undefined) return { reference, snapshot: pinned, stale: false };
+  if (pinned !== undefined) return { reference, snapshot: pinned, stale: false, remembered: true };
 
   const stored = await storedSnapshot(context, reference);
   if (stored !== undefined && (context.freshness === 'offline' || context.freshness === 'stored')) {
-    return { reference: { ...reference, id: stored.id }, snapshot: stored, stale: false };
+    return {
+      reference: { ...reference, id: stored.id },
+      snapshot: stored,
+      stale: false,
+      remembered: true,
+    };
   }
   const hub = hubNamed(context, reference.hub);
   if (context.freshness === 'offline' && hub.syntax.paths !== true) {
@@ -66,31 +73,17 @@ export async function resolveReference(context: Context, reference: Reference): 
     });
   }
 
-  context.emit({ type: 'resolve', reference: text });
   try {
-    const snapshot = await hub.resolve(
-      reference,
-      await hubContext(
-        context,
-        hub,
-        context.freshness === 'refresh'
-          ? {}
-          : { known: (id, revision) => readSnapshot(context.store, hub.name, id, revision) },
-      ),
-    );
+    const snapshot = await askHub(context, hub, reference);
     if (
       snapshot.revision === undefined &&
       stored !== undefined &&
       snapshot.validator !== undefined &&
       snapshot.validator === stored.validator
     ) {
-      return { reference, snapshot: stored, stale: false };
+      return { reference, snapshot: stored, stale: false, remembered: true };
     }
-    return {
-      reference: { ...reference, id: snapshot.id },
-      snapshot: await withMembers(context, reference, snapshot),
-      stale: false,
-    };
+    return await asResolved(context, reference, snapshot);
   } catch (error) {
     const unreachable = error instanceof ModeldlError && error.code === 'NETWORK' && !context.signal.aborted;
     if (!unreachable || stored === undefined || context.freshness === 'refresh') throw error;
@@ -98,8 +91,43 @@ export async function resolveReference(context: Context, reference: Reference): 
       type: 'warning',
       message: `${hub.title} could not be reached, using the stored revision ${stored.revision}: ${error.message}`,
     });
-    return { reference: { ...reference, id: stored.id }, snapshot: stored, stale: true };
+    return { reference: { ...reference, id: stored.id }, snapshot: stored, stale: true, remembered: true };
   }
+}
+
+async function askHub(context: Context, hub: Hub, reference: Reference): Promise<Snapshot> {
+  context.emit({ type: 'resolve', reference: format(context, reference) });
+  const known: HubContext['known'] = (id, revision) => readSnapshot(context.store, hub.name, id, revision);
+  return hub.resolve(
+    reference,
+    await hubContext(context, hub, context.freshness === 'refresh' ? {} : { known }),
+  );
+}
+
+async function asResolved(context: Context, reference: Reference, snapshot: Snapshot): Promise<Resolved> {
+  return {
+    reference: { ...reference, id: snapshot.id },
+    snapshot: await withMembers(context, reference, snapshot),
+    stale: false,
+    remembered: false,
+  };
+}
+
+/**
+ * The same revision with addresses of the endpoint that is configured now: a remembered listing may hold those of one
+ * that is gone, or that must no longer be asked. Only needed when something of it is fetched.
+ * @throws ModeldlError whatever the hub throws
+ */
+export async function atPresentEndpoint(context: Context, resolved: Resolved): Promise<Resolved> {
+  const { reference, snapshot, remembered } = resolved;
+  const hub = hubNamed(context, snapshot.hub);
+  const endpoint = hub.endpoint?.(settingsContext(context, hub))?.replace(/\/+$/, '');
+  if (!remembered || context.freshness === 'offline' || endpoint === undefined) return resolved;
+  if (snapshot.revision === undefined) return resolved;
+  if (snapshot.files.every(({ url }) => url.startsWith(`${endpoint}/`))) return resolved;
+  const pinned = pinnedReference(context, reference, { id: snapshot.id, revision: snapshot.revision });
+  const { snapshot: present } = await asResolved(context, pinned, await askHub(context, hub, pinned));
+  return { ...resolved, snapshot: present, remembered: false };
 }
 
 /**

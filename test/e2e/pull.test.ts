@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFile, writeFile, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
 
 const BYTES = Buffer.from('not really a model, but bytes all the same');
@@ -154,5 +155,44 @@ describe('errors', () => {
     expect(found.exitCode).toBe(6);
     expect((await world.run('verify', '--repair')).exitCode).toBe(0);
     expect(await readFile((await world.run('path', './model.onnx')).stdout)).toEqual(BYTES);
+  });
+});
+
+describe('an endpoint that changed', () => {
+  async function moved(): Promise<{ world: World; first: HfHub; second: HfHub; commit: string }> {
+    const repos = [
+      { id: 'org/name', files: { 'config.json': '{}', 'onnx/model.onnx': 'graph', 'big.bin': 'other' } },
+    ];
+    const [first, second] = await Promise.all([startHfHub({ repos }), startHfHub({ repos })]);
+    const here = await createWorld();
+    onTestFinished(async () => {
+      await Promise.all([here.remove(), second.close(), first.close()]);
+    });
+    const commit = first.commitOf('org/name');
+    const part = `hf:org/name@${commit}//onnx`;
+    expect((await here.runWith({ HF_ENDPOINT: first.endpoint }, 'pull', part)).exitCode).toBe(0);
+    first.clearRequests();
+    return { world: here, first, second, commit };
+  }
+
+  it('is asked for what is missing of a stored revision, and the old one is not', async () => {
+    const { world: here, first, second, commit } = await moved();
+    const pulled = await here.runWith({ HF_ENDPOINT: second.endpoint }, 'pull', `hf:org/name@${commit}`);
+    expect(pulled.exitCode, pulled.stderr).toBe(0);
+    expect(await readFile(join(pulled.stdout, 'big.bin'), 'utf8')).toBe('other');
+    expect(first.requests).toEqual([]);
+    expect(second.requests.length).toBeGreaterThan(0);
+  });
+
+  it('is not asked when everything is stored, nor under --offline', async () => {
+    const { world: here, first, second, commit } = await moved();
+    const elsewhere = { HF_ENDPOINT: second.endpoint };
+    const same = await here.runWith(elsewhere, 'pull', `hf:org/name@${commit}//onnx`);
+    expect(same.exitCode).toBe(0);
+    const narrower = await here.runWith(elsewhere, 'pull', `hf:org/name@${commit}//onnx/model.onnx`);
+    expect(narrower.exitCode).toBe(0);
+    const offline = await here.runWith(elsewhere, 'pull', `hf:org/name@${commit}`, '--offline');
+    expect(offline.exitCode).toBe(5);
+    expect([...first.requests, ...second.requests]).toEqual([]);
   });
 });
