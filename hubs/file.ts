@@ -18,10 +18,10 @@ export const file = {
 } as const satisfies Hub;
 
 /**
- * What other tools keep inside a model's folder and no program reads as part of the model: version control, and the
- * download state of `hf download --local-dir`.
+ * What tools keep inside a model's folder and no program reads as part of the model: version control, the download state
+ * of `hf download --local-dir`, and what `modeldl pull --output` wrote where.
  */
-const LEFT_OUT = new Set(['.git', '.cache/huggingface']);
+const LEFT_OUT = new Set(['.git', '.cache/huggingface', '.modeldl.json']);
 
 /** A file as found, with what changes when its bytes do. */
 interface Found {

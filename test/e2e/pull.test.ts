@@ -63,6 +63,16 @@ describe('modeldl pull', () => {
     expect(await readFile(join(world.directory, 'taken', 'mine.txt'), 'utf8')).toBe('mine');
   });
 
+  it('takes an output in again as the model that it was', async () => {
+    await world.run('pull', './model.onnx', '-o', 'out');
+    const { stdout, exitCode } = await world.run('pull', './out', '--json');
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      models: [{ files: [{ path: 'model.onnx', sha256: SHA256 }] }],
+    });
+    expect((await world.run('pull', './out', '-o', 'out2')).exitCode).toBe(0);
+  });
+
   it('goes through list, path, verify, remove and prune', async () => {
     const { stdout: path } = await world.run('pull', './model.onnx');
     expect((await world.run('list', '--quiet')).stdout).toContain('model.onnx');
