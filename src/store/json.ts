@@ -26,10 +26,21 @@ export async function writeJson(
       await file.close();
     }
     await makeDirectories(dirname(path));
-    await rename(temporary, path);
+    await replace(store, temporary, path);
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
     throw diskError(error, path);
+  }
+}
+
+/** Moves a document into place. A directory that stands there is damage that no rename replaces. */
+async function replace(store: Store, temporary: string, path: string): Promise<void> {
+  try {
+    await rename(temporary, path);
+  } catch (error) {
+    if (systemErrorCode(error) !== 'EISDIR') throw error;
+    await setAside(store, path);
+    await rename(temporary, path);
   }
 }
 
@@ -60,7 +71,11 @@ export async function readJson<Schema extends v.GenericSchema>(
   path: string,
   schema: Schema,
 ): Promise<v.InferOutput<Schema> | undefined> {
-  const text = await readText(path);
+  const text = await readText(path).catch((error: unknown) => {
+    // A directory in its place holds no document.
+    if (systemErrorCode(error) === 'EISDIR') return '';
+    throw error;
+  });
   if (text === undefined) return undefined;
   const document = parseJson(text);
   const parsed = v.safeParse(schema, document);

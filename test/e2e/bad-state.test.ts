@@ -55,6 +55,11 @@ interface Cache {
   only(area: string, ending: string): Promise<string>;
 }
 
+async function replaceByDirectory(path: string): Promise<void> {
+  await rm(path);
+  await mkdir(join(path, 'sub'), { recursive: true });
+}
+
 function cacheAt(directory: string): Cache {
   const at = (...path: readonly string[]): string => join(directory, 'v1', ...path);
   return {
@@ -138,6 +143,7 @@ describe('what is damaged is healed or named, and a pull hands out right bytes',
       },
       NAMELESS,
     ],
+    ['a directory in place of a record', async (cache) => replaceByDirectory(await record(cache)), NAMELESS],
     ['a record that is gone', async (cache) => rm(await record(cache)), NAMELESS],
     [
       'a file with other bytes',
@@ -186,6 +192,16 @@ describe('what is damaged is healed or named, and a pull hands out right bytes',
     [
       'a listing that is no JSON',
       async (cache) => writeFile(await cache.only('snapshots', '.json'), '\0'),
+      { offline: 5 },
+    ],
+    [
+      'a directory in place of a ref',
+      async (cache) => replaceByDirectory(await cache.only('refs', '.json')),
+      { offline: 5 },
+    ],
+    [
+      'a directory in place of a listing',
+      async (cache) => replaceByDirectory(await cache.only('snapshots', '.json')),
       { offline: 5 },
     ],
     [

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { inStore } from '../../src/store/layout.js';
@@ -82,6 +82,20 @@ describe('damaged records', () => {
     });
     expect(await readdir(dirname(`${store.root}/${place}`))).toEqual([]);
     expect((await putModel(store, { 'a.txt': 'one' })).directory).toBe(model.directory);
+    expect(await listModels(store)).toHaveLength(1);
+  });
+
+  it('a directory in its place is set aside likewise', async () => {
+    const store = await temporaryStore();
+    await putModel(store, { 'a.txt': 'one' });
+    await rm(`${store.root}/${place}`);
+    await mkdir(`${store.root}/${place}/sub`, { recursive: true });
+    expect(await findModel(store, keyOf())).toBeUndefined();
+    expect(store.events).toContainEqual({
+      type: 'warning',
+      message: expect.stringContaining(`${store.root}/${place}`) as string,
+    });
+    await putModel(store, { 'a.txt': 'one' });
     expect(await listModels(store)).toHaveLength(1);
   });
 

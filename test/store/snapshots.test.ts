@@ -1,4 +1,4 @@
-import { readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readRef, readSnapshot, saveRef, saveSnapshot } from '../../src/store/snapshots.js';
@@ -35,6 +35,23 @@ describe('snapshots', () => {
     expect(store.events).toHaveLength(1);
     await saveSnapshot(store, snapshot);
     expect(await readSnapshot(store, 'hf', 'org/name', COMMIT)).toEqual(snapshot);
+  });
+});
+
+describe('a directory in the place of a document', () => {
+  it('is set aside when the document is saved, whether it was read before or not', async () => {
+    const store = await temporaryStore();
+    await saveSnapshot(store, snapshot);
+    const [name = ''] = await readdir(join(store.root, 'snapshots/hf/org--name'));
+    const path = join(store.root, 'snapshots/hf/org--name', name);
+    for (const reads of [true, false]) {
+      await rm(path);
+      await mkdir(join(path, 'sub'), { recursive: true });
+      if (reads) expect(await readSnapshot(store, 'hf', 'org/name', COMMIT)).toBeUndefined();
+      await saveSnapshot(store, snapshot);
+      expect(await readSnapshot(store, 'hf', 'org/name', COMMIT)).toEqual(snapshot);
+    }
+    expect(store.events.map(({ type }) => type)).toEqual(['warning', 'warning']);
   });
 });
 
