@@ -161,6 +161,13 @@ export interface ToolchainContext {
   readonly settings: ToolchainSettings;
   /** Runs `work` while no other process works on the same name. @throws ModeldlError BUSY */
   exclusively<T>(name: string, work: () => Promise<T>): Promise<T>;
+  /**
+   * Declares that this process runs programs of an environment (its directory's name) until it ends. Called in
+   * `exclusively`, so that no removal is under way.
+   */
+  use(environment: string): Promise<void>;
+  /** Runs `work` like `exclusively`, once no other process uses the environment. @throws ModeldlError BUSY */
+  whenUnused<T>(name: string, environment: string, work: () => Promise<T>): Promise<T>;
 }
 
 export interface ToolchainSettings {
@@ -188,7 +195,7 @@ export interface Toolchain {
   status(context: ToolchainContext): Promise<ToolchainStatus>;
   /** Makes it when missing or broken; returns the interpreter. @throws ModeldlError TOOLCHAIN, DISK, NETWORK, INTEGRITY */
   ensure(context: ToolchainContext): Promise<ToolchainEnvironment>;
-  /** Removes every environment of this name; returns the bytes freed. */
+  /** Removes every environment of this name that no other process uses; returns the bytes freed. @throws ModeldlError BUSY, DISK */
   remove(context: ToolchainContext): Promise<number>;
 }
 

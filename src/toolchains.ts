@@ -3,26 +3,28 @@ import type { Context } from './context.js';
 import type { Runtime, Toolchain, ToolchainContext } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type { ConverterState, RuntimeState, ToolchainState } from './results.js';
-import { withClaim } from './store/claim.js';
-import { inStore } from './store/layout.js';
+import { withClaim, withClaimUnwanted, type ClaimOptions } from './store/claim.js';
+import { assertWritable, inStore } from './store/layout.js';
 
 export function toolchainContext(context: Context): ToolchainContext {
+  const waiting = (what: string): ClaimOptions => ({
+    maxWaitMs: context.maxWaitMs,
+    signal: context.signal,
+    onWait: (holder) => {
+      context.emit({ type: 'waiting', what, holder });
+    },
+  });
   return {
     toolchainsDir: inStore(context.store, 'toolchains'),
     signal: context.signal,
     emit: context.emit,
     environment: context.environment,
     settings: context.toolchainSettings,
-    exclusively: async (name, work) => {
-      const waiting = {
-        maxWaitMs: context.maxWaitMs,
-        signal: context.signal,
-        onWait: (holder: string) => {
-          context.emit({ type: 'waiting', what: name, holder });
-        },
-      };
-      return withClaim(context.store, await context.session(), name, waiting, work);
-    },
+    exclusively: async (name, work) =>
+      withClaim(context.store, await context.session(), name, waiting(name), work),
+    use: async (environment) => (await context.session()).want([environment]),
+    whenUnused: async (name, environment, work) =>
+      withClaimUnwanted(context.store, await context.session(), name, environment, waiting(name), work),
   };
 }
 
@@ -61,10 +63,12 @@ export async function installToolchain(context: Context, name: string): Promise<
   return describe(context, toolchain);
 }
 
+/** @throws ModeldlError USAGE, BUSY while another process uses it, DISK */
 export async function removeToolchain(
   context: Context,
   name: string,
 ): Promise<{ name: string; bytes: number }> {
+  assertWritable(context.store);
   return { name, bytes: await toolchainNamed(context, name).remove(toolchainContext(context)) };
 }
 

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { access, mkdir, readdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { platform as osPlatform } from 'node:process';
 import type {
@@ -14,7 +14,7 @@ import type {
   ToolchainEnvironment,
   ToolchainStatus,
 } from '../../src/converter.js';
-import { abortError, diskError, ModeldlError } from '../../src/errors.js';
+import { abortError, diskError, ModeldlError, systemErrorCode } from '../../src/errors.js';
 import { assetPath } from '../assets.js';
 import { endTogether } from '../process-group.js';
 import { externalVersions } from './external.js';
@@ -84,21 +84,50 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       return { python: external };
     }
     const { directory, command } = await directoryFor(context);
-    if (await isIntact(directory)) return { python: pythonOf(directory), directory };
-    if (context.settings.install === 'never' || context.settings.offline) {
-      const why = context.settings.offline ? '`--offline` forbids' : 'the settings forbid';
-      throw new ModeldlError(
-        'TOOLCHAIN',
-        `The toolchain \`${name}\` is not installed, and ${why} installing it`,
-        {
-          hint: `run \`modeldl toolchain install ${name}\` once with network`,
-        },
-      );
-    }
-    return context.exclusively(`the toolchain ${name} at ${directory}`, async () => {
-      if (!(await isIntact(directory))) await install(context, directory, command);
+    if (!(await isIntact(directory))) refuseForbidden(context);
+    return context.exclusively(claimName(directory), async () => {
+      if (!(await isIntact(directory))) {
+        refuseForbidden(context);
+        await install(context, directory, command);
+      }
+      await context.use(basename(directory));
       return { python: pythonOf(directory), directory };
     });
+  }
+
+  function claimName(directory: string): string {
+    return `the toolchain ${name} at ${directory}`;
+  }
+
+  /** @throws ModeldlError TOOLCHAIN when nothing may be installed */
+  function refuseForbidden({ settings }: ToolchainContext): void {
+    if (settings.install !== 'never' && !settings.offline) return;
+    const why = settings.offline ? '`--offline` forbids' : 'the settings forbid';
+    throw new ModeldlError(
+      'TOOLCHAIN',
+      `The toolchain \`${name}\` is not installed, and ${why} installing it`,
+      { hint: `run \`modeldl toolchain install ${name}\` once with network` },
+    );
+  }
+
+  async function remove(context: ToolchainContext): Promise<number> {
+    let bytes = 0;
+    for (const entry of await entriesOf(context.toolchainsDir)) {
+      if (!entry.startsWith(`${name}-`)) continue;
+      const directory = join(context.toolchainsDir, entry);
+      bytes += await context.whenUnused(claimName(directory), entry, async () => {
+        const held = await directoryBytes(directory);
+        try {
+          // Without its mark first, a half-removed environment is never taken for a whole one.
+          await rm(join(directory, COMPLETE), { force: true });
+          await rm(directory, { recursive: true, force: true });
+        } catch (error) {
+          throw diskError(error, directory);
+        }
+        return held;
+      });
+    }
+    return bytes;
   }
 
   async function externalStatus(context: ToolchainContext, external: string): Promise<ToolchainStatus> {
@@ -211,18 +240,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     digest,
     status,
     ensure,
-    remove: async (context) => {
-      let bytes = 0;
-      for (const entry of await readdir(context.toolchainsDir).catch(() => [])) {
-        if (!entry.startsWith(`${name}-`)) continue;
-        const directory = join(context.toolchainsDir, entry);
-        bytes += await directoryBytes(directory);
-        // Without its mark first, a half-removed environment is never taken for a whole one.
-        await rm(join(directory, COMPLETE), { force: true });
-        await rm(directory, { recursive: true, force: true });
-      }
-      return bytes;
-    },
+    remove,
   };
 }
 
@@ -248,6 +266,15 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+async function entriesOf(directory: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return [];
+    throw diskError(error, directory);
+  }
 }
 
 async function requireSpace(directory: string, bytes: number): Promise<void> {

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortError, diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
 import { inStore, uniqueName, type Store } from './layout.js';
-import { isGone, readSession, type Session } from './session.js';
+import { isGone, otherWanting, readSession, type Session, type SessionState } from './session.js';
 
 export interface Claim {
   /** @throws ModeldlError BUSY when another process took over, as after a long suspension */
@@ -97,6 +97,43 @@ export async function withClaim<Result>(
     return await work(held);
   } finally {
     await held.release();
+  }
+}
+
+/**
+ * Runs `work` under a claim while no other session wants `wanted`, for taking away what others may be using. While one
+ * does, the claim is let go between looks, so that others may begin to use it as well.
+ * @throws ModeldlError BUSY past `maxWaitMs`, INTERRUPTED, DISK
+ */
+export async function withClaimUnwanted<Result>(
+  store: Store,
+  session: Session,
+  name: string,
+  wanted: string,
+  options: ClaimOptions,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const started = performance.now();
+  let told = false;
+  const onWait = (holder: string): void => {
+    if (!told) options.onWait?.(holder);
+    told = true;
+  };
+  for (;;) {
+    const maxWaitMs = Math.max(0, options.maxWaitMs - (performance.now() - started));
+    const outcome = await withClaim(store, session, name, { ...options, maxWaitMs, onWait }, async () => {
+      const user = await otherWanting(store, session, wanted);
+      return user === undefined ? { result: await work() } : { user };
+    });
+    if ('result' in outcome) return outcome.result;
+    const holder = describe(outcome.user);
+    onWait(holder);
+    if (performance.now() - started >= options.maxWaitMs) throw busy(name, holder, options.maxWaitMs);
+    try {
+      await delay(options.pollMs ?? POLL_MS, undefined, { signal: options.signal });
+    } catch {
+      throw abortError(options.signal);
+    }
   }
 }
 
@@ -196,7 +233,11 @@ function sessionOf(owner: string): string {
 }
 
 async function describeHolder(store: Store, owner: string): Promise<string> {
-  const identity = (await readSession(store, sessionOf(owner)))?.identity;
+  return describe(await readSession(store, sessionOf(owner)));
+}
+
+function describe(session: SessionState | undefined): string {
+  const identity = session?.identity;
   return identity === undefined ? 'an unknown process' : `process ${identity.pid} on ${identity.host}`;
 }
 

@@ -3,7 +3,7 @@
  * whether a claim is still held and what a prune may take.
  *
  * Three files each: `<id>.json` says who it is and is written once, `<id>.beat` holds the counter, `<id>.wants` one
- * sha256 a line, appended.
+ * sha256 or name of an environment a line, appended.
  */
 import { appendFile, open, readdir, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -36,8 +36,11 @@ export interface SessionState {
 
 export interface Session {
   readonly id: string;
-  /** Declares blobs that this command relies on, so that a prune in another process restores them. */
-  want(sha256s: readonly string[]): Promise<void>;
+  /**
+   * Declares what this command relies on until it ends, so that no other process takes it away: blobs by their sha256,
+   * environments by the name of their directory.
+   */
+  want(names: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -93,10 +96,10 @@ export async function openSession(store: Store, heartbeatMs = HEARTBEAT_MS): Pro
   timer.unref();
   return {
     id,
-    want: async (sha256s) => {
-      const fresh = sha256s.filter((sha256) => !wants.has(sha256));
+    want: async (names) => {
+      const fresh = names.filter((name) => !wants.has(name));
       if (fresh.length === 0) return;
-      for (const sha256 of fresh) wants.add(sha256);
+      for (const name of fresh) wants.add(name);
       const path = sessionPath(store, id, 'wants');
       await appendFile(path, lines(fresh)).catch((error: unknown) => {
         throw diskError(error, path);
@@ -115,8 +118,8 @@ function digits(counter: number): string {
   return String(counter).padStart(COUNTER_DIGITS, '0');
 }
 
-function lines(sha256s: Iterable<string>): string {
-  return [...sha256s].map((sha256) => `${sha256}\n`).join('');
+function lines(names: Iterable<string>): string {
+  return [...names].map((name) => `${name}\n`).join('');
 }
 
 export async function removeSession(store: Store, id: string): Promise<void> {
@@ -135,6 +138,19 @@ export async function readSession(store: Store, id: string): Promise<SessionStat
 
 export async function readWants(store: Store, id: string): Promise<readonly string[]> {
   return ((await readText(sessionPath(store, id, 'wants'))) ?? '').split('\n').filter((line) => line !== '');
+}
+
+/** Another session, not known to have ended, that wants this. */
+export async function otherWanting(
+  store: Store,
+  own: Session,
+  name: string,
+): Promise<SessionState | undefined> {
+  for (const session of await listSessions(store)) {
+    if (session.id === own.id || (await isGone(store, session)) === true) continue;
+    if ((await readWants(store, session.id)).includes(name)) return session;
+  }
+  return undefined;
 }
 
 /** When a session began and when its counter last moved, by the file system's clock in milliseconds. */

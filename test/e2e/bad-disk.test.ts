@@ -237,6 +237,7 @@ describe('a cache that may not be written', () => {
       ['pull', STORED, '--force'],
       ['remove', STORED, '-y'],
       ['prune', '--partials', '-y'],
+      ['toolchain', 'remove', 'openvino'],
     ]) {
       expectRefusedInText(await start(...args), {
         code: 'DISK',
@@ -249,6 +250,7 @@ describe('a cache that may not be written', () => {
 
   onDisks('because it is mounted read-only is read', async () => {
     await world.run('pull', STORED);
+    await mkdir(join(world.cacheDir, 'v1/toolchains/openvino-0123456789ab'), { recursive: true });
     hub.clearRequests();
     await expectReadable((...args) => world.start({ under: withReadOnly(world.cacheDir) }, ...args).done);
   });

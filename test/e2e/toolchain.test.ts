@@ -1,4 +1,5 @@
 /** Toolchains through the built program, made by an interpreter that is a shell script. */
+import { existsSync } from 'node:fs';
 import { access, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -65,6 +66,29 @@ describe('modeldl toolchain', () => {
     expect(runs.map(({ exitCode }) => exitCode)).toEqual([0, 0]);
     expect(runs[0].stdout).toBe(runs[1].stdout);
     expect(await pips()).toBe(1);
+  });
+
+  it.each([
+    ['toolchain', 'remove', 'openvino'],
+    ['prune', '--toolchains', '-y'],
+  ])('%s %s is refused while a conversion runs in it', async (...command) => {
+    const started = join(world.directory, 'started');
+    // Until its input is closed, as workers do.
+    const { PATH } = await pathWith({ worker: [`: > ${started}`, 'while read -r line; do :; done'] });
+    const installed = await world.runWith({ PATH }, 'toolchain', 'install', 'openvino');
+    const run = world.start(
+      { environment: { PATH } },
+      ...['convert', await model(), '--precision', 'fp16', '--no-check'],
+    );
+    await expect.poll(() => existsSync(started), { timeout: 30_000 }).toBe(true);
+    const refused = await world.runWith({ PATH }, ...command, '--max-wait', '0s', '--json');
+    expect(refused.exitCode, refused.stdout).toBe(10);
+    expect(document(refused)).toMatchObject({ error: { code: 'BUSY' } });
+    await access(join(installed.stdout, '.complete'));
+    run.signal('SIGINT');
+    await run.done;
+    expect((await world.runWith({ PATH }, ...command)).exitCode).toBe(0);
+    await expect(access(installed.stdout)).rejects.toThrow('ENOENT');
   });
 
   it.each([

@@ -1,11 +1,12 @@
 /** Interpreters that are tiny shell scripts, and contexts to run converters and toolchains with them. */
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { onTestFinished } from 'vitest';
 import type { ConverterContext, ToolchainContext, ToolchainSettings } from '../../src/converter.js';
 import type { ModeldlEvent } from '../../src/events.js';
-import { withClaim } from '../../src/store/claim.js';
+import { withClaim, withClaimUnwanted } from '../../src/store/claim.js';
 import { inStore, type Store } from '../../src/store/layout.js';
-import { openSession } from '../../src/store/session.js';
+import { openSession, type Session } from '../../src/store/session.js';
 import { temporaryDirectory } from './store.js';
 
 /** Writes an executable shell script. Returns its path. */
@@ -29,6 +30,8 @@ export interface FakeOptions {
   readonly venv?: readonly string[];
   /** Shell lines of `pip install`; by default it succeeds. */
   readonly pip?: readonly string[];
+  /** Shell lines of a worker; by default it fails. */
+  readonly worker?: readonly string[];
   readonly name?: string;
 }
 
@@ -49,6 +52,9 @@ export async function fakePython(options: FakeOptions = {}): Promise<FakePython>
     '*guarded.py\\ pip\\ install\\ *)',
     ...(options.pip ?? ['echo "Collecting openvino==2026.4.1 (from -r x)"']),
     ';;',
+    '*_worker.py)',
+    ...(options.worker ?? ['exit 3']),
+    ';;',
     '*) exit 3;;',
     'esac',
   );
@@ -59,17 +65,35 @@ export interface TestToolchainContext extends ToolchainContext {
   /** Everything that was told. */
   readonly events: ModeldlEvent[];
   readonly abort: (reason?: unknown) => void;
+  /** Ends its session, as the end of its process does. */
+  readonly end: () => Promise<void>;
 }
 
 export interface ContextOptions {
   readonly environment?: Readonly<Record<string, string>>;
   readonly settings?: Partial<ToolchainSettings>;
+  readonly maxWaitMs?: number;
 }
 
 /** What a toolchain is given, with real claims in a real store. */
 export function toolchainContext(store: Store, options: ContextOptions = {}): TestToolchainContext {
   const controller = new AbortController();
   const events: ModeldlEvent[] = [];
+  // One for the whole context, as a process has it: what it uses it uses until it ends.
+  let session: Promise<Session> | undefined;
+  const opened = (): Promise<Session> => {
+    if (session === undefined) {
+      const opening = openSession(store);
+      session = opening;
+      onTestFinished(async () => (await opening).close());
+    }
+    return session;
+  };
+  const waiting = {
+    maxWaitMs: options.maxWaitMs ?? Number.MAX_SAFE_INTEGER,
+    signal: controller.signal,
+    pollMs: 10,
+  };
   return {
     toolchainsDir: inStore(store, 'toolchains'),
     signal: controller.signal,
@@ -80,15 +104,11 @@ export function toolchainContext(store: Store, options: ContextOptions = {}): Te
     emit: (event) => events.push(event),
     environment: { PATH: '/usr/bin:/bin', ...options.environment },
     settings: { install: 'auto', offline: false, interpreters: {}, ...options.settings },
-    exclusively: async (name, work) => {
-      const session = await openSession(store);
-      try {
-        const waiting = { maxWaitMs: Number.MAX_SAFE_INTEGER, signal: controller.signal, pollMs: 10 };
-        return await withClaim(store, session, name, waiting, work);
-      } finally {
-        await session.close();
-      }
-    },
+    exclusively: async (name, work) => withClaim(store, await opened(), name, waiting, work),
+    use: async (environment) => (await opened()).want([environment]),
+    whenUnused: async (name, environment, work) =>
+      withClaimUnwanted(store, await opened(), name, environment, waiting, work),
+    end: async () => (await session)?.close(),
   };
 }
 

@@ -280,6 +280,38 @@ describe('removing', () => {
     expect(await environments(context)).toEqual(['optimum-0123456789ab']);
     expect(await toolchain.status(context)).toMatchObject({ state: 'missing' });
   });
+
+  it('waits for an installation that is under way', async () => {
+    const store = await temporaryStore();
+    const marks = await temporaryDirectory();
+    const python = await fakePython({
+      pip: [`touch ${marks}/started`, `until [ -e ${marks}/go ]; do :; done`],
+    });
+    const installer = contextOf(store, python);
+    const installing = toolchain.ensure(installer);
+    await expect.poll(() => readdir(marks), { timeout: 30_000 }).toEqual(['started']);
+    const busy = await failure(toolchain.remove(contextOf(store, python, { maxWaitMs: 0 })));
+    expect(busy.code).toBe('BUSY');
+    await writeFile(join(marks, 'go'), '');
+    const { directory = '' } = await installing;
+    await access(join(directory, '.complete'));
+  });
+
+  it('is refused while another process uses the environment, and goes on once it ended', async () => {
+    const store = await temporaryStore();
+    const python = await fakePython();
+    const users = [contextOf(store, python), contextOf(store, python)];
+    // Many may use it at once.
+    for (const user of users) await toolchain.ensure(user);
+    const busy = await failure(toolchain.remove(contextOf(store, python, { maxWaitMs: 0 })));
+    expect([busy.code, busy.exitCode]).toEqual(['BUSY', 10]);
+    const [environment = ''] = await environments(contextOf(store, python));
+    await access(join(store.root, 'toolchains', environment, '.complete'));
+    const removing = toolchain.remove(contextOf(store, python));
+    for (const user of users) await user.end();
+    expect(await removing).toBeGreaterThan(0);
+    expect(await environments(contextOf(store, python))).toEqual([]);
+  });
 });
 
 describe("a user's own interpreter", () => {
