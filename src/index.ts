@@ -14,7 +14,7 @@ import envPaths from 'env-paths';
 import { findCredential, removeCredential, saveCredential } from './config/credentials.js';
 import { loadConfig, type LoadedConfig } from './config/load.js';
 import { configSchema, DEFAULTS, type Config, type ConfigSchema } from './config/schema.js';
-import { parseDuration, parseSize } from './config/units.js';
+import { parseDuration, parseRate } from './config/units.js';
 import { settingsContext, type Context, type Freshness } from './context.js';
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
@@ -59,7 +59,7 @@ export interface ModeldlOptions {
   readonly spaceCheck?: boolean;
   /** Large files at once; default 4. */
   readonly jobs?: number;
-  /** Bytes per second over everything. */
+  /** Bytes per second over everything, at least one. */
   readonly limitRate?: number;
   /** `never`: a missing toolchain is an error. */
   readonly install?: 'auto' | 'never';
@@ -202,9 +202,8 @@ async function createContext(
         ? 'stored'
         : 'online';
   const maxWaitMs = options.maxWaitMs ?? parseDuration(config.maxWait ?? DEFAULTS.maxWait, 'maxWait');
-  const limitRate =
-    options.limitRate ??
-    (config.limitRate === undefined ? undefined : parseSize(config.limitRate, 'limitRate'));
+  const rate = options.limitRate ?? config.limitRate;
+  const limitRate = rate === undefined ? undefined : parseRate(String(rate), 'limitRate');
   const store = await openStore({
     cacheDir: resolve(cwd, options.cacheDir ?? config.cacheDir ?? userDirectory(environment, home, 'cache')),
     durability: config.durability ?? DEFAULTS.durability,

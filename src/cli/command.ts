@@ -1,6 +1,6 @@
 /** What a command is, and what it is given. */
 import type { Command } from 'commander';
-import { parseDuration, parseSize } from '../config/units.js';
+import { parseDuration, parseRate } from '../config/units.js';
 import { ModeldlError } from '../errors.js';
 import type { Modeldl, ModeldlOptions } from '../index.js';
 import type { Output, OutputStream } from './output.js';
@@ -89,7 +89,7 @@ export function apiOptions(flags: GlobalFlags & TransferFlags, cli: CliEnvironme
     ...(flags.refresh === undefined ? {} : { refresh: flags.refresh }),
     ...(flags.maxWait === undefined ? {} : { maxWaitMs: parseDuration(flags.maxWait, '--max-wait') }),
     ...(flags.jobs === undefined ? {} : { jobs: parseCount(flags.jobs, '--jobs', 64) }),
-    ...(flags.limitRate === undefined ? {} : { limitRate: parseSize(flags.limitRate, '--limit-rate') }),
+    ...(flags.limitRate === undefined ? {} : { limitRate: parseRate(flags.limitRate, '--limit-rate') }),
     ...(flags.install === false ? { install: 'never' as const } : {}),
   };
 }

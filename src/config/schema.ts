@@ -6,7 +6,7 @@ import { closest } from 'fastest-levenshtein';
 import * as v from 'valibot';
 import { PRECISIONS } from '../converter.js';
 import type { HubSetting } from '../hub.js';
-import { DURATION, SIZE } from './units.js';
+import { DURATION, RATE } from './units.js';
 
 const text = v.pipe(v.string(), v.nonEmpty());
 
@@ -28,7 +28,7 @@ const ENTRIES = {
   limitRate: v.exactOptional(
     v.pipe(
       v.string(),
-      v.regex(SIZE, 'a size such as 20M'),
+      v.regex(RATE, 'a size above 0 such as 20M'),
       v.description('Bytes per second over everything, such as 20M'),
     ),
   ),

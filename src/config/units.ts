@@ -20,6 +20,8 @@ const TIME_UNITS: Readonly<Record<string, number>> = {
 /** What {@link parseSize} and {@link parseDuration} take; without flags, so that a JSON schema can say it. */
 export const SIZE = /^(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(?:[iI]?[bB])?$/;
 export const DURATION = /^(\d+(?:\.\d+)?)\s*([mM]?[sS]|[mMhHdDwW])?$/;
+/** What {@link parseRate} takes, but for fractions of a byte. */
+export const RATE = /^(?=.*[1-9])(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(?:[iI]?[bB])?$/;
 
 /** `20M`, `1.5GiB`, `512` → bytes; units are powers of 1,024. @throws ModeldlError USAGE naming `what` */
 export function parseSize(text: string, what: string): number {
@@ -28,6 +30,15 @@ export function parseSize(text: string, what: string): number {
   if (number !== undefined && factor !== undefined) return Math.floor(Number(number) * factor);
   throw new ModeldlError('USAGE', `Expected a size for ${what}, got ${text}`, {
     hint: 'for example 20M or 50G',
+  });
+}
+
+/** Bytes per second, at least one: zero is not no limit. @throws ModeldlError USAGE naming `what` */
+export function parseRate(text: string, what: string): number {
+  const bytes = parseSize(text, what);
+  if (bytes >= 1) return bytes;
+  throw new ModeldlError('USAGE', `Expected at least one byte per second for ${what}, got ${text}`, {
+    hint: 'leave it out for no limit',
   });
 }
 

@@ -263,7 +263,12 @@ describe('what is refused', () => {
     ['modeldl.config.yaml', 'a: [', /Cannot parse/, /./],
     ['modeldl.config.json', '[]', /Expected keys/, /convert/],
     ['modeldl.config.json', '{"maxWait":"soon"}', 'expected a duration such as 10m, got "soon"', /default/],
-    ['modeldl.config.json', '{"limitRate":"fast"}', 'expected a size such as 20M, got "fast"', /default/],
+    [
+      'modeldl.config.json',
+      '{"limitRate":"fast"}',
+      'expected a size above 0 such as 20M, got "fast"',
+      /default/,
+    ],
     ['modeldl.config.json', '{"precision":"int4"}', 'Unknown key `precision`', '`convert.precision`'],
     ['modeldl.config.json', '{"hubs":{"acme":{"page":1}}}', '`hubs.acme.page`', '`hubs.acme.pageSize`'],
     ['modeldl.config.json', '{"hubs":{"acme":{"pageSize":"1"}}}', 'expected number, got "1"', /default/],

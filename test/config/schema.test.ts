@@ -104,6 +104,8 @@ describe('configSchema', () => {
     [{ jobs: 1.5 }, 'jobs'],
     [{ limitRate: 'fast' }, 'limitRate'],
     [{ limitRate: '20M ' }, 'limitRate'],
+    [{ limitRate: '0' }, 'limitRate'],
+    [{ limitRate: '0.0M' }, 'limitRate'],
     [{ maxWait: 'soon' }, 'maxWait'],
     [{ durability: 'eager' }, 'durability'],
     [{ convert: { precision: 'int3' } }, 'convert.precision'],

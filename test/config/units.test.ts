@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseDuration, parseSize } from '../../src/config/units.js';
+import { parseDuration, parseRate, parseSize } from '../../src/config/units.js';
 
 describe('parseSize', () => {
   it.each([
@@ -18,6 +18,19 @@ describe('parseSize', () => {
 
   it.each(['', 'M', '-1', '1e9', '20X', '1,5G', 'twenty', '1 2'])('%j is refused by name', (text) => {
     expect(() => parseSize(text, '--max-size')).toThrow(`Expected a size for --max-size, got ${text}`);
+  });
+});
+
+describe('parseRate', () => {
+  it.each(['0', '0M', '0.5'])('%j is refused, since zero is not no limit', (text) => {
+    expect(() => parseRate(text, '--limit-rate')).toThrow(
+      `Expected at least one byte per second for --limit-rate, got ${text}`,
+    );
+  });
+
+  it('is a size otherwise', () => {
+    expect(parseRate('1.5k', 'limitRate')).toBe(1536);
+    expect(() => parseRate('fast', 'limitRate')).toThrow('Expected a size for limitRate, got fast');
   });
 });
 
