@@ -1,3 +1,5 @@
+import type { ErrorCode, ErrorDetails } from './errors.js';
+
 /**
  * What happens while an operation runs, as data. Operations emit these; the caller draws them.
  * `--progress json` prints each one as a line on stderr, so this union is that format's schema.
@@ -55,6 +57,15 @@ export type ModeldlEvent =
   /** Something worth knowing that changes nothing. */
   | { readonly type: 'note'; readonly message: string }
   /** Something the user should act on. */
-  | { readonly type: 'warning'; readonly message: string };
+  | { readonly type: 'warning'; readonly message: string }
+  /** Why the command, or one of its references, failed. The program tells it; operations throw it. */
+  | ({
+      readonly type: 'error';
+      readonly code: ErrorCode;
+      readonly exitCode: number;
+      readonly message: string;
+      /** The next thing to do. */
+      readonly hint?: string;
+    } & ErrorDetails);
 
 export type Emit = (event: ModeldlEvent) => void;

@@ -11,7 +11,8 @@ import {
   type TransferFlags,
 } from './command.js';
 import { redactReference } from '../redact.js';
-import { createOutput } from './output.js';
+import { asEventOutput } from './event-output.js';
+import { createOutput, type Output } from './output.js';
 import { asModeldlError, reportErrors } from './report.js';
 
 interface Entry {
@@ -61,11 +62,10 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
   const early = {
     json: argv.includes('--json'),
     verbose: argv.filter((word) => /^-v+$|^--verbose$/.test(word)).length,
+    progress: / --progress[ =]json( |$)/.test(` ${argv.join(' ')}`) ? ('json' as const) : ('auto' as const),
   };
-  const makeOutput = (
-    flags: Pick<GlobalFlags, 'json' | 'quiet' | 'color'>,
-  ): ReturnType<typeof createOutput> =>
-    createOutput({
+  const makeOutput = (flags: Pick<GlobalFlags, 'json' | 'quiet' | 'color' | 'progress'>): Output => {
+    const output = createOutput({
       stdout: cli.stdout,
       stderr: cli.stderr,
       json: flags.json ?? false,
@@ -74,6 +74,8 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
         flags.color === 'always' ||
         (flags.color === 'auto' && cli.stderr.isTTY === true && !cli.environment['NO_COLOR']),
     });
+    return flags.progress === 'json' ? asEventOutput(output) : output;
+  };
   let exitCode = 0;
   const program = rootCommand(cli);
   for (const entry of COMMANDS) {
@@ -98,7 +100,8 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
           cli.stderr.isTTY === true &&
           flags.input &&
           !isSet(cli.environment['CI']) &&
-          !output.json,
+          !output.json &&
+          flags.progress !== 'json',
         open: () => opened.open(),
         settle: () => {
           opened.settle();
@@ -121,7 +124,7 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     const known = error instanceof CommanderError ? usageError(error, argv) : promptOrOther(error, cli);
-    return reportErrors(makeOutput({ json: early.json, color: 'auto' }), [known], [], early.verbose);
+    return reportErrors(makeOutput({ ...early, color: 'auto' }), [known], [], early.verbose);
   }
 }
 

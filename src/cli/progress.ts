@@ -2,7 +2,8 @@
 import type { MultiBar, SingleBar } from 'cli-progress';
 import type { Ora } from 'ora';
 import type { Emit, ModeldlEvent } from '../events.js';
-import { printable, redactDocument } from '../redact.js';
+import { printable } from '../redact.js';
+import { eventWriter } from './event-output.js';
 import { formatBytes, formatCount, formatSeconds } from './format.js';
 import type { Output } from './output.js';
 
@@ -22,10 +23,7 @@ export async function createProgress(mode: ProgressMode, output: Output): Promis
   const chosen =
     mode === 'auto' ? (output.quiet ? 'none' : terminal ? 'bar' : output.json ? 'none' : 'plain') : mode;
   if (chosen === 'json') {
-    const emit: Emit = (event) => {
-      output.stderr.write(`${JSON.stringify(redactDocument(event))}\n`);
-    };
-    return { emit, stop: () => undefined };
+    return { emit: eventWriter(output.stderr), stop: () => undefined };
   }
   if (chosen === 'bar') return bars(output);
   return plain(output, chosen === 'plain');

@@ -2,6 +2,7 @@
 import { inspect } from 'node:util';
 import { EXIT_CODES, ModeldlError } from '../errors.js';
 import { redactDocument } from '../redact.js';
+import { errorEvent, isEventOutput } from './event-output.js';
 import type { Output } from './output.js';
 
 /** The `error` object of a JSON document. */
@@ -31,10 +32,13 @@ export function reportErrors(
   const [first] = errors;
   if (first === undefined) return 0;
   const exitCode = exitCodeOf(errors, models.length);
+  const events = isEventOutput(output);
+  if (events) for (const error of errors) output.emit(errorEvent(error));
   if (output.json) {
     output.result([], { ok: false, error: describeError(first), errors: errors.map(describeError), models });
     return exitCode;
   }
+  if (events) return exitCode;
   for (const error of errors) {
     const reference = error.details.reference;
     const about = reference === undefined || error.message.includes(reference) ? '' : ` (${reference})`;

@@ -23,6 +23,41 @@ async function run(...argv: readonly string[]) {
   return { exitCode, stdout: stdout.text(), stderr: stderr.text() };
 }
 
+describe('with --progress json every line on stderr is an event', () => {
+  const NOTHING = { type: 'note', message: expect.stringContaining('Nothing is stored yet') as string };
+  const ABSENT = { type: 'error', code: 'NOT_FOUND', exitCode: 3, hint: expect.any(String) as string };
+
+  it.each<readonly [readonly string[], readonly object[]]>([
+    [['list', '--progress', 'json'], [NOTHING]],
+    [['list', '--progress=json', '--quiet'], []],
+    [['path', 'hf:org/none', '--progress', 'json'], [ABSENT]],
+    [['path', 'hf:org/none', '--progress', 'json', '--json'], [ABSENT]],
+    [['--progress', 'json', 'pul'], [{ type: 'error', code: 'USAGE', message: "Unknown command 'pul'" }]],
+    [['list', '--progress=json', '--wrong'], [{ type: 'error', code: 'USAGE', exitCode: 2 }]],
+    [
+      ['pull', './none', './nothing', '--progress', 'json'],
+      [
+        { type: 'resolve' },
+        { type: 'resolve' },
+        { type: 'error', code: 'NOT_FOUND', reference: './none' },
+        { type: 'error', code: 'NOT_FOUND', reference: './nothing' },
+      ],
+    ],
+  ])('%j', async (argv, events) => {
+    const { stderr } = await run(...argv);
+    const lines = stderr.split('\n').slice(0, -1);
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(
+      events.map((event) => expect.objectContaining(event) as unknown),
+    );
+  });
+
+  it('as its fields are in the JSON document', async () => {
+    const { stdout, stderr } = await run('path', 'hf:org/none', '--progress', 'json', '--json');
+    const { error } = JSON.parse(stdout) as { readonly error: object };
+    expect(JSON.parse(stderr)).toEqual({ type: 'error', ...error });
+  });
+});
+
 describe('what cannot be read', () => {
   it.each<readonly [readonly string[], string, string]>([
     [['pul'], "Unknown command 'pul'", 'did you mean `modeldl pull`'],
@@ -50,6 +85,7 @@ describe('what cannot be read', () => {
     [['list', '--offline', '--refresh'], 'exclude each other', ''],
     [['pull', './x', '--jobs', '0'], 'Expected a number from 1 to 64 for --jobs, got 0', ''],
     [['pull', './x', '--limit-rate', 'fast'], 'Expected a size for --limit-rate, got fast', '20M'],
+    [['pull', './x', '--limit-rate', '0'], 'at least one byte per second for --limit-rate, got 0', ''],
     [['pull'], 'Missing a reference', 'modeldl pull hf:org/name'],
     [['toolchain'], "Missing required argument 'action'", 'see `modeldl toolchain --help`'],
   ])('%j exits 2', async (argv, message, hint) => {
