@@ -10,7 +10,14 @@ import { createHasher, type Hasher } from './digest.js';
 import type { HttpClient, HttpResponse } from './http.js';
 import { backoff } from './limits.js';
 import { openPartial } from './partial.js';
-import { checkRange, statusError } from './response.js';
+import {
+  checkRange,
+  isOtherVersion,
+  rangeCondition,
+  statusError,
+  versionOf,
+  type FileVersion,
+} from './response.js';
 
 export interface DownloadRequest {
   /** For messages: path of the file within its model. */
@@ -69,7 +76,7 @@ export async function downloadSmall(
       path: destination,
       handle,
       startBytes: 0,
-      validator: undefined,
+      source: undefined,
       hasher: createHasher(request.digest, request.size),
       journal: undefined,
     });
@@ -97,6 +104,7 @@ export async function downloadResumable(
     const hasher = createHasher(request.digest, request.size);
     const partial = await openPartial(directory, {
       identity: identityOf(request),
+      mayContinue: (source) => mayContinue(request, source),
       bootId: options.bootId,
       signal: options.signal,
       onPrefix: (chunk) => {
@@ -108,9 +116,9 @@ export async function downloadResumable(
         path: partial.path,
         handle: partial.handle,
         startBytes: partial.prefixBytes,
-        validator: partial.validator,
+        source: partial.source,
         hasher,
-        journal: (bytes, flushedBytes, validator) => partial.record(bytes, flushedBytes, validator),
+        journal: (bytes, flushedBytes, source) => partial.record(bytes, flushedBytes, source),
       });
     } catch (error) {
       const damaged = error instanceof ModeldlError && error.code === 'INTEGRITY';
@@ -131,22 +139,33 @@ function identityOf(request: DownloadRequest): string {
   return `${digest} ${request.size ?? 'unknown'}`;
 }
 
+/**
+ * A digest finds out when a file is pieced together of two versions; without one, the rest is asked for only under a
+ * condition that excludes it.
+ */
+function mayContinue(request: DownloadRequest, source: FileVersion | undefined): boolean {
+  return request.digest !== undefined || rangeCondition(source) !== undefined;
+}
+
 interface Target {
   readonly path: string;
   readonly handle: FileHandle;
   readonly startBytes: number;
-  readonly validator: string | undefined;
+  readonly source: FileVersion | undefined;
   readonly hasher: Hasher;
   readonly journal:
-    ((bytes: number, flushedBytes: number, validator: string | undefined) => Promise<void>) | undefined;
+    ((bytes: number, flushedBytes: number, source: FileVersion | undefined) => Promise<void>) | undefined;
 }
 
 /** Where a transfer stands; one object because a restart resets all of it together. */
 interface Position {
   bytes: number;
-  validator: string | undefined;
+  /** Of the answer that the first byte came from. */
+  source: FileVersion | undefined;
   hasher: Hasher;
   fetchedBytes: number;
+  /** How often it started over. */
+  restarts: number;
 }
 
 async function transfer(
@@ -157,9 +176,10 @@ async function transfer(
 ): Promise<Downloaded> {
   const position: Position = {
     bytes: target.startBytes,
-    validator: target.validator,
+    source: target.source,
     hasher: target.hasher,
     fetchedBytes: 0,
+    restarts: 0,
   };
   options.onStart(position.bytes, request.size);
   const writer = createWriter(target, options, position);
@@ -217,7 +237,7 @@ function createWriter(target: Target, options: DownloadOptions, position: Positi
       flushing = flushInBackground(reached);
     }
     await options.assertOwned();
-    await journal(reached, flushed, position.validator);
+    await journal(reached, flushed, position.source);
     journaled = reached;
   }
 
@@ -245,7 +265,8 @@ function createWriter(target: Target, options: DownloadOptions, position: Positi
       await writing;
       await flushing;
       position.bytes = 0;
-      position.validator = undefined;
+      position.source = undefined;
+      position.restarts += 1;
       position.hasher = createHasher(digest, size);
       journaled = 0;
       flushed = 0;
@@ -256,7 +277,7 @@ function createWriter(target: Target, options: DownloadOptions, position: Positi
     async finish() {
       await flushing;
       await writing;
-      await journal?.(position.bytes, flushed, position.validator);
+      await journal?.(position.bytes, flushed, position.source);
       options.onProgress(position.bytes);
     },
   };
@@ -316,17 +337,21 @@ async function readRemote(
   let failures = 0;
   for (;;) {
     throwIfAborted(options.signal);
-    const before = position.bytes;
+    const { bytes, restarts } = position;
     const problem = await readOnce(http, request, options, position, writer);
     if (problem === undefined) return;
-    failures = position.bytes > before ? 1 : failures + 1;
-    if (failures > http.settings.retries) {
+    const advanced = position.bytes > bytes && position.restarts === restarts;
+    failures = advanced ? 1 : failures + 1;
+    // A file that starts over again and again may break off later each time, and never end.
+    if (Math.max(failures, position.restarts) > http.settings.retries) {
       throw new ModeldlError('NETWORK', `Cannot finish ${request.label}: ${problem}`, {
-        hint: 'run the same command again to resume; what was fetched is kept',
+        hint: mayContinue(request, position.source)
+          ? 'run the same command again to resume; what was fetched is kept'
+          : 'run the same command again; this server does not say enough about the file to resume it',
         details: { url: redactUrl(request.url), file: request.label },
       });
     }
-    const waitMs = position.bytes > before ? 0 : backoff(failures, Math.random);
+    const waitMs = advanced ? 0 : backoff(failures, Math.random);
     http.settings.emit({
       type: 'retry',
       url: redactUrl(request.url),
@@ -347,9 +372,13 @@ async function readOnce(
   writer: Writer,
 ): Promise<string | undefined> {
   const headers: Record<string, string> = {};
+  if (position.bytes > 0 && !mayContinue(request, position.source)) {
+    await writer.restart(request.size, request.digest);
+  }
   if (position.bytes > 0) {
+    const condition = rangeCondition(position.source);
     headers['range'] = `bytes=${position.bytes}-`;
-    if (position.validator !== undefined) headers['if-range'] = position.validator;
+    if (condition !== undefined) headers['if-range'] = condition;
   }
   const response = await http.request(request.url, { headers, signal: options.signal });
   if (response.status === 416 && position.bytes > 0) {
@@ -404,16 +433,15 @@ async function acceptAnswer(
     );
   }
   if (request.digest === undefined) refuseWebPage(response, request);
-  const validator = response.header('etag');
   if (response.status === 200) {
     if (position.bytes > 0) await writer.restart(request.size, request.digest);
-    position.validator = validator?.startsWith('W/') ? undefined : validator;
     const length = response.header('content-length');
-    return length === undefined ? undefined : Number(length);
+    const size = length === undefined ? undefined : Number(length);
+    position.source = versionOf(response, size);
+    return size;
   }
   const range = checkRange(response.header('content-range'), position.bytes, request.size);
-  const changed =
-    position.validator !== undefined && validator !== undefined && validator !== position.validator;
+  const changed = isOtherVersion(position.source, versionOf(response, range?.total));
   if (range === undefined || changed) {
     response.discard();
     await writer.restart(request.size, request.digest);

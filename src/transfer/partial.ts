@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
+import type { FileVersion } from './response.js';
 
 const JOURNAL = 'journal.json';
 const COPY_BYTES = 1024 * 1024;
@@ -29,8 +30,15 @@ const journalSchema = v.object({
   data: v.pipe(v.string(), v.regex(/^data\.[0-9a-f]+$/)),
   /** What upstream said about the bytes: a partial of other bytes is of no use. */
   identity: v.string(),
-  /** HTTP validator (ETag) of the answer the bytes came from. */
-  validator: v.optional(v.string()),
+  /** Of the answer that the bytes came from. */
+  source: v.optional(
+    v.object({
+      etag: v.exactOptional(v.string()),
+      modified: v.exactOptional(v.string()),
+      answered: v.exactOptional(v.string()),
+      size: v.exactOptional(v.number()),
+    }),
+  ),
   bootId: v.string(),
   /** Written ranges, `[start, end)`; today always one from 0. */
   ranges: v.array(v.tuple([v.number(), v.number()])),
@@ -45,15 +53,18 @@ export interface Partial {
   readonly handle: FileHandle;
   /** Bytes at the start of the file that are there already. */
   readonly prefixBytes: number;
-  readonly validator: string | undefined;
+  /** What the answer that they came from said of itself. */
+  readonly source: FileVersion | undefined;
   /** Writes the journal: everything before `bytes` is in the file, everything before `flushedBytes` on the disk. */
-  record(bytes: number, flushedBytes: number, validator: string | undefined): Promise<void>;
+  record(bytes: number, flushedBytes: number, source: FileVersion | undefined): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface PartialOptions {
   /** Digest and size as one text; a journal with another starts over. */
   readonly identity: string;
+  /** Can bytes of this version be continued? */
+  mayContinue(source: FileVersion | undefined): boolean;
   readonly bootId: string;
   readonly signal: AbortSignal;
   /** Sees every byte of the prefix in order. */
@@ -72,27 +83,28 @@ export async function openPartial(directory: string, options: PartialOptions): P
     const journal = await readJournal(directory);
     const name = `data.${randomBytes(8).toString('hex')}`;
     const path = join(directory, name);
-    const usable = journal !== undefined && journal.identity === options.identity ? journal : undefined;
+    const usable =
+      journal?.identity === options.identity && options.mayContinue(journal.source) ? journal : undefined;
     const prefixBytes = usable === undefined ? 0 : await adoptPrefix(directory, usable, path, options);
     const handle = await open(path, prefixBytes > 0 ? 'r+' : 'w+');
     const partial: Partial = {
       path,
       handle,
       prefixBytes,
-      validator: prefixBytes > 0 ? usable?.validator : undefined,
-      record: (bytes, flushedBytes, validator) =>
+      source: prefixBytes > 0 ? usable?.source : undefined,
+      record: (bytes, flushedBytes, source) =>
         writeJournal(directory, {
           version: 1,
           data: name,
           identity: options.identity,
-          ...(validator === undefined ? {} : { validator }),
+          ...(source === undefined ? {} : { source }),
           bootId: options.bootId,
           ranges: bytes === 0 ? [] : [[0, bytes]],
           flushed: flushedBytes === 0 ? [] : [[0, flushedBytes]],
         }),
       close: () => handle.close(),
     };
-    await partial.record(prefixBytes, 0, partial.validator);
+    await partial.record(prefixBytes, 0, partial.source);
     // The journal names the new file now; before, the old one had to stay.
     for (const other of await readdir(directory)) {
       if (other !== name && other !== JOURNAL) await rm(join(directory, other), { force: true });

@@ -17,6 +17,49 @@ export function checkRange(
   return { total: Number(total) };
 }
 
+/** What an answer said about the version of the file that its bytes are of. */
+export interface FileVersion {
+  readonly etag?: string;
+  /** `Last-Modified` and `Date` as they were sent. */
+  readonly modified?: string;
+  readonly answered?: string;
+  /** The whole file, bytes. */
+  readonly size?: number;
+}
+
+/** @param size of the whole file, where the answer told */
+export function versionOf(response: HttpResponse, size: number | undefined): FileVersion {
+  const etag = response.header('etag');
+  const modified = response.header('last-modified');
+  const answered = response.header('date');
+  return {
+    ...(etag === undefined ? {} : { etag }),
+    ...(modified === undefined ? {} : { modified }),
+    ...(answered === undefined ? {} : { answered }),
+    ...(size === undefined ? {} : { size }),
+  };
+}
+
+/** A file may change twice within a second, and a server's clocks may differ (RFC 9110, section 8.8.2.2). */
+const STRONG_AFTER_MS = 60_000;
+
+/**
+ * The `If-Range` that gives the rest of this very version or else all of another: a strong ETag, or a time of change
+ * that lay long enough before the answer to stand for one version only. Undefined when nothing proves that much.
+ */
+export function rangeCondition(version: FileVersion | undefined): string | undefined {
+  if (version?.etag?.startsWith('"')) return version.etag;
+  const { modified = '', answered = '' } = version ?? {};
+  return Date.parse(answered) - Date.parse(modified) >= STRONG_AFTER_MS ? modified : undefined;
+}
+
+/** Does anything that both answers told differ? A server may leave out of a part what it told of the whole. */
+export function isOtherVersion(first: FileVersion | undefined, later: FileVersion): boolean {
+  return (['etag', 'modified', 'size'] as const).some(
+    (told) => first?.[told] !== undefined && later[told] !== undefined && first[told] !== later[told],
+  );
+}
+
 /** The error that a refused download stands for. */
 export async function statusError(
   response: HttpResponse,

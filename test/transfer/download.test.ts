@@ -22,6 +22,8 @@ afterEach(() => world.close());
 const BYTES = Buffer.from(Array.from({ length: 300_000 }, (_value, at) => (at * 7919) % 251));
 const OTHER = Buffer.from(BYTES.map((byte) => byte ^ 0xff));
 const HALF = 120_000;
+const MONDAY = 'Mon, 05 Jan 2026 10:00:00 GMT';
+const TUESDAY = 'Tue, 06 Jan 2026 10:00:00 GMT';
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
 let directory: string;
@@ -319,13 +321,25 @@ describe('an answer that is not the range asked for', () => {
     expect(client.events).toMatchObject([{ reason: 'the file changed at its source' }]);
   });
 
-  test('a weak ETag is never a condition', async () => {
+  test('a weak ETag is never a condition, and the same one goes on', async () => {
     await leaveHalf(BYTES, { etag: 'W/"v1"' });
-    const server = await answering(range(BYTES, { etag: 'W/"v2"' }));
+    const server = await answering(range(BYTES, { etag: 'W/"v1"' }));
     expect(await resume(world.client(), requestOf(server))).toMatchObject({
       fetchedBytes: BYTES.length - HALF,
     });
     expect(server.requests[0]?.headers['if-range']).toBeUndefined();
+  });
+
+  test.each([
+    ['weak ETag', { etag: 'W/"v1"' }, { etag: 'W/"v2"' }],
+    ['time of change', { 'last-modified': MONDAY }, { 'last-modified': TUESDAY }],
+  ])('another %s starts over', async (_what, first, second) => {
+    await leaveHalf(OTHER, first);
+    const server = await answering(range(BYTES, second));
+    const client = world.client();
+    expect(await resume(client, requestOf(server))).toMatchObject({ sha256: sha256(BYTES) });
+    expect(rangesOf(server)).toEqual([`bytes=${HALF}-`, undefined]);
+    expect(client.events).toMatchObject([{ reason: 'the file changed at its source' }]);
   });
 
   test.each(['gzip', 'br'])('a body in %s is refused by the name of the host', async (encoding) => {
@@ -345,6 +359,98 @@ describe('an answer that is not the range asked for', () => {
     const error = await refusal(resume(world.client(), request), 'INTEGRITY');
     expect(error.message).toContain('a web page, not a model');
     expect(everythingSaid(error)).not.toContain('secret');
+  });
+});
+
+describe('a file without a digest', () => {
+  const undigested = (server: Local, size?: number): DownloadRequest => ({
+    label: 'model.onnx',
+    url: `${server.origin}/model.onnx`,
+    ...(size === undefined ? {} : { size }),
+  });
+  const changedBefore = (seconds: number): Readonly<Record<string, string>> => ({
+    'last-modified': MONDAY,
+    date: new Date(Date.parse(MONDAY) + 1000 * seconds).toUTCString(),
+  });
+  const runs = [['one run'], ['two runs']] as const;
+
+  async function interruptedBy(runs: string, server: Local): Promise<Downloaded> {
+    if (runs === 'two runs') {
+      await refusal(resume(world.client({ retries: 0 }), undigested(server, BYTES.length)), 'NETWORK');
+      expect(reported.at(-1)).toBe(HALF);
+    }
+    return resume(world.client(), undigested(server, BYTES.length));
+  }
+
+  describe.each(runs)('interrupted in %s', (runs) => {
+    test.each<readonly [string, Readonly<Record<string, string>>]>([
+      ['nothing', {}],
+      ['a weak ETag', { etag: 'W/"v1"' }],
+      ['a time of change just before the answer', changedBefore(59)],
+      ['a time of change and no Date', { 'last-modified': MONDAY, date: '' }],
+      ['an ETag without quotes', { etag: 'v1' }],
+    ])('starts over where the server tells %s', async (_what, headers) => {
+      const server = await answering(broken(headers, OTHER), range(BYTES, headers));
+      const downloaded = await interruptedBy(runs, server);
+      expect(downloaded.sha256).toBe(sha256(BYTES));
+      expect(await readFile(downloaded.path)).toEqual(BYTES);
+      expect(rangesOf(server)).toEqual([undefined, undefined]);
+    });
+
+    test.each([
+      ['a strong ETag', { etag: '"v1"' }, '"v1"'],
+      ['a time of change long before the answer', changedBefore(60), MONDAY],
+      ['that and a weak ETag', { ...changedBefore(60), etag: 'W/"v1"' }, MONDAY],
+    ])('goes on under a condition where it tells %s', async (_what, headers, condition) => {
+      const server = await answering(broken(headers), range(BYTES, headers));
+      expect((await interruptedBy(runs, server)).sha256).toBe(sha256(BYTES));
+      expect(server.requests[1]?.headers).toMatchObject({ range: `bytes=${HALF}-`, 'if-range': condition });
+    });
+
+    test.each([
+      ['ETag', { etag: '"v1"' }, { etag: '"v2"' }],
+      ['weak ETag', { ...changedBefore(60), etag: 'W/"v1"' }, { ...changedBefore(60), etag: 'W/"v2"' }],
+      ['time of change', changedBefore(60), { 'last-modified': TUESDAY }],
+    ])('starts over when a part comes with another %s', async (_what, first, second) => {
+      // A server that pays no heed to the condition.
+      const server = await answering(broken(first, OTHER), range(BYTES, second));
+      expect((await interruptedBy(runs, server)).sha256).toBe(sha256(BYTES));
+      expect(rangesOf(server)).toEqual([undefined, `bytes=${HALF}-`, undefined]);
+    });
+  });
+
+  test('starts over when a part is of a file of another size', async () => {
+    const longer = Buffer.concat([OTHER, OTHER]);
+    const etag = { etag: '"v1"' };
+    const server = await answering(broken(etag, longer), range(BYTES, etag));
+    expect((await resume(world.client(), undigested(server))).sha256).toBe(sha256(BYTES));
+    expect(rangesOf(server)).toEqual([undefined, `bytes=${HALF}-`, undefined]);
+  });
+
+  test('a journal that does not tell the version starts over', async () => {
+    const etag = { etag: '"v1"' };
+    const server = await answering(broken(etag, OTHER), range(BYTES, etag));
+    const request = undigested(server, BYTES.length);
+    await refusal(resume(world.client({ retries: 0 }), request), 'NETWORK');
+    const journal = join(directory, 'journal.json');
+    const { source, ...rest } = JSON.parse(await readFile(journal, 'utf8')) as Record<string, unknown>;
+    expect(source).toMatchObject(etag);
+    await writeFile(journal, JSON.stringify(rest));
+    expect((await resume(world.client(), request)).sha256).toBe(sha256(BYTES));
+    expect(rangesOf(server)).toEqual([undefined, undefined]);
+  });
+
+  test('that always breaks off is given up, however far each attempt gets', async () => {
+    let attempts = 0;
+    const server = await world.serve((_request, response) => {
+      attempts += 1;
+      response.writeHead(200, { 'content-length': String(BYTES.length) });
+      response.write(BYTES.subarray(0, attempts * 1000), () => response.destroy());
+    });
+    const request = undigested(server, BYTES.length);
+    const error = await refusal(resume(world.client({ retries: 3 }), request), 'NETWORK');
+    expect(error.hint).toContain('does not say enough about the file to resume it');
+    expect(server.requests).toHaveLength(4);
   });
 });
 
