@@ -77,8 +77,9 @@ async function decompressor(
   if (format === 'tar.gz') return [source, zlib.createGunzip({ chunkSize: CHUNK_BYTES })];
   if (format === 'tar.zst') return [source, await zstd()];
   if (format === 'tar.xz') {
-    const { XzReadableStream } = await import('xz-decompress');
-    const web = new XzReadableStream(Readable.toWeb(source) as ReadableStream<Uint8Array>);
+    // CommonJS whose names Node.js does not find, so that they are on the default export only.
+    const { default: xz } = await import('xz-decompress');
+    const web = new xz.XzReadableStream(Readable.toWeb(source) as ReadableStream<Uint8Array>);
     return [Readable.fromWeb(web as Parameters<typeof Readable.fromWeb>[0])];
   }
   return [source];
