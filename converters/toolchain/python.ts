@@ -31,7 +31,8 @@ export async function findPython(context: ToolchainContext): Promise<Python> {
   const { python: chosen } = context.settings;
   const tried: string[] = [];
   for (const command of chosen === undefined ? CANDIDATES : [chosen]) {
-    const probed = await execa(command, ['-c', PROBE], {
+    // Isolated: a module in the working directory or on PYTHONPATH is not run in place of Python's own.
+    const probed = await execa(command, ['-I', '-c', PROBE], {
       env: { ...context.environment },
       extendEnv: false,
       reject: false,

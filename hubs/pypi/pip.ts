@@ -8,8 +8,9 @@ import { basicAuthorization, parseJson, sameServer } from '../package-index.js';
 /**
  * Fills the options of `pip download` as that command does: pip's files, then `PIP_*`, with its built-in index where
  * neither says one. The modules are pip's inner ones, unchanged in name since pip 20; `pip config list` would not tell
- * the built-in index. The first line keeps modules in the working directory from being run. A Python without pip has
- * the wheel that `venv` makes environments with, beside `ensurepip` or where the distribution keeps it.
+ * the built-in index. The first line and `-E` keep modules in the working directory and on PYTHONPATH from being run; `-I`
+ * would do so too, and hide a pip that was installed for the user. A Python without pip has the wheel that `venv` makes
+ * environments with, beside `ensurepip` or where the distribution keeps it.
  */
 const ASK_PIP = `
 import sys
@@ -123,7 +124,7 @@ async function askPip(context: HubSettingsContext, signal: AbortSignal | undefin
   const reasons: string[] = [];
   for (const python of PYTHONS) {
     const { execa } = await import('execa');
-    const result = await execa(python, ['-c', ASK_PIP], {
+    const result = await execa(python, ['-E', '-c', ASK_PIP], {
       env: { ...context.environment },
       extendEnv: false,
       cwd: context.home,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect } from 'vitest';
 import { assetPath } from '../../converters/assets.js';
+import { plantModules } from '../helpers/planted.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 import { temporaryDirectory } from '../helpers/store.js';
 
@@ -45,5 +46,19 @@ describe('guarded.py', () => {
       guarded.stdin.end();
     }
     expect((await guarded).exitCode).toBe(2);
+  });
+
+  test('runs no module of the working directory, neither for `venv` nor for `pip`', async () => {
+    const { directory, ran } = await plantModules();
+    const environment = join(await temporaryDirectory(), 'environment');
+    const inPlanted = { cwd: directory, stdin: 'pipe', reject: false } as const;
+    const guarded = assetPath('python', 'guarded.py');
+    const made = await execa('python3', [guarded, 'venv', environment], inPlanted);
+    expect(made.exitCode, made.stderr).toBe(0);
+    const python = join(environment, 'bin', 'python');
+    const { exitCode, stdout } = await execa(python, [guarded, 'pip', '--version'], inPlanted);
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain(environment);
+    expect(await ran()).toEqual([]);
   });
 });

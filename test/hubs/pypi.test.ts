@@ -12,6 +12,7 @@ import {
   type TestHubContext,
   type TestHubOptions,
 } from '../helpers/hub-context.js';
+import { plantModules } from '../helpers/planted.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 import { describeHubConformance } from './conformance.js';
 import { startServer, type Route, type TestServer } from './server.js';
@@ -320,6 +321,16 @@ describe("pip's configuration", () => {
       context.close();
     }
   }
+
+  withPip('is asked without running what lies in the home directory or on PYTHONPATH', async () => {
+    const options = await pip(`[global]\nindex-url = ${server.origin}/simple\n`);
+    const { directory, ran } = await plantModules(options.home);
+    for (const more of [{}, { PYTHONPATH: directory }, { PYTHONPATH: '.' }]) {
+      const environment = { ...options.environment, ...more };
+      expect(await resolve('pypi:m', { ...options, environment })).toBe('1.0');
+      expect(await ran()).toEqual([]);
+    }
+  });
 
   withPip('is asked of pip: file, environment, and the section of `pip download`', async () => {
     const file = `[global]\nindex-url = http://127.0.0.1:1/\n[download]\nindex-url = ${server.origin}/file/simple\n`;

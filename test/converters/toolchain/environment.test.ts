@@ -72,7 +72,7 @@ describe('installing', () => {
     const store = await temporaryStore();
     // Installing lasts until both have looked for an interpreter, and so for the environment.
     const python = await fakePython({
-      pip: ['until [ "$(grep -c "^-c" "$CALLS")" -ge 2 ]; do :; done'],
+      pip: ['until [ "$(grep -c "^-I -c" "$CALLS")" -ge 2 ]; do :; done'],
     });
     const made = await Promise.all([
       toolchain.ensure(contextOf(store, python)),
