@@ -57,7 +57,7 @@ describe('modeldl toolchain', () => {
 
   it('is installed once by two processes that want it at the same time', async () => {
     const { PATH, pips } = await pathWith({
-      pip: ['until [ "$(grep -c "^-c" "$CALLS")" -ge 2 ]; do :; done'],
+      pip: ['until [ "$(grep -c "^-I -c" "$CALLS")" -ge 2 ]; do :; done'],
     });
     const runs = await Promise.all([
       world.runWith({ PATH }, 'toolchain', 'install', 'openvino'),
