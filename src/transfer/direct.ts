@@ -11,6 +11,12 @@ import type { Slabs } from './slabs.js';
 /** Read at once while the parser gets the bytes. */
 const HEADER_BYTES = 64 * 1024;
 
+/**
+ * Less than this left is not worth a connection: opening another takes several round trips, TLS more, while copying so
+ * much takes about a millisecond.
+ */
+const WORTH_DIVERTING_BYTES = 1024 * 1024;
+
 /** Takes a connection's bytes in the parser's place. */
 interface Diversion {
   readonly space: () => Buffer | undefined;
@@ -95,8 +101,8 @@ export interface DirectOptions {
 /**
  * Diverts the rest of a body. What the parser has of it already is put into the slabs first.
  *
- * @returns undefined when this body cannot be: its length is unknown, all of it came already, or its connection goes
- *   through a proxy
+ * @returns undefined when this body cannot be: its length is unknown, too little of it is left, or its connection
+ *   goes through a proxy
  */
 export function divert(message: IncomingMessage, options: DirectOptions): DirectBody | undefined {
   const { socket } = message;
@@ -105,7 +111,7 @@ export function divert(message: IncomingMessage, options: DirectOptions): Direct
   if (tap === undefined || message.complete || length === undefined || encoding !== undefined)
     return undefined;
   let left = Number(length) - message.readableLength;
-  if (!(left > 0)) return undefined;
+  if (!(left >= WORTH_DIVERTING_BYTES)) return undefined;
   const { slabs, onBytes, onEnd, onError } = options;
 
   /** Bytes that came outside the slabs wait for space there, in order, and hold the connection meanwhile. */

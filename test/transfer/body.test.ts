@@ -231,6 +231,30 @@ describe('a connection', () => {
     expect(server.connections()).toBe(1);
   });
 
+  test.each([4 * 1024, 100 * 1024, MiB - 1])('is used again after bodies of %d bytes', async (size) => {
+    const body = BODY.subarray(0, size);
+    let send: () => void = () => undefined;
+    const server = await world.serve((_request, response) => {
+      response.writeHead(200, { 'content-length': String(size) });
+      response.flushHeaders();
+      send = () => response.end(body);
+    });
+    const { http } = world.client();
+    for (let round = 0; round < 3; round += 1) {
+      // The headers have arrived before the first byte of the body goes.
+      const response = await http.request(server.origin, { signal: live() });
+      const hash = createHash('sha256');
+      const reading = response.read((chunk) => {
+        hash.update(chunk);
+        return undefined;
+      });
+      send();
+      await reading;
+      expect(hash.digest('hex')).toBe(sha256Of(body));
+    }
+    expect(server.connections()).toBe(1);
+  });
+
   test('whose server sends more than it announced gives what it announced', async () => {
     const announced = 5 * MiB;
     const server = await world.serve((_request, response) => {
