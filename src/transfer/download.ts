@@ -107,6 +107,7 @@ export async function downloadResumable(
       mayContinue: (source) => mayContinue(request, source),
       bootId: options.bootId,
       signal: options.signal,
+      assertOwned: () => options.assertOwned(),
       onPrefix: (chunk) => {
         hasher.update(chunk);
       },
@@ -122,6 +123,8 @@ export async function downloadResumable(
       });
     } catch (error) {
       const damaged = error instanceof ModeldlError && error.code === 'INTEGRITY';
+      // Who took over has a partial of its own here, and removed the files of this process.
+      if (damaged || systemErrorCode(error) === 'ENOENT') await options.assertOwned();
       if (!damaged) throw diskError(error, directory);
       await rm(directory, { recursive: true, force: true });
       if (fresh || partial.prefixBytes === 0) throw error;
@@ -188,9 +191,11 @@ async function transfer(
     else if (position.bytes === 0 || position.bytes !== request.size) {
       await readRemote(http, request, options, target, position, writer);
     }
-  } finally {
-    await writer.finish();
+  } catch (error) {
+    await writer.abandon();
+    throw error;
   }
+  await writer.finish();
   if (request.size !== undefined && position.bytes !== request.size) throw wrongSize(request, position.bytes);
   const sha256 = position.hasher.finish(request.label, position.bytes);
   await options.assertOwned();
@@ -215,6 +220,8 @@ interface Writer {
   restart(size: number | undefined, digest: Digest | undefined): Promise<void>;
   /** Waits for all writes and, with a journal, says how far they go. */
   finish(): Promise<void>;
+  /** The same after a failure, as far as that is possible. */
+  abandon(): Promise<void>;
 }
 
 function createWriter(target: Target, options: DownloadOptions, position: Position): Writer {
@@ -226,6 +233,19 @@ function createWriter(target: Target, options: DownloadOptions, position: Positi
   let flushedAt = performance.now();
   let flushing: Promise<void> | undefined;
 
+  async function record(bytes: number): Promise<void> {
+    if (journal === undefined) return;
+    await options.assertOwned();
+    await journal(bytes, flushed, position.source);
+  }
+
+  async function finish(): Promise<void> {
+    await flushing;
+    await writing;
+    await record(position.bytes);
+    options.onProgress(position.bytes);
+  }
+
   async function store(chunk: Buffer, at: number): Promise<void> {
     await writeAll(handle, chunk, at);
     const reached = at + chunk.length;
@@ -236,8 +256,7 @@ function createWriter(target: Target, options: DownloadOptions, position: Positi
     } else if (flushing === undefined && performance.now() - flushedAt >= FLUSH_MS) {
       flushing = flushInBackground(reached);
     }
-    await options.assertOwned();
-    await journal(reached, flushed, position.source);
+    await record(reached);
     journaled = reached;
   }
 
@@ -271,14 +290,13 @@ function createWriter(target: Target, options: DownloadOptions, position: Positi
       journaled = 0;
       flushed = 0;
       await handle.truncate(0);
-      await journal?.(0, 0, undefined);
+      await record(0);
       options.onProgress(0);
     },
-    async finish() {
-      await flushing;
-      await writing;
-      await journal?.(position.bytes, flushed, position.source);
-      options.onProgress(position.bytes);
+    finish,
+    async abandon() {
+      // The failure that led here says more than another one now, such as a claim that was lost.
+      await finish().catch(() => undefined);
     },
   };
 }

@@ -67,11 +67,13 @@ export interface PartialOptions {
   mayContinue(source: FileVersion | undefined): boolean;
   readonly bootId: string;
   readonly signal: AbortSignal;
+  /** Throws when another process took over. */
+  assertOwned(): Promise<void>;
   /** Sees every byte of the prefix in order. */
   onPrefix(chunk: Buffer): void;
 }
 
-/** @throws file system errors as DISK errors */
+/** @throws file system errors as DISK errors, and what `assertOwned` throws */
 export async function openPartial(directory: string, options: PartialOptions): Promise<Partial> {
   try {
     await makeDirectories(directory).catch(async (error: unknown) => {
@@ -80,6 +82,8 @@ export async function openPartial(directory: string, options: PartialOptions): P
       await rm(directory, { force: true });
       await makeDirectories(directory);
     });
+    // Only these are removed below: what a new owner makes later is not among them.
+    const others = await readdir(directory);
     const journal = await readJournal(directory);
     const name = `data.${randomBytes(8).toString('hex')}`;
     const path = join(directory, name);
@@ -104,13 +108,22 @@ export async function openPartial(directory: string, options: PartialOptions): P
         }),
       close: () => handle.close(),
     };
-    await partial.record(prefixBytes, 0, partial.source);
-    // The journal names the new file now; before, the old one had to stay.
-    for (const other of await readdir(directory)) {
-      if (other !== name && other !== JOURNAL) await rm(join(directory, other), { force: true });
+    try {
+      await options.assertOwned();
+      await partial.record(prefixBytes, 0, partial.source);
+      // The journal names the new file now; before, the old one had to stay.
+      for (const other of others.filter((entry) => entry !== JOURNAL)) {
+        await options.assertOwned();
+        await rm(join(directory, other), { force: true });
+      }
+    } catch (error) {
+      await handle.close();
+      throw error;
     }
     return partial;
   } catch (error) {
+    // A new owner removes what it did not make itself.
+    if (systemErrorCode(error) === 'ENOENT') await options.assertOwned();
     throw diskError(error, directory);
   }
 }
@@ -135,8 +148,11 @@ async function adoptPrefix(
     () => true,
     () => false,
   );
-  const target = await open(path, reflinked ? 'r+' : 'w');
   const reader = await open(reflinked ? path : source, 'r');
+  const target = await open(path, reflinked ? 'r+' : 'w').catch(async (error: unknown) => {
+    await reader.close();
+    throw error;
+  });
   try {
     const buffer = Buffer.allocUnsafe(COPY_BYTES);
     let at = 0;

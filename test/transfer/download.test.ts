@@ -584,6 +584,25 @@ describe('who lost the claim', () => {
       'BUSY',
     );
   });
+
+  test('does not write the journal when it starts over', async () => {
+    await leaveHalf();
+    let lost = false;
+    const journal = join(directory, 'journal.json');
+    let before = '';
+    const server = await world.serve((_request, response) => {
+      void readFile(journal, 'utf8').then((text) => {
+        before = text;
+        lost = true;
+        response.writeHead(416).end();
+      });
+    });
+    const assertOwned = (): Promise<void> =>
+      lost ? Promise.reject(new ModeldlError('BUSY', 'another process took over')) : Promise.resolve();
+    await refusal(resume(world.client(), requestOf(server), { assertOwned }), 'BUSY');
+    expect(before).toContain(`"ranges":[[0,${HALF}]]`);
+    expect(await readFile(journal, 'utf8')).toBe(before);
+  });
 });
 
 describe('downloadSmall', () => {
