@@ -53,7 +53,10 @@ export interface ModeldlOptions {
   readonly preferOffline?: boolean;
   /** An unreachable hub is an error even when a revision is stored. */
   readonly refresh?: boolean;
-  /** Bound on waiting for other processes, milliseconds; default ten minutes. */
+  /**
+   * Bound on waiting, milliseconds: for other processes, by default ten minutes, and for servers that ask one request
+   * to wait, by default some five.
+   */
   readonly maxWaitMs?: number;
   /** Compare free space with what is needed before fetching; default true. */
   readonly spaceCheck?: boolean;
@@ -123,6 +126,9 @@ function userDirectory(
 export function configurationSchema(plugins: Plugins = builtInPlugins()): ConfigSchema {
   return configSchema(plugins.hubs);
 }
+
+/** Node.js' timers end at once when they are set to more, some 24 days. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** @throws ModeldlError CONFIG, DISK */
 export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
@@ -204,6 +210,8 @@ async function createContext(
   const maxWaitMs = options.maxWaitMs ?? parseDuration(config.maxWait ?? DEFAULTS.maxWait, 'maxWait');
   const rate = options.limitRate ?? config.limitRate;
   const limitRate = rate === undefined ? undefined : parseRate(String(rate), 'limitRate');
+  const waitIsChosen = options.maxWaitMs !== undefined || sources.get('maxWait') !== 'default';
+  const serverWaitMs = waitIsChosen ? maxWaitMs : HTTP_DEFAULTS.maxWaitMs;
   const store = await openStore({
     cacheDir: resolve(cwd, options.cacheDir ?? config.cacheDir ?? userDirectory(environment, home, 'cache')),
     durability: config.durability ?? DEFAULTS.durability,
@@ -273,7 +281,7 @@ async function createContext(
       ca,
       offline,
       ...(limitRate === undefined ? {} : { limitRate }),
-      maxWaitMs: Math.min(maxWaitMs, HTTP_DEFAULTS.maxWaitMs),
+      maxWaitMs: Math.min(serverWaitMs, LONGEST_TIMER_MS),
       emit,
       allow: (url) => hub.allow?.(url, settings),
       authorize: async (url) => {

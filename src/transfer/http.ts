@@ -41,7 +41,8 @@ export interface HttpSettings {
 
 export const HTTP_DEFAULTS = {
   retries: 5,
-  maxWaitMs: 120_000,
+  // The rate limits of Hugging Face reset within 300 s.
+  maxWaitMs: 310_000,
   connectTimeoutMs: 20_000,
   idleTimeoutMs: 15_000,
 };

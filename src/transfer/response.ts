@@ -85,7 +85,10 @@ export async function statusError(
       return new ModeldlError('NOT_FOUND', `No such file at ${url}${because}`, { details });
     default:
       return new ModeldlError('NETWORK', `${url} answered ${response.status}${because}`, {
-        hint: 'try again later; what was fetched is kept',
+        hint:
+          response.header('retry-after') === undefined
+            ? 'try again later; what was fetched is kept'
+            : 'try again later, or allow a longer wait with `--max-wait`; what was fetched is kept',
         details,
       });
   }

@@ -242,6 +242,35 @@ describe('an interruption', () => {
   );
 });
 
+describe('a server that asks to wait', () => {
+  it.each([
+    ['300', []],
+    ['400', ['--max-wait', '1h']],
+  ])('%s s is waited for with %j', async (seconds, options) => {
+    hub.addFault({ server: 'cdn', kind: { status: 429, headers: { 'retry-after': seconds } } });
+    const run = world.start({}, 'pull', 'hf:org/large', ...options);
+    // Only a second request, or its failure, would end it.
+    await run.said('again in').finally(() => {
+      run.signal('SIGINT');
+    });
+    expect((await run.done).exitCode).toBe(130);
+  });
+
+  it.each([
+    ['400', []],
+    ['150', ['--max-wait', '100s']],
+    // More than a timer can hold.
+    ['3000000', ['--max-wait', '100d']],
+  ])('%s s is not waited for with %j', async (seconds, options) => {
+    hub.addFault({ server: 'cdn', kind: { status: 429, headers: { 'retry-after': seconds } } });
+    const { exitCode, stderr } = await world.run('pull', 'hf:org/large', ...options);
+    expect(exitCode).toBe(5);
+    expect(stderr).toContain('answered 429');
+    expect(stderr).toContain('`--max-wait`');
+    expect(stderr).not.toContain('again in');
+  });
+});
+
 describe('a stream that nobody reads', () => {
   it.each([
     ['pull', ['pull', 'hf:org/small']],
