@@ -67,7 +67,10 @@ export async function statusError(
 ): Promise<ModeldlError> {
   const url = redactUrl(request.url);
   const details = { url, file: request.label, status: response.status };
-  const said = (response.header('x-error-message') ?? (await shortText(response))).slice(0, 200);
+  const said = withoutQueries(response.header('x-error-message') ?? (await shortText(response))).slice(
+    0,
+    200,
+  );
   const because = said === '' ? '' : `: ${said}`;
   switch (response.status) {
     case 401:
@@ -104,4 +107,9 @@ async function shortText(response: HttpResponse): Promise<string> {
   }
   const text = await response.text().catch(() => '');
   return text.replace(/\s+/g, ' ').trim();
+}
+
+/** Servers repeat the address that they were asked for, and its query may be a signature. */
+function withoutQueries(text: string): string {
+  return text.replace(/\?[^\s"'`<>]+/g, '');
 }

@@ -532,6 +532,24 @@ describe('a connection that fails', () => {
   });
 });
 
+describe('what a server says of a refusal', () => {
+  const SIGNED = '/s?X-Goog-Signature=abc&X-Goog-Credential=me%40here';
+
+  test.each([
+    ['text', 'text/plain', `no such object ${SIGNED} here`, {}],
+    ['JSON', 'application/json', `{"message":"no such object","path":"${SIGNED}"}`, {}],
+    ['a header', 'text/html', '', { 'x-error-message': `no such object ${SIGNED}` }],
+  ])('is quoted without the queries in it: %s', async (_how, type, body, headers) => {
+    const server = await answering((_request, response) =>
+      response.writeHead(404, { 'content-type': type, ...headers }).end(body),
+    );
+    const error = await refusal(resume(world.client(), requestOf(server)), 'NOT_FOUND');
+    expect(error.message).toContain('no such object');
+    expect(error.message).toContain('/s');
+    expect(everythingSaid(error)).not.toMatch(/X-Goog|abc|me%40here/);
+  });
+});
+
 describe('bytes that are not those promised', () => {
   test('fresh ones are an integrity error that names both digests, and leave nothing to resume', async () => {
     const server = await answering(range(OTHER));
