@@ -3,7 +3,15 @@ import { parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import { redactReference } from './redact.js';
 import type { ListedModel, PrunePlan, PruneResult, RemovalPlan, RemovalResult } from './results.js';
-import { describeListed, storedModels, wantsConversion, type ConversionFilter } from './stored.js';
+import {
+  assertOneConversion,
+  conversionMatches,
+  describeListed,
+  modelLocation,
+  storedModels,
+  wantsConversion,
+  type ConversionFilter,
+} from './stored.js';
 import { assertWritable } from './store/layout.js';
 import { lastUsed, listModels, physicalBytes, removeModel, type StoredModel } from './store/models.js';
 import { BLOB_AGE_MS, planSweep, sweep } from './store/sweep.js';
@@ -11,7 +19,7 @@ import { toolchainContext } from './toolchains.js';
 
 /**
  * What a removal would take: without a revision every revision, and with a pulled model its conversions.
- * @throws ModeldlError NOT_FOUND for a reference that names nothing stored
+ * @throws ModeldlError NOT_FOUND for a reference that names nothing stored, USAGE when several conversions match
  */
 export async function planRemove(
   context: Context,
@@ -21,19 +29,10 @@ export async function planRemove(
   const doomed = new Map<string, StoredModel>();
   for (const text of references) {
     const reference = parse(context, text);
-    const models = (await storedModels(context, reference, { allRevisions: true })).filter(({ record }) => {
-      if (!wantsConversion(reference, filter)) return true;
-      const { conversion } = record;
-      if (conversion === undefined) return false;
-      const slug = record.reference.slice(record.reference.lastIndexOf('+') + 1);
-      return (
-        (reference.conversion === undefined ||
-          [slug, conversion.key.slice(0, 8)].includes(reference.conversion)) &&
-        (filter.precision === undefined || conversion.precision === filter.precision) &&
-        (filter.device === undefined || conversion.device === filter.device.toUpperCase()) &&
-        (filter.converter === undefined || conversion.converter === filter.converter)
-      );
-    });
+    const all = await storedModels(context, reference, { allRevisions: true });
+    const converted = wantsConversion(reference, filter);
+    const models = converted ? all.filter((model) => conversionMatches(model, reference, filter)) : all;
+    if (converted) assertOneConversion(context, reference, models);
     if (models.length === 0) {
       const shown = redactReference(text);
       throw new ModeldlError('NOT_FOUND', `Not stored: ${shown}`, {
@@ -75,12 +74,14 @@ export async function remove(
 }
 
 async function removeListed(context: Context, listed: readonly ListedModel[]): Promise<readonly string[]> {
-  const names = new Set(listed.map(({ reference, pulledAt }) => `${reference} ${pulledAt}`));
+  // What was pulled again since the plan was shown is another model.
+  const planned = new Map(listed.map((model) => [`${model.path} ${model.pulledAt}`, model.reference]));
   const removed: string[] = [];
   for (const model of await listModels(context.store)) {
-    if (!names.has(`${model.record.reference} ${model.record.pulledAt}`)) continue;
+    const reference = planned.get(`${modelLocation(model)} ${model.record.pulledAt}`);
+    if (reference === undefined) continue;
     await removeModel(context.store, model);
-    removed.push(model.record.reference);
+    removed.push(reference);
   }
   return removed;
 }

@@ -31,7 +31,12 @@ export function conversionName(conversion: { readonly precision: string; readonl
   return `${conversion.precision}-${deviceSlug(conversion.device)}`;
 }
 
-function conversionMatches(model: StoredModel, reference: Reference, filter: ConversionFilter): boolean {
+/** Is this the conversion that a reference and a filter want, or without such wants no conversion? */
+export function conversionMatches(
+  model: StoredModel,
+  reference: Reference,
+  filter: ConversionFilter,
+): boolean {
   const { conversion } = model.record;
   if (!wantsConversion(reference, filter)) return conversion === undefined;
   if (conversion === undefined) return false;
@@ -91,16 +96,33 @@ export async function findStored(
   }
   if (candidates.length === 1) return first;
   if (wantsConversion(reference, filter)) {
-    throw new ModeldlError('USAGE', `Several conversions of ${text} are stored`, {
-      hint: `name one of ${candidates.map(exactReference).join(', ')}`,
-      details: { reference: text, candidates: candidates.map(exactReference) },
-    });
+    assertOneConversion(context, reference, candidates);
+    return first;
   }
   // Several selections of one revision: the whole model before parts of it, then the newest.
   const whole = candidates.find(({ record }) => record.selection === undefined);
   return (
     whole ?? [...candidates].sort((a, b) => (a.record.pulledAt < b.record.pulledAt ? 1 : -1))[0] ?? first
   );
+}
+
+/**
+ * Refuses to guess which of several conversions is meant. Those made of different selections with equal inputs have
+ * one key and equal files: any of them will do.
+ * @throws ModeldlError USAGE naming the candidates
+ */
+export function assertOneConversion(
+  context: Context,
+  reference: Reference,
+  candidates: readonly StoredModel[],
+): void {
+  const exact = [...new Set(candidates.map(exactReference))];
+  if (exact.length <= 1) return;
+  const text = format(context, reference);
+  throw new ModeldlError('USAGE', `Several conversions of ${text} are stored`, {
+    hint: `name one of ${exact.join(', ')}`,
+    details: { reference: text, candidates: exact },
+  });
 }
 
 /** The reference that names exactly this model: a conversion by its key. */

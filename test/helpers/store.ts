@@ -8,7 +8,7 @@ import type { ModeldlEvent } from '../../src/events.js';
 import { adoptBlob, blobPath } from '../../src/store/blobs.js';
 import { inStore, openStore, uniqueName, type Durability, type Store } from '../../src/store/layout.js';
 import { publishModel, type NewRecord, type StoredModel } from '../../src/store/models.js';
-import type { ModelKey } from '../../src/store/record.js';
+import { deviceSlug, type ModelKey } from '../../src/store/record.js';
 
 export const COMMIT = '0123456789abcdef0123456789abcdef01234567';
 
@@ -82,6 +82,47 @@ export async function putModel(
 ): Promise<StoredModel> {
   for (const text of Object.values(files)) await putBlob(store, text);
   const published = await publishModel(store, key, recordOf(key, files));
+  if ('missing' in published) throw new Error(`Missing blobs: ${published.missing.join(', ')}`);
+  return published;
+}
+
+/** Publishes a conversion of a stored model, as `convert` names and records it; `seed` decides its key. */
+export async function putConversion(
+  store: Store,
+  origin: StoredModel,
+  { precision, device = 'CPU', seed = precision }: { precision: string; device?: string; seed?: string },
+): Promise<StoredModel> {
+  const { placement, version, single, ...record } = origin.record;
+  const xml = `<net name="${seed}"/>`;
+  await putBlob(store, xml);
+  const key = sha256Of(seed);
+  const { hub, id, revision, selection } = record;
+  const modelKey = {
+    hub,
+    id,
+    revision,
+    ...(selection === undefined ? {} : { selection }),
+    conversion: { precision, device, key },
+  };
+  const published = await publishModel(store, modelKey, {
+    ...record,
+    reference: `${record.reference}+${precision}-${deviceSlug(device)}`,
+    files: [{ path: 'openvino_model.xml', bytes: Buffer.byteLength(xml), sha256: sha256Of(xml) }],
+    leftOut: [],
+    conversion: {
+      key,
+      converter: 'openvino',
+      precision,
+      device,
+      settings: {},
+      origin: origin.path,
+      originReference: record.reference,
+      toolchain: { name: 'openvino', versions: {} },
+      seconds: 1,
+      adjustments: [],
+      consent: [],
+    },
+  });
   if ('missing' in published) throw new Error(`Missing blobs: ${published.missing.join(', ')}`);
   return published;
 }
