@@ -14,7 +14,9 @@ import {
 } from './fetch.js';
 import type { Snapshot } from './hub.js';
 import {
+  askedOf,
   choose,
+  decidingRequest,
   isArchive,
   keyOf,
   knownListing,
@@ -27,9 +29,9 @@ import type { Selection } from './select.js';
 import { cacheNeed, outputNeed, requireSpace, type OutputRequest } from './space.js';
 import { dropBlob } from './store/blobs.js';
 import { workingMode } from './store/link.js';
-import { listModels, publishModel, type NewRecord, type StoredModel } from './store/models.js';
+import { findModel, listModels, publishModel, type NewRecord, type StoredModel } from './store/models.js';
 import type { OutputFile } from './store/output.js';
-import type { ModelKey } from './store/record.js';
+import type { Asked, ModelKey } from './store/record.js';
 import type { StoredSnapshot } from './store/snapshots.js';
 import type { SpaceNeed } from './store/space.js';
 import type { OpenedArchive } from './unpack.js';
@@ -51,7 +53,11 @@ export async function bring(
     const fetched = await fetchSelected(context, resolved, options, scope);
     downloadedBytes += fetched.downloadedBytes;
     await rememberResolution(context, resolved.reference, fetched.snapshot);
-    const published = await publishModel(context.store, fetched.key, recordOf(context, resolved, fetched));
+    const earlier = await findModel(context.store, fetched.key);
+    const now = askedOf(options);
+    const asked = earlier === undefined ? now : decidingRequest(earlier.record.asked, now);
+    const record = recordOf(context, resolved, fetched, asked);
+    const published = await publishModel(context.store, fetched.key, record);
     if (!('missing' in published)) return { model: published, downloadedBytes };
   }
   throw new ModeldlError('BUSY', 'Another process keeps removing the files of this model', {
@@ -232,7 +238,12 @@ async function divide(
   return { stored, missing, missingBytes: missing.reduce((sum, { source }) => sum + (source.size ?? 0), 0) };
 }
 
-function recordOf(context: Context, { snapshot, reference }: Resolved, fetched: FetchedSelection): NewRecord {
+function recordOf(
+  context: Context,
+  { snapshot, reference }: Resolved,
+  fetched: FetchedSelection,
+  asked: Asked | undefined,
+): NewRecord {
   const { selection, key, files } = fetched;
   const { metadata } = snapshot;
   return {
@@ -242,6 +253,7 @@ function recordOf(context: Context, { snapshot, reference }: Resolved, fetched: 
     reference: format(context, pinnedReference(context, reference, key)),
     ...(key.selection === undefined ? {} : { selection: key.selection }),
     ...(reference.subpath === undefined ? {} : { subpath: reference.subpath }),
+    ...(asked === undefined ? {} : { asked }),
     ...singleFile(context, reference, selection, files),
     files: files.map((file) => ({ ...file })),
     leftOut: selection.leftOut.map(({ path, size }) => ({

@@ -6,7 +6,7 @@ import type { RemoteFile, Snapshot } from './hub.js';
 import { checkListing, fileSystemRules } from './paths.js';
 import type { Reference } from './reference.js';
 import { select, type ListedFile, type Selection } from './select.js';
-import type { ModelKey } from './store/record.js';
+import type { Asked, ModelKey } from './store/record.js';
 import type { StoredSnapshot } from './store/snapshots.js';
 import type { ArchiveFile } from './unpack.js';
 
@@ -17,6 +17,30 @@ export interface SelectionRequest {
   readonly allFiles?: boolean;
   /** Which of several GGUF quantizations. */
   readonly quant?: string;
+}
+
+/** A request as a record keeps it; undefined for a default pull and for all files. */
+export function askedOf({ include = [], exclude = [], quant }: SelectionRequest): Asked | undefined {
+  const asked = {
+    ...(include.length === 0 ? {} : { include: [...include] }),
+    ...(exclude.length === 0 ? {} : { exclude: [...exclude] }),
+    ...(quant === undefined ? {} : { quant }),
+  };
+  return Object.keys(asked).length === 0 ? undefined : asked;
+}
+
+/** Was nothing asked for but a quantization? */
+export function onlyQuantization(asked: Asked): boolean {
+  return asked.quant !== undefined && asked.include === undefined && asked.exclude === undefined;
+}
+
+/**
+ * Of the requests that chose the same files, the one that decides what a reference without any means: the default
+ * before a quantization, this before globs, else the earlier.
+ */
+export function decidingRequest(earlier: Asked | undefined, later: Asked | undefined): Asked | undefined {
+  if (earlier === undefined || later === undefined) return undefined;
+  return !onlyQuantization(earlier) && onlyQuantization(later) ? later : earlier;
 }
 
 /** A file that can be chosen: of the listing itself, or a member of one of its archives. */

@@ -4,7 +4,15 @@ import { bring, knownFiles, type BringOptions } from './bring.js';
 import { format, parse, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
 import { storedFile } from './fetch.js';
-import { choose, isArchive, keyOf, knownListing } from './listing.js';
+import {
+  askedOf,
+  choose,
+  decidingRequest,
+  isArchive,
+  keyOf,
+  knownListing,
+  type SelectionRequest,
+} from './listing.js';
 import { redactReference } from './redact.js';
 import type { Reference } from './reference.js';
 import { atPresentEndpoint, pinnedReference, resolveReference, type Resolved } from './resolve.js';
@@ -14,7 +22,7 @@ import { modelLocation } from './stored.js';
 import { dropBlob } from './store/blobs.js';
 import { withClaim, type Claim } from './store/claim.js';
 import { assertWritable } from './store/layout.js';
-import { checkModel, findModel, touchUsed, type StoredModel } from './store/models.js';
+import { checkModel, findModel, touchUsed, updateRecord, type StoredModel } from './store/models.js';
 
 export interface PullOptions extends BringOptions {
   readonly revision?: string;
@@ -167,6 +175,7 @@ export async function storedModel(
   const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
   if (damaged.length + missing.length === 0) {
     await touchUsed(context.store, model.path);
+    await recordRequest(context, model, options);
     return model;
   }
   if (held === undefined && context.store.writable) return undefined;
@@ -191,6 +200,24 @@ async function isComplete(
     if ((await storedFile(context, { path, source: file.source }, known)) === undefined) return false;
   }
   return true;
+}
+
+/** What was chosen by globs and is asked for without them now is what the bare reference means from here on. */
+async function recordRequest(
+  context: Context,
+  { record }: StoredModel,
+  options: SelectionRequest,
+): Promise<void> {
+  if (!context.store.writable || decidingRequest(record.asked, askedOf(options)) === record.asked) return;
+  // The check may have refreshed the record.
+  const model = await findModel(context.store, record);
+  if (model === undefined) return;
+  const { asked, ...rest } = model.record;
+  const deciding = decidingRequest(asked, askedOf(options));
+  await updateRecord(context.store, model, {
+    ...rest,
+    ...(deciding === undefined ? {} : { asked: deciding }),
+  });
 }
 
 /** A changed file may share its bytes with the blob, so that goes with it and is fetched again. */

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { format, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
+import { onlyQuantization } from './listing.js';
 import type { Reference } from './reference.js';
 import { namedRevision, storedSnapshot } from './resolve.js';
 import type { ListedModel } from './results.js';
@@ -73,37 +74,68 @@ export async function storedModels(
 
 /**
  * The one stored model that a reference means.
- * @throws ModeldlError NOT_FOUND when none is stored, USAGE naming the candidates when several conversions match
+ * @throws ModeldlError NOT_FOUND when none is stored, USAGE naming the candidates when it may be several
  */
 export async function findStored(
   context: Context,
   reference: Reference,
   filter: ConversionFilter,
 ): Promise<StoredModel> {
-  const text = format(context, reference);
   const all = await storedModels(context, reference, { allRevisions: false });
   const candidates = all.filter((model) => conversionMatches(model, reference, filter));
   const [first] = candidates;
   if (first === undefined) {
-    const converting = wantsConversion(reference, filter);
     const { conversion, ...origin } = reference;
-    throw new ModeldlError('NOT_FOUND', `Not stored: ${text}`, {
-      hint: converting
+    throw notStored(
+      context,
+      reference,
+      wantsConversion(reference, filter)
         ? `make it with \`modeldl convert ${format(context, origin)}\``
-        : `fetch it with \`modeldl pull ${text}\``,
-      details: { reference: text },
-    });
+        : `fetch it with \`modeldl pull ${format(context, reference)}\``,
+    );
   }
-  if (candidates.length === 1) return first;
-  if (wantsConversion(reference, filter)) {
-    assertOneConversion(context, reference, candidates);
-    return first;
+  if (!wantsConversion(reference, filter)) return meantSelection(context, reference, candidates);
+  assertOneConversion(context, reference, candidates);
+  return first;
+}
+
+function notStored(context: Context, reference: Reference, hint: string): ModeldlError {
+  const text = format(context, reference);
+  return new ModeldlError('NOT_FOUND', `Not stored: ${text}`, { hint, details: { reference: text } });
+}
+
+/**
+ * Which of a revision's selections a reference means by itself: the whole model, else what is pulled when nothing is
+ * said, else the one quantization that was chosen. What globs chose is only a part of what the reference promises.
+ */
+function meantSelection(
+  context: Context,
+  reference: Reference,
+  candidates: readonly StoredModel[],
+): StoredModel {
+  const newestFirst = [...candidates].sort((a, b) => (a.record.pulledAt < b.record.pulledAt ? 1 : -1));
+  const meant =
+    newestFirst.find(({ record }) => record.selection === undefined) ??
+    newestFirst.find(({ record }) => record.asked === undefined);
+  if (meant !== undefined) return meant;
+  const quantized = candidates.filter(({ record: { asked } }) => asked && onlyQuantization(asked));
+  const [only] = quantized;
+  if (only === undefined) {
+    const parts = candidates.map(exactReference).join(', ');
+    const pull = `modeldl pull ${format(context, reference)}`;
+    throw notStored(
+      context,
+      reference,
+      `only parts of it are stored: ${parts}; \`${pull}\` fetches the rest`,
+    );
   }
-  // Several selections of one revision: the whole model before parts of it, then the newest.
-  const whole = candidates.find(({ record }) => record.selection === undefined);
-  return (
-    whole ?? [...candidates].sort((a, b) => (a.record.pulledAt < b.record.pulledAt ? 1 : -1))[0] ?? first
-  );
+  if (quantized.length === 1) return only;
+  const text = format(context, reference);
+  const named = quantized.map((model) => `${exactReference(model)} (${model.record.asked?.quant ?? ''})`);
+  throw new ModeldlError('USAGE', `Several quantizations of ${text} are stored`, {
+    hint: `name one of ${named.join(', ')}`,
+    details: { reference: text, candidates: quantized.map(exactReference) },
+  });
 }
 
 /**
@@ -125,11 +157,11 @@ export function assertOneConversion(
   });
 }
 
-/** The reference that names exactly this model: a conversion by its key. */
+/** The reference that names exactly this model: a conversion by its key, a selection by its hash. */
 function exactReference({ record }: StoredModel): string {
-  const { conversion, reference } = record;
-  if (conversion === undefined) return reference;
-  return `${reference.replace(/\+[^+]*$/, '')}+${conversion.key.slice(0, 8)}`;
+  const { conversion, selection, reference } = record;
+  if (conversion !== undefined) return `${reference.replace(/\+[^+]*$/, '')}+${conversion.key.slice(0, 8)}`;
+  return selection === undefined ? reference : `${reference}+${selection.slice(0, 8)}`;
 }
 
 export async function describeListed(context: Context, model: StoredModel): Promise<ListedModel> {

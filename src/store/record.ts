@@ -71,6 +71,12 @@ const conversion = v.object({
   ),
 });
 
+const asked = v.object({
+  include: v.exactOptional(v.array(v.string())),
+  exclude: v.exactOptional(v.array(v.string())),
+  quant: v.exactOptional(v.string()),
+});
+
 export const recordSchema = v.object({
   version: v.literal(1),
   hub: v.string(),
@@ -81,6 +87,8 @@ export const recordSchema = v.object({
   /** Hash of the chosen files; absent when all were. */
   selection: v.exactOptional(v.string()),
   subpath: v.exactOptional(v.string()),
+  /** What chose the files besides the subpath; absent for what is pulled when nothing is said, and for all files. */
+  asked: v.exactOptional(asked),
   /** The reference named this one file. */
   single: v.exactOptional(treePath),
   files: v.array(recordFile),
@@ -100,6 +108,8 @@ export const recordSchema = v.object({
 });
 
 export type ModelRecord = v.InferOutput<typeof recordSchema>;
+/** What a pull was asked to choose. */
+export type Asked = v.InferOutput<typeof asked>;
 export type ConversionRecord = v.InferOutput<typeof conversion>;
 
 /** What names a model in the store. */

@@ -1,14 +1,31 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readdir } from 'node:fs/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { COMMIT, openedStore, putConversion, putModel, sha256Of, type TestStore } from '../helpers/store.js';
 
 const PINNED = `hf:org/name@${COMMIT}`;
 
+let hub: HfHub;
 let world: World;
 let store: TestStore;
 
+beforeAll(async () => {
+  const weights = { 'model.safetensors': 's', 'pytorch_model.bin': 'p', 'config.json': '{}' };
+  hub = await startHfHub({
+    repos: [
+      { id: 'org/weights', files: weights },
+      { id: 'org/gguf', files: { 'm-Q4_K_M.gguf': 'four', 'm-Q8_0.gguf': 'eight', 'README.md': 'r' } },
+    ],
+  });
+});
+
+afterAll(async () => {
+  await hub.close();
+});
+
 beforeEach(async () => {
-  world = await createWorld();
+  world = await createWorld({ HF_ENDPOINT: hub.endpoint });
   store = await openedStore(world.cacheDir);
 });
 
@@ -39,5 +56,47 @@ describe('modeldl remove, when several conversions match', () => {
     expect(await listed()).toEqual([PINNED, expect.stringContaining(PINNED) as string]);
     expect((await world.run('remove', 'hf:org/name', '-y')).exitCode).toBe(0);
     expect(await listed()).toEqual([]);
+  });
+});
+
+describe('what a bare reference means among the selections of a revision', () => {
+  it('is no part that globs chose, though the hint names it', async () => {
+    await world.run('pull', 'org/weights', '--include', '*.json');
+    const { exitCode, stdout, stderr } = await world.run('path', 'org/weights');
+    expect({ exitCode, stdout }).toEqual({ exitCode: 3, stdout: '' });
+    expect(stderr).toMatch(/parts of it are stored: hf:org\/weights@[0-9a-f]{40}\+[0-9a-f]{8};/);
+    expect((await world.run('show', 'org/weights', '--offline')).exitCode).toBe(3);
+  });
+
+  it('is the default pull, also after a later one with globs, and the whole before it', async () => {
+    const { stdout: byDefault } = await world.run('pull', 'org/weights');
+    await world.run('pull', 'org/weights', '--include', '*.json');
+    expect((await world.run('path', 'org/weights')).stdout).toBe(byDefault);
+    const { stdout: whole } = await world.run('pull', 'org/weights', '--all-files');
+    expect(whole).not.toBe(byDefault);
+    expect((await world.run('path', 'org/weights')).stdout).toBe(whole);
+  });
+
+  it('is what globs chose once a pull without them chooses the same files, also when they are fetched again', async () => {
+    const globs = ['pull', 'org/weights', '--include', '*.json', '--include', '*.safetensors'];
+    const { stdout: chosen } = await world.run(...globs);
+    expect((await world.run('path', 'org/weights')).exitCode).toBe(3);
+    expect((await world.run('pull', 'org/weights')).stdout).toBe(chosen);
+    expect((await world.run('path', 'org/weights')).stdout).toBe(chosen);
+    await world.run(...globs, '--force');
+    expect((await world.run('path', 'org/weights')).stdout).toBe(chosen);
+  });
+
+  it('is the one quantization that was chosen; of several none is guessed', async () => {
+    await world.run('pull', 'org/gguf', '--include', '*.md');
+    const { stdout: four } = await world.run('pull', 'org/gguf', '--quant', 'Q4_K_M');
+    const found = await world.run('path', 'org/gguf');
+    expect(found.stdout).toBe(four);
+    expect(await readdir(found.stdout)).toContain('m-Q4_K_M.gguf');
+    await world.run('pull', 'org/gguf', '--quant', 'Q8_0');
+    const { exitCode, stderr } = await world.run('path', 'org/gguf');
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/\+[0-9a-f]{8} \(Q4_K_M\)/);
+    expect(stderr).toMatch(/\+[0-9a-f]{8} \(Q8_0\)/);
   });
 });
