@@ -4,19 +4,22 @@ import { ModeldlError } from './errors.js';
 import { pinnedReference, resolveReference } from './resolve.js';
 import type { ModelList, ShownModel } from './results.js';
 import {
+  assertIntact,
   describeListed,
   findStored,
   modelBytes,
   modelLocation,
+  namesAmong,
   storedModels,
   wantsConversion,
   type ConversionFilter,
 } from './stored.js';
-import { checkModel, listModels, physicalBytes, touchUsed, type StoredModel } from './store/models.js';
+import { listModels, physicalBytes, touchUsed, type StoredModel } from './store/models.js';
 
 export async function list(context: Context): Promise<ModelList> {
   const stored = await listModels(context.store);
-  const models = await Promise.all(stored.map((model) => describeListed(context, model)));
+  const nameOf = namesAmong(stored);
+  const models = await Promise.all(stored.map((model) => describeListed(context, model, nameOf(model))));
   const bytes = models.reduce((sum, model) => sum + model.bytes, 0);
   return { models, totals: { models: models.length, bytes, physicalBytes: physicalBytes(stored) } };
 }
@@ -31,19 +34,10 @@ export async function path(
   filter: ConversionFilter,
 ): Promise<{ reference: string; path: string }> {
   const model = await findStored(context, parse(context, text), filter);
-  const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
-  if (damaged.length + missing.length > 0) {
-    throw new ModeldlError(
-      'INTEGRITY',
-      `The stored model is damaged: ${[...damaged, ...missing].join(', ')}`,
-      {
-        hint: `repair it with \`modeldl verify --repair ${model.record.reference}\``,
-        details: { reference: model.record.reference },
-      },
-    );
-  }
+  await assertIntact(context, model);
   await touchUsed(context.store, model.path);
-  return { reference: model.record.reference, path: modelLocation(model) };
+  const nameOf = namesAmong(await listModels(context.store));
+  return { reference: nameOf(model), path: modelLocation(model) };
 }
 
 /** One model: the stored one, else what its hub says. @throws ModeldlError NOT_FOUND and as the hub does */
@@ -101,8 +95,9 @@ async function showStored(
   const conversions = siblings.filter(({ record: { conversion } }) =>
     record.conversion === undefined ? conversion !== undefined : conversion?.origin === model.path,
   );
+  const nameOf = namesAmong(siblings);
   return {
-    reference: record.reference,
+    reference: nameOf(model),
     hub: record.hub,
     id: record.id,
     revision: record.revision,
@@ -115,7 +110,9 @@ async function showStored(
     page: record.page ?? null,
     files: record.files.map(({ path: name, bytes, sha256 }) => ({ path: name, bytes, sha256 })),
     leftOut: record.leftOut,
-    conversions: await Promise.all(conversions.map((conversion) => describeListed(context, conversion))),
+    conversions: await Promise.all(
+      conversions.map((conversion) => describeListed(context, conversion, nameOf(conversion))),
+    ),
     precision: record.conversion?.precision ?? null,
     device: record.conversion?.device ?? null,
     converter: record.conversion?.converter ?? null,

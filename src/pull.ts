@@ -18,7 +18,7 @@ import type { Reference } from './reference.js';
 import { atPresentEndpoint, pinnedReference, resolveReference, type Resolved } from './resolve.js';
 import type { Outcome, PulledModel, PullPlan } from './results.js';
 import { requireOutput, writeModelOutput } from './space.js';
-import { modelLocation } from './stored.js';
+import { assertIntact, findStored, modelLocation } from './stored.js';
 import { dropBlob } from './store/blobs.js';
 import { withClaim, type Claim } from './store/claim.js';
 import { assertWritable } from './store/layout.js';
@@ -56,6 +56,8 @@ export async function planPull(
   options: PullOptions,
 ): Promise<Outcome<PullPlan>> {
   return forEachReference(context, references, options, async (requested, reference) => {
+    if (reference.conversion !== undefined)
+      return describeStored(await storedSelection(context, reference, options), requested);
     const resolved = await resolveReference(context, reference);
     return describePlan(context, resolved, requested, options);
   });
@@ -113,9 +115,10 @@ export async function pullModel(
   options: PullOptions,
 ): Promise<Pulled> {
   if (reference.conversion !== undefined) {
-    throw new ModeldlError('USAGE', 'A conversion is made by `modeldl convert`, not pulled', {
-      hint: `run \`modeldl path ${format(context, reference)}\` for a stored one`,
-    });
+    const model = await storedSelection(context, reference, options);
+    await assertIntact(context, model);
+    await touchUsed(context.store, model.path);
+    return { model, reference, downloadedBytes: 0, stale: false };
   }
   return pullResolved(context, await resolveReference(context, reference), options);
 }
@@ -155,6 +158,30 @@ export async function pullResolved(
     const brought = await bring(context, source, options, scope);
     return { ...brought, reference: resolved.reference, stale };
   });
+}
+
+/**
+ * The stored selection that a reference names by its hash: which files that were, only the store knows.
+ * @throws ModeldlError NOT_FOUND, and USAGE for a conversion and for options that choose files again
+ */
+async function storedSelection(
+  context: Context,
+  reference: Reference,
+  options: PullOptions,
+): Promise<StoredModel> {
+  const text = format(context, reference);
+  const converted = new ModeldlError('USAGE', 'A conversion is made by `modeldl convert`, not pulled', {
+    hint: `run \`modeldl path ${text}\` for a stored one`,
+  });
+  if (!/^[0-9a-f]{8}$/.test(reference.conversion ?? '')) throw converted;
+  if (askedOf(options) !== undefined || options.allFiles === true || options.force === true) {
+    throw new ModeldlError('USAGE', `The reference names files that were chosen already: ${text}`, {
+      hint: 'leave out the part after `+`, or the options that choose files',
+    });
+  }
+  const model = await findStored(context, reference, {});
+  if (model.record.conversion !== undefined) throw converted;
+  return model;
 }
 
 /**
@@ -247,6 +274,23 @@ export function describePulled(pulled: Pulled, requested: string, output: string
     license: record.license ?? null,
     files: record.files.map(({ path, bytes, sha256 }) => ({ path, bytes, sha256 })),
     leftOut: record.leftOut.map(({ path, bytes }) => ({ path, ...(bytes === undefined ? {} : { bytes }) })),
+  };
+}
+
+/** The plan of a pull that finds everything stored. */
+function describeStored({ record }: StoredModel, requested: string): PullPlan {
+  const { reference, hub, id, revision, files, leftOut } = record;
+  return {
+    reference,
+    requested,
+    hub,
+    id,
+    revision,
+    files: files.map(({ path, bytes }) => ({ path, bytes, stored: true })),
+    leftOut,
+    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+    downloadBytes: 0,
+    archive: false,
   };
 }
 

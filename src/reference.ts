@@ -19,7 +19,7 @@ export interface Reference {
   readonly sha256?: string;
   /** Query of a web address, without `?`: for fetching only, so never formatted, recorded or logged. */
   readonly query?: string;
-  /** A stored conversion: `int8-cpu`, or the 8 hex digits of its key. */
+  /** What is stored of it: a conversion as `int8-cpu`, or 8 hex digits of a conversion's key or a selection's hash. */
   readonly conversion?: string;
 }
 

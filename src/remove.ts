@@ -8,6 +8,7 @@ import {
   conversionMatches,
   describeListed,
   modelLocation,
+  namesAmong,
   storedModels,
   wantsConversion,
   type ConversionFilter,
@@ -31,8 +32,12 @@ export async function planRemove(
     const reference = parse(context, text);
     const all = await storedModels(context, reference, { allRevisions: true });
     const converted = wantsConversion(reference, filter);
-    const models = converted ? all.filter((model) => conversionMatches(model, reference, filter)) : all;
-    if (converted) assertOneConversion(context, reference, models);
+    const named = converted ? all.filter((model) => conversionMatches(model, reference, filter)) : all;
+    if (converted) assertOneConversion(context, reference, named);
+    const origins = new Set(named.map((model) => model.path));
+    const models = all.filter(
+      ({ path, record }) => origins.has(path) || origins.has(record.conversion?.origin ?? ''),
+    );
     if (models.length === 0) {
       const shown = redactReference(text);
       throw new ModeldlError('NOT_FOUND', `Not stored: ${shown}`, {
@@ -46,7 +51,8 @@ export async function planRemove(
 }
 
 async function describeRemoval(context: Context, models: readonly StoredModel[]): Promise<RemovalPlan> {
-  const listed = await Promise.all(models.map((model) => describeListed(context, model)));
+  const nameOf = namesAmong(await listModels(context.store));
+  const listed = await Promise.all(models.map((model) => describeListed(context, model, nameOf(model))));
   return { models: listed, bytes: await reclaimed(context, models) };
 }
 

@@ -6,7 +6,7 @@ import { onlyQuantization } from './listing.js';
 import type { Reference } from './reference.js';
 import { namedRevision, storedSnapshot } from './resolve.js';
 import type { ListedModel } from './results.js';
-import { lastUsed, listModels, type StoredModel } from './store/models.js';
+import { checkModel, lastUsed, listModels, type StoredModel } from './store/models.js';
 import { deviceSlug } from './store/record.js';
 
 /** Path that a user's program opens: the directory, or the one file that the reference named. */
@@ -32,22 +32,33 @@ export function conversionName(conversion: { readonly precision: string; readonl
   return `${conversion.precision}-${deviceSlug(conversion.device)}`;
 }
 
-/** Is this the conversion that a reference and a filter want, or without such wants no conversion? */
+/** Is this what a reference and a filter want: a conversion, a selection by its hash, or without wants any selection? */
 export function conversionMatches(
   model: StoredModel,
   reference: Reference,
   filter: ConversionFilter,
 ): boolean {
-  const { conversion } = model.record;
+  const { conversion, selection } = model.record;
   if (!wantsConversion(reference, filter)) return conversion === undefined;
-  if (conversion === undefined) return false;
   const named = reference.conversion;
+  if (conversion === undefined) {
+    return (
+      named !== undefined &&
+      named === selection?.slice(0, 8) &&
+      !wantsConversion(withoutSuffix(reference), filter)
+    );
+  }
   return (
     (named === undefined || named === conversionName(conversion) || named === conversion.key.slice(0, 8)) &&
     (filter.precision === undefined || filter.precision === conversion.precision) &&
     (filter.device === undefined || filter.device.toUpperCase() === conversion.device) &&
     (filter.converter === undefined || filter.converter === conversion.converter)
   );
+}
+
+/** The reference without what names a conversion or selection of it. */
+function withoutSuffix({ conversion, ...origin }: Reference): Reference {
+  return origin;
 }
 
 /** Every stored model of the reference's hub, id, revision (all revisions without one) and subpath. */
@@ -85,12 +96,11 @@ export async function findStored(
   const candidates = all.filter((model) => conversionMatches(model, reference, filter));
   const [first] = candidates;
   if (first === undefined) {
-    const { conversion, ...origin } = reference;
     throw notStored(
       context,
       reference,
       wantsConversion(reference, filter)
-        ? `make it with \`modeldl convert ${format(context, origin)}\``
+        ? `make it with \`modeldl convert ${format(context, withoutSuffix(reference))}\``
         : `fetch it with \`modeldl pull ${format(context, reference)}\``,
     );
   }
@@ -113,10 +123,7 @@ function meantSelection(
   reference: Reference,
   candidates: readonly StoredModel[],
 ): StoredModel {
-  const newestFirst = [...candidates].sort((a, b) => (a.record.pulledAt < b.record.pulledAt ? 1 : -1));
-  const meant =
-    newestFirst.find(({ record }) => record.selection === undefined) ??
-    newestFirst.find(({ record }) => record.asked === undefined);
+  const meant = wholeOrDefault(candidates);
   if (meant !== undefined) return meant;
   const quantized = candidates.filter(({ record: { asked } }) => asked && onlyQuantization(asked));
   const [only] = quantized;
@@ -138,6 +145,35 @@ function meantSelection(
   });
 }
 
+function wholeOrDefault(selections: readonly StoredModel[]): StoredModel | undefined {
+  const newestFirst = [...selections].sort((a, b) => (a.record.pulledAt < b.record.pulledAt ? 1 : -1));
+  return (
+    newestFirst.find(({ record }) => record.selection === undefined) ??
+    newestFirst.find(({ record }) => record.asked === undefined)
+  );
+}
+
+/**
+ * What names each of the stored models: its reference, or where that means another one or may come to, its exact one.
+ * @param all every stored model that could share a reference with those that are named
+ */
+export function namesAmong(all: readonly StoredModel[]): (model: StoredModel) => string {
+  const alike = new Map<string, StoredModel[]>();
+  for (const model of all) {
+    const { reference } = model.record;
+    alike.set(reference, [...(alike.get(reference) ?? []), model]);
+  }
+  return (model) => {
+    const { conversion, reference } = model.record;
+    const others = alike.get(reference) ?? [];
+    const plain =
+      conversion === undefined
+        ? wholeOrDefault(others)?.path === model.path
+        : others.every(({ record }) => record.conversion?.key === conversion.key);
+    return plain ? reference : exactReference(model);
+  };
+}
+
 /**
  * Refuses to guess which of several conversions is meant. Those made of different selections with equal inputs have
  * one key and equal files: any of them will do.
@@ -151,7 +187,10 @@ export function assertOneConversion(
   const exact = [...new Set(candidates.map(exactReference))];
   if (exact.length <= 1) return;
   const text = format(context, reference);
-  throw new ModeldlError('USAGE', `Several conversions of ${text} are stored`, {
+  const what = candidates.every(({ record }) => record.conversion !== undefined)
+    ? 'conversions'
+    : 'selections';
+  throw new ModeldlError('USAGE', `Several ${what} of ${text} are stored`, {
     hint: `name one of ${exact.join(', ')}`,
     details: { reference: text, candidates: exact },
   });
@@ -164,11 +203,27 @@ function exactReference({ record }: StoredModel): string {
   return selection === undefined ? reference : `${reference}+${selection.slice(0, 8)}`;
 }
 
-export async function describeListed(context: Context, model: StoredModel): Promise<ListedModel> {
+/** @throws ModeldlError INTEGRITY when a cheap look shows that the model is not what its record says */
+export async function assertIntact(context: Context, model: StoredModel): Promise<void> {
+  const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
+  if (damaged.length + missing.length === 0) return;
+  const reference = exactReference(model);
+  throw new ModeldlError('INTEGRITY', `The stored model is damaged: ${[...damaged, ...missing].join(', ')}`, {
+    hint: `repair it with \`modeldl verify --repair ${reference}\``,
+    details: { reference },
+  });
+}
+
+/** @param reference what names the model, as {@link namesAmong} tells */
+export async function describeListed(
+  context: Context,
+  model: StoredModel,
+  reference: string,
+): Promise<ListedModel> {
   const { record } = model;
   const used = await lastUsed(context.store, model.path);
   return {
-    reference: record.reference,
+    reference,
     kind: record.conversion === undefined ? 'pulled' : 'converted',
     precision: record.conversion?.precision ?? null,
     device: record.conversion?.device ?? null,

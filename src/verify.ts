@@ -4,7 +4,7 @@ import { ModeldlError } from './errors.js';
 import { pullModel } from './pull.js';
 import type { VerifiedModel } from './results.js';
 import { literalGlob } from './select.js';
-import { findStored, modelLocation, storedModels } from './stored.js';
+import { findStored, modelLocation, namesAmong, storedModels } from './stored.js';
 import { dropBlob } from './store/blobs.js';
 import { checkModel, listModels, removeModel, type ModelCheck, type StoredModel } from './store/models.js';
 
@@ -14,15 +14,16 @@ export async function verify(
   references: readonly string[],
   options: { readonly repair: boolean },
 ): Promise<readonly VerifiedModel[]> {
-  const models = references.length === 0 ? await listModels(context.store) : await named(context, references);
+  const all = await listModels(context.store);
+  const nameOf = namesAmong(all);
+  const models = references.length === 0 ? all : await named(context, references);
   const verified: VerifiedModel[] = [];
   for (const model of models) {
     const check = await checkModel(context.store, model, true, context.signal);
     const ok = check.damaged.length + check.missing.length === 0;
     const repaired = !ok && options.repair && (await repair(context, model, check));
-    const { reference } = model.record;
     verified.push({
-      reference,
+      reference: nameOf(model),
       path: modelLocation(model),
       ok: ok || repaired,
       damaged: check.damaged,
@@ -37,10 +38,10 @@ async function named(context: Context, references: readonly string[]): Promise<r
   const models = new Map<string, StoredModel>();
   for (const text of references) {
     const reference = parse(context, text);
-    const { path } = await findStored(context, reference, {});
-    for (const model of await storedModels(context, reference, { allRevisions: false })) {
-      if (reference.conversion === undefined || model.path === path) models.set(model.path, model);
-    }
+    const all = await storedModels(context, reference, { allRevisions: false });
+    const bare = reference.conversion === undefined && all.length > 0;
+    for (const model of bare ? all : [await findStored(context, reference, {})])
+      models.set(model.path, model);
   }
   return [...models.values()];
 }

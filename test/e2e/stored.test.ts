@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { listModels, type StoredModel } from '../../src/store/models.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { COMMIT, openedStore, putConversion, putModel, sha256Of, type TestStore } from '../helpers/store.js';
@@ -36,6 +37,12 @@ afterEach(async () => {
 async function listed(): Promise<readonly string[]> {
   const { stdout } = await world.run('list', '--quiet');
   return stdout === '' ? [] : stdout.split('\n');
+}
+
+async function storedAt(path: string): Promise<StoredModel> {
+  const model = (await listModels(store)).find(({ directory }) => directory === path);
+  if (model === undefined) throw new Error(`Expected a model at ${path}`);
+  return model;
 }
 
 describe('modeldl remove, when several conversions match', () => {
@@ -98,5 +105,64 @@ describe('what a bare reference means among the selections of a revision', () =>
     expect(exitCode).toBe(2);
     expect(stderr).toMatch(/\+[0-9a-f]{8} \(Q4_K_M\)/);
     expect(stderr).toMatch(/\+[0-9a-f]{8} \(Q8_0\)/);
+  });
+});
+
+describe('what `list` prints is what every command takes', () => {
+  it('names selections that are not the default, and conversions that share a name', async () => {
+    const { stdout: json } = await world.run('pull', 'org/weights', '--include', '*.json');
+    const { stdout: byDefault } = await world.run('pull', 'org/weights');
+    const { record } = await storedAt(json);
+    const keys = await Promise.all(
+      ['ratio=1', 'ratio=0.8'].map(async (seed) => {
+        const origin = await storedAt(byDefault);
+        await putConversion(store, origin, { precision: 'int8', seed });
+        return sha256Of(seed).slice(0, 8);
+      }),
+    );
+    await putConversion(store, await storedAt(json), { precision: 'fp16' });
+
+    const names = await listed();
+    const { reference, selection = '' } = record;
+    expect([...names].sort()).toEqual(
+      [
+        reference,
+        `${reference}+${selection.slice(0, 8)}`,
+        ...keys.map((key) => `${reference}+${key}`),
+        `${reference}+fp16-cpu`,
+      ].sort(),
+    );
+    const paths = await Promise.all(names.map(async (name) => (await world.run('path', name)).stdout));
+    expect(new Set(paths).size).toBe(names.length);
+    for (const name of names) {
+      const shown = await world.run('show', name, '--json', '--offline');
+      expect(JSON.parse(shown.stdout)).toMatchObject({ models: [{ reference: name }] });
+    }
+    const verified = JSON.parse(
+      (await world.run('verify', `${reference}+${selection.slice(0, 8)}`, '--json')).stdout,
+    ) as {
+      models: { reference: string }[];
+    };
+    expect(verified.models.map((model) => model.reference)).toEqual([
+      `${reference}+${selection.slice(0, 8)}`,
+    ]);
+
+    // The part goes with the conversion made of it, and nothing else does.
+    expect((await world.run('remove', `${reference}+${selection.slice(0, 8)}`, '-y')).exitCode).toBe(0);
+    expect([...(await listed())].sort()).toEqual(
+      [reference, ...keys.map((key) => `${reference}+${key}`)].sort(),
+    );
+  });
+
+  it('is pulled from the store, whatever the files were chosen by', async () => {
+    const { stdout: json } = await world.run('pull', 'org/weights', '--include', '*.json');
+    const name = (await listed())[0] ?? '';
+    const requests = hub.requests.length;
+    expect(await world.run('pull', name)).toMatchObject({ exitCode: 0, stdout: json });
+    expect(await world.run('pull', name, '--dry-run', '--json')).toMatchObject({ exitCode: 0 });
+    expect((await world.run('pull', name, '--include', '*.bin')).exitCode).toBe(2);
+    expect((await world.run('pull', `${name.slice(0, -8)}00000000`)).exitCode).toBe(3);
+    expect((await world.run('pull', `${name.slice(0, -8)}00000000`, '--dry-run')).exitCode).toBe(3);
+    expect(hub.requests.length).toBe(requests);
   });
 });
