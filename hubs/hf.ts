@@ -5,14 +5,15 @@ import type {
   Hub,
   HubContext,
   HubSettingsContext,
+  Reading,
   RemoteFile,
   Snapshot,
   SnapshotMetadata,
 } from '../src/hub.js';
 import { formatStandard, type Reference } from '../src/reference.js';
-import { openApi, PUBLIC_ENDPOINT, type ModelInfo, type TreeEntry } from './hf/api.js';
+import { openApi, PUBLIC_ENDPOINT, type HubApi, type ModelInfo, type TreeEntry } from './hf/api.js';
 import { checkParts, syntax } from './hf/reference.js';
-import { pageOf, tokenPage } from './hf/refusal.js';
+import { longestRevision, pageOf, tokenPage } from './hf/refusal.js';
 
 /** What `hf download` asks for when no revision is named, so that every mirror knows it. */
 const DEFAULT_REVISION = 'main';
@@ -80,10 +81,12 @@ function tokenFile({ environment, home }: HubSettingsContext): string {
 async function resolve(reference: Reference, context: HubContext): Promise<Snapshot> {
   const text = formatStandard('hf', reference);
   checkParts(reference, text);
-  const { id, revision = DEFAULT_REVISION, subpath } = reference;
+  const { id, revision: named = DEFAULT_REVISION, subpath } = reference;
   const endpoint = hubEndpoint(context);
-  const api = openApi(context, { endpoint, id, revision, ...(subpath === undefined ? {} : { subpath }) });
-  const info = await api.info(id, revision);
+  const asked = { revision: named, ...(subpath === undefined ? {} : { subpath }) };
+  const api = openApi(context, { endpoint, id, ...asked });
+  const { info, reading } = await find(api, reference, asked);
+  const { revision } = reading;
   if (COMMIT.test(revision) && info.sha !== revision) throw otherCommit(text, info, endpoint);
   if (info.name !== id) context.warn(`The model ${id} is now called ${info.name} at ${endpoint}`);
   const base = `${endpoint}/${info.name}/resolve/${info.sha}/`;
@@ -100,7 +103,28 @@ async function resolve(reference: Reference, context: HubContext): Promise<Snaps
             .filter((entry) => entry.type !== 'directory')
             .map((entry) => toRemoteFile(entry, base)),
     metadata: describe(info, endpoint),
+    ...(reading === asked ? {} : { reading }),
   };
+}
+
+/**
+ * What the named revision is. Where an address leaves open how long that name is, and the shortest is none, the longest
+ * branch or tag that fits.
+ */
+async function find(
+  api: HubApi,
+  { id, openRevision }: Reference,
+  asked: Reading,
+): Promise<{ info: ModelInfo; reading: Reading }> {
+  try {
+    return { info: await api.info(id, asked.revision), reading: asked };
+  } catch (error) {
+    const refs = api.refusedRefs();
+    if (openRevision !== true || refs === undefined) throw error;
+    const reading = longestRevision(`${asked.revision}/${asked.subpath ?? ''}`, refs);
+    if (reading === undefined) throw error;
+    return { info: await api.info(id, reading.revision), reading };
+  }
 }
 
 /** Listings of gated models are public and their bytes are not: asks for one file before many are begun. */

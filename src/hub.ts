@@ -97,6 +97,13 @@ export interface Snapshot {
   readonly validator?: string;
   readonly files: readonly RemoteFile[];
   readonly metadata: SnapshotMetadata;
+  /** Where the revision ends in a reference that left it open (`Reference.openRevision`), when not where it says. */
+  readonly reading?: Reading;
+}
+
+export interface Reading {
+  readonly revision: string;
+  readonly subpath?: string;
 }
 
 export interface SnapshotMetadata {

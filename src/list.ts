@@ -55,9 +55,9 @@ export async function show(context: Context, text: string, filter: ConversionFil
     const absent = error instanceof ModeldlError && error.code === 'NOT_FOUND';
     if (!absent || wantsConversion(reference, filter) || context.freshness === 'offline') throw error;
   }
-  const { snapshot } = await resolveReference(context, reference);
+  const { snapshot, reference: read } = await resolveReference(context, reference);
   const { hub, id, revision, metadata } = snapshot;
-  const pinned = revision === undefined ? reference : pinnedReference(context, reference, { id, revision });
+  const pinned = revision === undefined ? read : pinnedReference(context, read, { id, revision });
   return {
     reference: format(context, pinned),
     hub,

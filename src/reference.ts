@@ -15,6 +15,11 @@ export interface Reference {
   readonly revision?: string;
   /** Only what lies under this path; no leading or trailing slash. */
   readonly subpath?: string;
+  /**
+   * A pasted address does not tell where a revision with slashes ends: `revision` is the first segment, and more of
+   * `subpath` may belong to it.
+   */
+  readonly openRevision?: true;
   /** Lower-case hex sha256 that the bytes must have (`#sha256=` of a web address). */
   readonly sha256?: string;
   /** Query of a web address, without `?`: for fetching only, so never formatted, recorded or logged. */

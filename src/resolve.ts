@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { format, hubContext, hubNamed, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
-import type { Hub, HubContext, Snapshot } from './hub.js';
+import type { Hub, HubContext, Reading, Snapshot } from './hub.js';
 import type { Reference } from './reference.js';
 import { readRef, readSnapshot, saveRef, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
 
@@ -46,10 +46,39 @@ export async function storedSnapshot(
 }
 
 /**
+ * The reference of a pasted address, with its revision as long as it was when that was resolved: the first segment, else
+ * the longest that is stored. What is not stored is left for the hub to tell.
+ */
+export async function storedReading(context: Context, reference: Reference): Promise<Reference> {
+  if (reference.openRevision !== true) return reference;
+  const { openRevision, revision = '', subpath = '', ...model } = reference;
+  const segments = `${revision}/${subpath}`.split('/');
+  const lengths = segments.map((_segment, index) => segments.length - index);
+  for (const length of [1, ...lengths]) {
+    const rest = segments.slice(length).join('/');
+    const reading = {
+      ...model,
+      revision: segments.slice(0, length).join('/'),
+      ...(rest === '' ? {} : { subpath: rest }),
+    };
+    if ((await storedSnapshot(context, reading)) !== undefined) return reading;
+  }
+  return reference;
+}
+
+/** What is left of a reference once its hub told where the revision ends. */
+function withReading(reference: Reference, reading: Reading | undefined): Reference {
+  const { openRevision, subpath, ...rest } = reference;
+  if (reading !== undefined) return { ...rest, ...reading };
+  return subpath === undefined ? rest : { ...rest, subpath };
+}
+
+/**
  * Resolves a reference by the context's freshness.
  * @throws ModeldlError NETWORK when offline and not stored, and whatever the hub throws
  */
-export async function resolveReference(context: Context, reference: Reference): Promise<Resolved> {
+export async function resolveReference(context: Context, asked: Reference): Promise<Resolved> {
+  const reference = await storedReading(context, asked);
   const text = format(context, reference);
   const named = namedRevision(reference);
   const pinned =
@@ -104,10 +133,11 @@ async function askHub(context: Context, hub: Hub, reference: Reference): Promise
   );
 }
 
-async function asResolved(context: Context, reference: Reference, snapshot: Snapshot): Promise<Resolved> {
+async function asResolved(context: Context, asked: Reference, snapshot: Snapshot): Promise<Resolved> {
+  const read = withReading(asked, snapshot.reading);
   return {
-    reference: { ...reference, id: snapshot.id },
-    snapshot: await withMembers(context, reference, snapshot),
+    reference: { ...read, id: snapshot.id },
+    snapshot: await withMembers(context, read, snapshot),
     stale: false,
     remembered: false,
   };

@@ -4,7 +4,7 @@ import { format, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import { onlyQuantization } from './listing.js';
 import type { Reference } from './reference.js';
-import { namedRevision, storedSnapshot } from './resolve.js';
+import { namedRevision, storedReading, storedSnapshot } from './resolve.js';
 import type { ListedModel } from './results.js';
 import { checkModel, lastUsed, listModels, type StoredModel } from './store/models.js';
 import { deviceSlug } from './store/record.js';
@@ -64,9 +64,10 @@ function withoutSuffix({ conversion, ...origin }: Reference): Reference {
 /** Every stored model of the reference's hub, id, revision (all revisions without one) and subpath. */
 export async function storedModels(
   context: Context,
-  reference: Reference,
+  asked: Reference,
   options: { readonly allRevisions: boolean },
 ): Promise<readonly StoredModel[]> {
+  const reference = await storedReading(context, asked);
   const snapshot = await storedSnapshot(context, reference);
   const named = namedRevision(reference);
   const revision = snapshot?.revision ?? named;

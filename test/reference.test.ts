@@ -71,12 +71,12 @@ describe('a reference', () => {
     ['https://huggingface.co/org/name', { hub: 'hf', id: 'org/name' }, 'hf:org/name'],
     [
       'https://hf.co/org/name/tree/main/onnx',
-      { hub: 'hf', id: 'org/name', revision: 'main', subpath: 'onnx' },
+      { hub: 'hf', id: 'org/name', revision: 'main', subpath: 'onnx', openRevision: true },
       'hf:org/name@main//onnx',
     ],
     [
       'https://huggingface.co/org/name/blob/main/config.json',
-      { hub: 'hf', id: 'org/name', revision: 'main', subpath: 'config.json' },
+      { hub: 'hf', id: 'org/name', revision: 'main', subpath: 'config.json', openRevision: true },
       'hf:org/name@main//config.json',
     ],
     ['https://mirror.example/hub/org/name', { hub: 'hf', id: 'org/name' }, 'hf:org/name'],
@@ -139,7 +139,7 @@ describe('a reference', () => {
   ])('%s', (text, expected, canonical) => {
     expect(parse(text)).toEqual(expected);
     expect(format(expected)).toBe(canonical);
-    const { query: _query, ...rest } = expected;
+    const { query: _query, openRevision: _open, ...rest } = expected;
     expect(parse(canonical)).toEqual(rest);
   });
 

@@ -67,6 +67,8 @@ export interface HubApi {
   /** All entries of a commit, directories included. */
   tree(id: string, commit: string): Promise<readonly TreeEntry[]>;
   whoami(): Promise<Identity>;
+  /** Branches and tags, as they were asked for when a revision was refused as unknown. */
+  refusedRefs(): KnownRefs | undefined;
   /** Asks whether a file's bytes would be given. @throws ModeldlError GATED, AUTH, NOT_FOUND, NETWORK when not */
   checkFile(url: string): Promise<void>;
 }
@@ -75,6 +77,7 @@ export interface HubApi {
 export function openApi(context: HubContext, asked: Asked): HubApi {
   const { endpoint } = asked;
   const warned = new Set<string>();
+  let known: KnownRefs | undefined;
 
   const ask: typeof globalThis.fetch = async (input, init) => {
     const url = input instanceof Request ? input.url : input.toString();
@@ -118,10 +121,11 @@ export function openApi(context: HubContext, asked: Asked): HubApi {
     try {
       const response = await ask(`${endpoint}/api/models/${asked.id ?? ''}/refs`);
       const found = v.parse(refsSchema, parseJson(await readText(response, asked)));
-      return {
+      known = {
         branches: found.branches.map(({ name }) => name),
         tags: found.tags.map(({ name }) => name),
       };
+      return known;
     } catch (error) {
       if (context.signal.aborted) throw error;
       return { branches: [], tags: [] };
@@ -182,6 +186,7 @@ export function openApi(context: HubContext, asked: Asked): HubApi {
         ...(orgs === undefined ? {} : { organisations: orgs.map((organisation) => organisation.name) }),
       };
     },
+    refusedRefs: () => known,
     checkFile: async (url) => {
       // A redirect is a yes: to the bytes, whose address nobody needs yet.
       const response = await ask(url, { method: 'HEAD', redirect: 'manual' });

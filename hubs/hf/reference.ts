@@ -111,23 +111,34 @@ function parsePath(path: string, text: string): ReferenceParts {
   const at = second.indexOf('@');
   const tail = at < 0 ? undefined : [second.slice(at + 1), ...below].join('/');
   if (tail === undefined) return withPlace(`${first}/${second}`, undefined, below.join('/'), text);
-  const { revision, subpath } = splitRevision(tail);
-  return withPlace(`${first}/${second.slice(0, at)}`, revision, subpath, text);
+  const { revision, subpath, open } = splitRevision(tail);
+  return withPlace(`${first}/${second.slice(0, at)}`, revision, subpath, text, open);
 }
 
 /** Divides `revision/path`: a revision is one segment, or one of the hub's own with slashes. */
-function splitRevision(text: string): { readonly revision: string; readonly subpath: string } {
-  const revision = SPECIAL_REVISION.exec(text)?.[0] ?? text.split('/', 1)[0] ?? '';
-  return { revision, subpath: text.slice(revision.length + 1) };
+function splitRevision(text: string): { readonly revision: string; readonly subpath: string; open: boolean } {
+  const special = SPECIAL_REVISION.exec(text)?.[0];
+  const revision = special ?? text.split('/', 1)[0] ?? '';
+  const open =
+    special === undefined && !decodePart(revision).includes('/') && !/^[0-9a-f]{40}$/.test(revision);
+  return { revision, subpath: text.slice(revision.length + 1), open };
 }
 
-function withPlace(id: string, revision: string | undefined, subpath: string, text: string): ReferenceParts {
+function withPlace(
+  id: string,
+  revision: string | undefined,
+  subpath: string,
+  text: string,
+  open = false,
+): ReferenceParts {
   const path = subpath.replace(/^\//, '').replace(/\/$/, '');
   if (revision === '') throw malformed(text, 'the revision is empty');
   return {
     id: decodePart(id),
     ...(revision === undefined ? {} : { revision: decodePart(revision) }),
     ...(path === '' ? {} : { subpath: cleanSubpath(path, text) }),
+    // `//` says where the subpath begins.
+    ...(open && path !== '' && !subpath.startsWith('/') ? { openRevision: true } : {}),
   };
 }
 
@@ -158,9 +169,9 @@ function fromWebAddress(address: URL, endpoint?: string): ReferenceParts | undef
       `the model itself is \`hf:${decodePart(id)}\``,
     );
   }
-  const { revision, subpath } =
-    page === undefined ? { revision: undefined, subpath: '' } : splitRevision(place.join('/'));
-  const parts = withPlace(id, revision, subpath, text);
+  const { revision, subpath, open } =
+    page === undefined ? { revision: undefined, subpath: '', open: false } : splitRevision(place.join('/'));
+  const parts = withPlace(id, revision, subpath, text, open);
   checkParts(parts, text);
   return parts;
 }

@@ -1,7 +1,7 @@
 /** What a refusal of the hub means: its error code decides, then the status. */
 import * as v from 'valibot';
 import { ModeldlError, type ErrorCode, type ErrorDetails } from '../../src/errors.js';
-import type { Credential, HubContext } from '../../src/hub.js';
+import type { Credential, HubContext, Reading } from '../../src/hub.js';
 import { formatStandard } from '../../src/reference.js';
 import { nearestVersions } from '../versions.js';
 
@@ -137,23 +137,25 @@ export function pageOf({ endpoint, id }: Pick<Asked, 'endpoint' | 'id'>): string
 
 type Refused = (code: ErrorCode, message: string, hint: string) => ModeldlError;
 
-/**
- * A pasted address does not tell where a revision with slashes ends, so the known ones are compared with revision and
- * subpath together and the longest match is offered.
- */
+/** Of the known branches and tags the longest that a pasted address can mean, and the subpath after it. */
+export function longestRevision(place: string, { branches, tags }: KnownRefs): Reading | undefined {
+  const [revision] = [...branches, ...tags]
+    .filter((name) => place === name || place.startsWith(`${name}/`))
+    .sort((a, b) => b.length - a.length);
+  if (revision === undefined) return undefined;
+  const subpath = place.slice(revision.length + 1);
+  return { revision, ...(subpath === '' ? {} : { subpath }) };
+}
+
+/** A revision with slashes may be written as one segment and a subpath: the longest match is offered. */
 async function unknownRevision(asked: Asked, refused: Refused): Promise<ModeldlError> {
   const { id = '', revision = '', subpath } = asked;
   const known = (await asked.refs?.()) ?? { branches: [], tags: [] };
-  const names = [...known.branches, ...known.tags];
   const message = `The model ${id} has no revision ${revision}: ${pageOf(asked)}`;
   const whole = subpath === undefined ? revision : `${revision}/${subpath}`;
-  const [longest] = names
-    .filter((name) => name !== revision && (whole === name || whole.startsWith(`${name}/`)))
-    .sort((a, b) => b.length - a.length);
-  if (longest !== undefined) {
-    const rest = whole.slice(longest.length + 1);
-    const meant = { id, revision: longest, ...(rest === '' ? {} : { subpath: rest }) };
-    return refused('NOT_FOUND', message, `did you mean \`${formatStandard('hf', meant)}\``);
+  const reading = longestRevision(whole, known);
+  if (reading !== undefined && reading.revision !== revision) {
+    return refused('NOT_FOUND', message, `did you mean \`${formatStandard('hf', { id, ...reading })}\``);
   }
   const list = (word: string, all: readonly string[]): readonly string[] =>
     all.length === 0 ? [] : [`${word}: ${nearestVersions(revision, all).join(', ')}`];

@@ -16,6 +16,7 @@ beforeAll(async () => {
   hub = await startHfHub({
     repos: [
       { id: 'org/weights', files: weights },
+      { id: 'org/branches', files: { a: 'm' }, branches: { 'feature/x': { 'dir/config.json': '{"x":1}' } } },
       { id: 'org/gguf', files: { 'm-Q4_K_M.gguf': 'four', 'm-Q8_0.gguf': 'eight', 'README.md': 'r' } },
     ],
   });
@@ -164,5 +165,27 @@ describe('what `list` prints is what every command takes', () => {
     expect((await world.run('pull', `${name.slice(0, -8)}00000000`)).exitCode).toBe(3);
     expect((await world.run('pull', `${name.slice(0, -8)}00000000`, '--dry-run')).exitCode).toBe(3);
     expect(hub.requests.length).toBe(requests);
+  });
+});
+
+describe('a pasted address whose branch has slashes', () => {
+  it('is pulled with one request more the first time, and found again', async () => {
+    const address = `${hub.endpoint}/org/branches/tree/feature/x/dir`;
+    const { exitCode, stdout } = await world.run('pull', address);
+    expect(exitCode).toBe(0);
+    expect(await readdir(stdout)).toEqual(['config.json']);
+    expect(await listed()).toEqual([`hf:org/branches@${hub.commitOf('org/branches', 'feature/x')}//dir`]);
+    expect((await world.run('path', address)).stdout).toBe(stdout);
+    expect((await world.run('path', 'org/branches@feature/x//dir')).stdout).toBe(stdout);
+    expect((await world.run('pull', address, '--offline')).stdout).toBe(stdout);
+    const before = hub.requests.length;
+    expect((await world.run('pull', address)).stdout).toBe(stdout);
+    expect(hub.requests.slice(before).some(({ url }) => url.includes('/refs'))).toBe(false);
+  });
+
+  it('shows at its hub what it names', async () => {
+    const { stdout } = await world.run('show', `${hub.endpoint}/org/branches/tree/feature/x`, '--json');
+    const revision = hub.commitOf('org/branches', 'feature/x');
+    expect(JSON.parse(stdout)).toMatchObject({ models: [{ reference: `hf:org/branches@${revision}` }] });
   });
 });

@@ -164,9 +164,9 @@ describe('what the Hugging Face hub refuses', () => {
     expect(error.message).toContain('0'.repeat(40));
   });
 
-  it('an unknown revision, offering the longest match of a pasted address', async () => {
+  it('an unknown revision, offering the longest match with what lies below it', async () => {
     const hub = await start();
-    const address = 'https://huggingface.co/org/public/tree/feature/x/onnx';
+    const address = 'org/public@feature//x/onnx';
     const error = await refusalOf(resolve(address, contextOf(hub)), 'NOT_FOUND');
     expect(error.hint).toBe('did you mean `hf:org/public@feature/x//onnx`');
   });

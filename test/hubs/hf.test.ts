@@ -201,6 +201,10 @@ describe('resolving a Hugging Face model', () => {
     ['org/model@v1.0', 'v1.0'],
     ['hf:org/model@refs/pr/1', 'refs/pr/1'],
     ['https://huggingface.co/org/model/tree/refs%2Fpr%2F1', 'refs/pr/1'],
+    ['https://huggingface.co/org/model/tree/feature/x', 'feature/x'],
+    ['https://huggingface.co/org/model/tree/feature/x/dir', 'feature/x'],
+    ['hf://org/model@feature/x/dir', 'feature/x'],
+    ['https://huggingface.co/org/model/tree/dev/dir', 'dev'],
   ])('resolves %s', async (text, ref) => {
     const hub = await start();
     expect((await resolve(text, contextOf(hub))).revision).toBe(hub.commitOf('org/model', ref));
