@@ -52,7 +52,7 @@ export async function bring(
   for (let attempt = 0; attempt < 3; attempt += 1) {
     const fetched = await fetchSelected(context, resolved, options, scope);
     downloadedBytes += fetched.downloadedBytes;
-    await rememberResolution(context, resolved.reference, fetched.snapshot);
+    await rememberResolution(context, resolved, fetched.snapshot);
     const earlier = await findModel(context.store, fetched.key);
     const now = askedOf(options);
     const asked = earlier === undefined ? now : decidingRequest(earlier.record.asked, now);

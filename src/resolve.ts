@@ -9,6 +9,8 @@ import { readRef, readSnapshot, saveRef, saveSnapshot, type StoredSnapshot } fro
 export interface Resolved {
   /** As asked, with the id as the hub spells it. */
   readonly reference: Reference;
+  /** The id as asked: a model that was renamed is looked for by both. */
+  readonly requestedId: string;
   readonly snapshot: Snapshot | StoredSnapshot;
   /** The snapshot came from the store because the hub was unreachable. */
   readonly stale: boolean;
@@ -80,19 +82,18 @@ function withReading(reference: Reference, reading: Reading | undefined): Refere
 export async function resolveReference(context: Context, asked: Reference): Promise<Resolved> {
   const reference = await storedReading(context, asked);
   const text = format(context, reference);
-  const named = namedRevision(reference);
-  const pinned =
-    named === undefined ? undefined : await readSnapshot(context.store, reference.hub, reference.id, named);
-  if (pinned !== undefined) return { reference, snapshot: pinned, stale: false, remembered: true };
-
+  const requestedId = reference.id;
   const stored = await storedSnapshot(context, reference);
-  if (stored !== undefined && (context.freshness === 'offline' || context.freshness === 'stored')) {
-    return {
-      reference: { ...reference, id: stored.id },
-      snapshot: stored,
-      stale: false,
-      remembered: true,
-    };
+  if (stored !== undefined) {
+    const pinned = stored.revision === namedRevision(reference);
+    if (pinned || context.freshness === 'offline' || context.freshness === 'stored')
+      return {
+        reference: { ...reference, id: stored.id },
+        requestedId,
+        snapshot: stored,
+        stale: false,
+        remembered: true,
+      };
   }
   const hub = hubNamed(context, reference.hub);
   if (context.freshness === 'offline' && hub.syntax.paths !== true) {
@@ -110,7 +111,7 @@ export async function resolveReference(context: Context, asked: Reference): Prom
       snapshot.validator !== undefined &&
       snapshot.validator === stored.validator
     ) {
-      return { reference, snapshot: stored, stale: false, remembered: true };
+      return { reference, requestedId, snapshot: stored, stale: false, remembered: true };
     }
     return await asResolved(context, reference, snapshot);
   } catch (error) {
@@ -120,7 +121,13 @@ export async function resolveReference(context: Context, asked: Reference): Prom
       type: 'warning',
       message: `${hub.title} could not be reached, using the stored revision ${stored.revision}: ${error.message}`,
     });
-    return { reference: { ...reference, id: stored.id }, snapshot: stored, stale: true, remembered: true };
+    return {
+      reference: { ...reference, id: stored.id },
+      requestedId,
+      snapshot: stored,
+      stale: true,
+      remembered: true,
+    };
   }
 }
 
@@ -137,6 +144,7 @@ async function asResolved(context: Context, asked: Reference, snapshot: Snapshot
   const read = withReading(asked, snapshot.reading);
   return {
     reference: { ...read, id: snapshot.id },
+    requestedId: asked.id,
     snapshot: await withMembers(context, read, snapshot),
     stale: false,
     remembered: false,
@@ -177,19 +185,21 @@ async function withMembers(
   return stored.members === undefined ? snapshot : { ...snapshot, revision, members: stored.members };
 }
 
-/** Remembers a pinned listing, and that the reference floated to it. */
+/** Remembers a pinned listing, and that the reference floated to it: by the hub's name and by the one that was asked. */
 export async function rememberResolution(
   context: Context,
-  reference: Reference,
+  { reference, requestedId }: Resolved,
   snapshot: StoredSnapshot,
 ): Promise<void> {
   if (!context.store.writable) return;
   await saveSnapshot(context.store, snapshot);
-  await rememberRef(context, reference, snapshot);
+  for (const id of new Set([reference.id, requestedId]))
+    await rememberRef(context, { ...reference, id }, snapshot);
 }
 
 async function rememberRef(context: Context, reference: Reference, snapshot: StoredSnapshot): Promise<void> {
-  if (!context.store.writable || namedRevision(reference) === snapshot.revision) return;
+  const pinned = namedRevision(reference) === snapshot.revision && reference.id === snapshot.id;
+  if (!context.store.writable || pinned) return;
   const name = floatingName(context, reference);
   const last = await readRef(context.store, name);
   if (last?.revision === snapshot.revision && last.id === snapshot.id) return;

@@ -17,6 +17,7 @@ beforeAll(async () => {
     repos: [
       { id: 'org/weights', files: weights },
       { id: 'org/branches', files: { a: 'm' }, branches: { 'feature/x': { 'dir/config.json': '{"x":1}' } } },
+      { id: 'org/new', formerIds: ['org/old'], files: { 'config.json': '{"renamed":true}' } },
       { id: 'org/gguf', files: { 'm-Q4_K_M.gguf': 'four', 'm-Q8_0.gguf': 'eight', 'README.md': 'r' } },
     ],
   });
@@ -187,5 +188,20 @@ describe('a pasted address whose branch has slashes', () => {
     const { stdout } = await world.run('show', `${hub.endpoint}/org/branches/tree/feature/x`, '--json');
     const revision = hub.commitOf('org/branches', 'feature/x');
     expect(JSON.parse(stdout)).toMatchObject({ models: [{ reference: `hf:org/branches@${revision}` }] });
+  });
+});
+
+describe('a model that was renamed at its hub', () => {
+  it('is found again by the name that was used, pinned or not', async () => {
+    const { stdout } = await world.run('pull', 'org/old');
+    const commit = hub.commitOf('org/new');
+    expect((await world.run('path', 'org/old')).stdout).toBe(stdout);
+    expect((await world.run('path', 'org/new')).stdout).toBe(stdout);
+    expect((await world.run('pull', 'org/old', '--offline')).stdout).toBe(stdout);
+    expect((await world.run('pull', `org/old@${commit}`)).stdout).toBe(stdout);
+    const requests = hub.requests.length;
+    expect((await world.run('pull', `org/old@${commit}`)).stdout).toBe(stdout);
+    expect((await world.run('path', `org/old@${commit}`)).stdout).toBe(stdout);
+    expect(hub.requests.length).toBe(requests);
   });
 });
