@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /** Composition root: the only file that reads the process, and the only one that ends it. */
 import { readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { userInfo } from 'node:os';
+import { isAbsolute } from 'node:path';
 import { EXIT_CODES, ModeldlError, systemErrorCode } from '../src/errors.js';
 
 const SHOW_CURSOR = '\u001b[?25h';
@@ -60,6 +61,18 @@ function version(): string {
   return 'unknown';
 }
 
+/** A HOME that is empty or relative would put tokens and the cache into whatever directory this is run in. */
+function home(): string {
+  const { HOME = '' } = process.env;
+  if (isAbsolute(HOME)) return HOME;
+  try {
+    return userInfo().homedir;
+  } catch {
+    // A user that the system does not know, as containers have them, is at home where Docker puts it.
+    return '/';
+  }
+}
+
 async function main(): Promise<number> {
   const { runCli } = await import('../src/cli/program.js');
   return runCli(process.argv.slice(2), {
@@ -68,7 +81,7 @@ async function main(): Promise<number> {
     stderr: process.stderr,
     environment: process.env,
     cwd: process.cwd(),
-    home: process.env['HOME'] ?? homedir(),
+    home: home(),
     version: version(),
     signal: interruption.signal,
     createModeldl: async (options) => (await import('../src/index.js')).createModeldl(options),

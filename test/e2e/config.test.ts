@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { startHfHub } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
@@ -74,6 +75,11 @@ describe('modeldl config', () => {
     const unknown = await world.run('config', 'get', 'precision');
     expect(unknown.exitCode).toBe(3);
     expect(unknown.stderr).toContain('`convert.precision`');
+  });
+
+  it.each(['', '.', 'home'])('path is that of the user where HOME is "%s"', async (HOME) => {
+    const { stdout } = await world.runWith({ HOME }, 'config', 'path');
+    expect(dirname(dirname(stdout))).toBe(join(userInfo().homedir, '.config'));
   });
 
   it('init writes a file that the next command takes, and no second one', async () => {
