@@ -47,6 +47,11 @@ async function describe(context: Context, hub: Hub, check: boolean): Promise<Hub
   };
 }
 
+/** @throws ModeldlError USAGE for an unknown hub, and for one that takes no login */
+export function assertTakesLogin(context: Context, name: string): void {
+  withCredentials(context, name);
+}
+
 /** Checks a token with its hub, then keeps it. @throws ModeldlError AUTH, NETWORK, USAGE */
 export async function login(
   context: Context,
@@ -58,7 +63,7 @@ export async function login(
   if (token === '') {
     throw new ModeldlError('USAGE', 'The token is empty', { hint: 'pipe it to `--token-stdin`' });
   }
-  const identity = await whoamiWith(context, hub, spec, { token, source: 'the token given' });
+  const identity = await whoamiWith(context, hub, spec, { token, source: 'this login' });
   const { origin } = new URL(spec.endpoint(settingsContext(context, hub)));
   await keeper.save(hub.name, origin, token);
   return { ...identity, hub: hub.name, source: '`modeldl login`' };

@@ -98,6 +98,8 @@ export interface Modeldl {
   toolchains(): Promise<readonly results.ToolchainState[]>;
   installToolchain(name: string): Promise<results.ToolchainState>;
   removeToolchain(name: string): Promise<{ name: string; bytes: number }>;
+  /** Before a token is asked for. @throws ModeldlError USAGE when the hub is unknown or takes none */
+  assertTakesLogin(hub: string): Promise<void>;
   login(hub: string, token: string): Promise<results.LoggedIn>;
   logout(hub: string): Promise<{ hub: string; removed: boolean }>;
   whoami(hub: string): Promise<results.LoggedIn>;
@@ -176,6 +178,9 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     toolchains: async () => (await import('./toolchains.js')).toolchains(base),
     installToolchain: async (name) => (await import('./toolchains.js')).installToolchain(base, name),
     removeToolchain: async (name) => (await import('./toolchains.js')).removeToolchain(base, name),
+    assertTakesLogin: async (hub) => {
+      (await import('./hub-operations.js')).assertTakesLogin(base, hub);
+    },
     login: async (hub, token) => (await import('./hub-operations.js')).login(base, keeper, hub, token),
     logout: async (hub) => (await import('./hub-operations.js')).logout(base, keeper, hub),
     whoami: async (hub) => (await import('./hub-operations.js')).whoami(base, hub),

@@ -73,7 +73,7 @@ describe('modeldl config', () => {
     expect(unset.exitCode).toBe(3);
     expect(unset.stderr).toContain('modeldl config set caFile');
     const unknown = await world.run('config', 'get', 'precision');
-    expect(unknown.exitCode).toBe(3);
+    expect(unknown.exitCode).toBe(2);
     expect(unknown.stderr).toContain('`convert.precision`');
   });
 
@@ -115,5 +115,17 @@ describe('modeldl config', () => {
     await world.run('config', 'trust');
     const sent = await world.runWith({ HF_TOKEN: token, HF_ENDPOINT: hub.endpoint }, 'whoami', 'hf');
     expect([sent.exitCode, sent.stdout]).toEqual([0, 'alice']);
+  });
+});
+
+describe('modeldl login', () => {
+  it('says that a hub takes none, or is none, before it asks for a token', async () => {
+    for (const args of [['url'], ['url', '--token-stdin']]) {
+      const { exitCode, stderr } = await world.run('login', ...args);
+      expect(exitCode).toBe(2);
+      expect(stderr).toContain('takes no login');
+    }
+    expect((await world.run('login', 'hff')).stderr).toContain('Unknown hub: hff');
+    expect((await world.run('login', 'hf')).stderr).toContain('Missing `--token-stdin`');
   });
 });

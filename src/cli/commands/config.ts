@@ -105,11 +105,12 @@ async function get(call: Call<object>, key: string): Promise<undefined> {
   if (found === undefined) {
     const schema = configurationSchema();
     const known = knownKeys(schema);
-    const hint = known.includes(key)
-      ? `set it with \`modeldl config set ${key} <value>\``
-      : `did you mean \`${nearestKey(key, schema)}\`; README.md lists all keys`;
-    throw new ModeldlError('NOT_FOUND', known.includes(key) ? `Not set: ${key}` : `Unknown key: ${key}`, {
-      hint,
+    if (known.includes(key)) {
+      const hint = `set it with \`modeldl config set ${key} <value>\``;
+      throw new ModeldlError('NOT_FOUND', `Not set: ${key}`, { hint });
+    }
+    throw new ModeldlError('USAGE', `Unknown key: ${key}`, {
+      hint: `did you mean \`${nearestKey(key, schema)}\`; README.md lists all keys`,
     });
   }
   const { value } = found;

@@ -18,9 +18,10 @@ export const command: CommandDefinition<LoginFlags> = {
     const [named] = call.arguments;
     if (named === undefined && !call.interactive)
       throw missingArgument('a hub', 'modeldl login hf --token-stdin < token.txt');
+    const modeldl = await call.open();
+    if (named !== undefined) await modeldl.assertTakesLogin(named);
     if (call.flags.tokenStdin !== true && !call.interactive)
       throw missingArgument('`--token-stdin`', `modeldl login ${named ?? 'hf'} --token-stdin < token.txt`);
-    const modeldl = await call.open();
     const hub = named ?? (await askHub(call, await modeldl.hubs({ check: false })));
     const token = await readToken(call, hub, named === undefined ? [hub] : []);
     const who = await modeldl.login(hub, token);
