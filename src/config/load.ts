@@ -154,7 +154,7 @@ async function readConfigFile(
 function parseFile(path: string, content: string): unknown {
   try {
     if (path.endsWith('package.json')) {
-      const manifest: unknown = JSON.parse(content);
+      const manifest: unknown = defaultLoaders['.json'](path, content);
       return typeof manifest === 'object' && manifest !== null && 'modeldl' in manifest
         ? manifest.modeldl
         : {};
@@ -163,11 +163,39 @@ function parseFile(path: string, content: string): unknown {
     return (load(path, content) as unknown) ?? {};
   } catch (error) {
     throw new ModeldlError('CONFIG', `Cannot parse the configuration file: ${path}`, {
-      hint: error instanceof Error ? error.message.split('\n')[0] : undefined,
+      hint: whatIsWrong(path, content, error),
       cause: error,
       details: { file: path },
     });
   }
+}
+
+const yamlError = v.object({
+  reason: v.string(),
+  mark: v.object({ line: v.number(), column: v.number() }),
+});
+
+/** What a parser says, and where when it tells; lines and columns count from 1. */
+function whatIsWrong(path: string, content: string, error: unknown): string {
+  const said = (format: string, what: string, line?: number, column?: number): string =>
+    line === undefined
+      ? `correct the ${format}: ${what}`
+      : `correct the ${format} at line ${line}, column ${column}: ${what}`;
+  const yaml = v.safeParse(yamlError, error);
+  if (yaml.success) {
+    const { reason, mark } = yaml.output;
+    return said('YAML', reason, mark.line + 1, mark.column + 1);
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  // The first line names the file, and those with a bar show a part of it.
+  const lines = message.split('\n').slice(1);
+  const reason = lines.find((line) => line.trim() !== '' && !/^[> ]*\d* *\|/.test(line)) ?? message;
+  const what = reason.replace(/ while parsing .*$/, '').replace(/(?: in JSON)? at position .*$/, '');
+  const position = /at position (\d+)/.exec(reason)?.[1];
+  const format = path.endsWith('.json') ? 'JSON' : 'YAML';
+  if (position === undefined) return said(format, what);
+  const before = content.slice(0, Number(position)).split('\n');
+  return said(format, what, before.length, (before.at(-1)?.length ?? 0) + 1);
 }
 
 function refuseTokens(path: string, kind: ConfigFile['kind'], parsed: unknown): void {

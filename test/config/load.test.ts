@@ -259,8 +259,16 @@ describe('paths', () => {
 
 describe('what is refused', () => {
   it.each<readonly [string, string, RegExp | string, RegExp | string]>([
-    ['modeldl.config.json', '{', /Cannot parse/, /./],
-    ['modeldl.config.yaml', 'a: [', /Cannot parse/, /./],
+    [
+      'modeldl.config.json',
+      '{\n  jobs: 4\n}',
+      /Cannot parse/,
+      /^correct the JSON at line 2, column 3: Expected property name/,
+    ],
+    ['modeldl.config.json', '{"jobs": 4,\n "x" 5}', /Cannot parse/, /JSON at line 2, column 6: [A-Z]\w+/],
+    ['modeldl.config.json', '{"jobs": [4,]}', /Cannot parse/, /JSON.*: Unexpected token/],
+    ['modeldl.config.json', '', /Cannot parse/, /^correct the JSON: Unexpected end/],
+    ['modeldl.config.yaml', 'jobs: 4\nx: y: z', /Cannot parse/, /YAML at line 2, column 5: bad indentation/],
     ['modeldl.config.json', '[]', /Expected keys/, /convert/],
     ['modeldl.config.json', '{"maxWait":"soon"}', 'expected a duration such as 10m, got "soon"', /default/],
     [
