@@ -45,10 +45,18 @@ export function judgeCheck(precision: Precision, report: CheckReport): CheckRepo
     if (expected.cosine === undefined) {
       warnings.push(`${seen}; expected of ${precision} is a difference of at most ${expected.difference}`);
     } else if (cosine < expected.cosine) {
-      warnings.push(`${seen}; expected of ${precision} is a cosine of at least ${expected.cosine}`);
+      warnings.push(
+        `${seen}; expected of ${precision} is a cosine of at least ${expected.cosine}${advice(precision)}`,
+      );
     }
   }
   return { ...report, warnings };
+}
+
+/** What a user can do about a result that falls short on random inputs. */
+function advice(precision: Precision): string {
+  const closer = precision === 'fp16' ? 'fp32' : precision === 'int8' ? 'fp16' : 'int8';
+  return `; the inputs were random, so try it on real ones, or convert with \`--precision ${closer}\``;
 }
 
 /** Four significant digits, all nines kept: 0.99987 stays below 0.9999. */

@@ -39,7 +39,7 @@ describe('judgeCheck', () => {
   it('says what was seen and what is expected', () => {
     const judged = judgeCheck('fp16', reportOf({ cosine: 0.999873, maxDifference: 0.006075 }));
     expect(judged.warnings).toEqual([
-      'output scores has cosine 0.999873 and largest difference 0.006075; expected of fp16 is a cosine of at least 0.9999',
+      'output scores has cosine 0.999873 and largest difference 0.006075; expected of fp16 is a cosine of at least 0.9999; the inputs were random, so try it on real ones, or convert with `--precision fp32`',
     ]);
   });
 
