@@ -77,7 +77,7 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
     return flags.progress === 'json' ? asEventOutput(output) : output;
   };
   let exitCode = 0;
-  const program = rootCommand(cli);
+  const program = rootCommand(cli, early.json);
   for (const entry of COMMANDS) {
     const command = program.command(entry.name).summary(entry.summary).description(entry.summary);
     if (entry.alias !== undefined) command.alias(entry.alias);
@@ -108,6 +108,7 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
         },
       };
       try {
+        refuseEmptyPaths(flags);
         exitCode = (await (definition as CommandDefinition<object>).run(call)) ?? 0;
       } finally {
         await opened.close();
@@ -115,14 +116,12 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
     });
   }
   try {
-    if (argv.length === 0) {
-      cli.stderr.write(program.helpInformation());
-      return 2;
-    }
     await program.parseAsync(argv, { from: 'user' });
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    // Without a command commander shows the help, which is not for a program that reads JSON.
+    if (error instanceof CommanderError && error.code === 'commander.help' && !early.json) return 2;
     const known = error instanceof CommanderError ? usageError(error, argv) : promptOrOther(error, cli);
     return reportErrors(makeOutput({ ...early, color: 'auto' }), [known], [], early.verbose);
   }
@@ -133,14 +132,14 @@ function isSet(value: string | undefined): boolean {
   return value !== undefined && !/^(|0|false|no|off)$/i.test(value);
 }
 
-function rootCommand(cli: CliEnvironment): Command {
+function rootCommand(cli: CliEnvironment, json: boolean): Command {
   return new Command('modeldl')
     .description('Pull AI models from many hubs, verify every byte, convert them to OpenVINO IR')
     .version(cli.version)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => cli.stdout.write(text),
-      writeErr: (text) => cli.stderr.write(text),
+      writeErr: (text) => json || cli.stderr.write(text),
       outputError: () => undefined,
     })
     .configureHelp({ showGlobalOptions: true })
@@ -168,7 +167,24 @@ function rootCommand(cli: CliEnvironment): Command {
     );
 }
 
+/** An empty path, as of a variable that is not set, would be the current directory. @throws ModeldlError USAGE */
+function refuseEmptyPaths(flags: GlobalFlags & TransferFlags & { readonly output?: string }): void {
+  const paths = [
+    ['--cache-dir', flags.cacheDir],
+    ['--config', flags.config],
+    ['--output', flags.output],
+  ] as const;
+  const empty = paths.find(([, path]) => path?.trim() === '');
+  if (empty === undefined) return;
+  throw new ModeldlError('USAGE', `The path after \`${empty[0]}\` is empty`, {
+    hint: 'name one, `.` for the current directory, or leave the option out',
+  });
+}
+
 function usageError(error: CommanderError, argv: readonly string[]): ModeldlError {
+  if (error.code === 'commander.help') {
+    return new ModeldlError('USAGE', 'Missing a command', { hint: 'see `modeldl --help`', cause: error });
+  }
   const [said = '', suggestion] = error.message.split('\n');
   const unknown = /unknown command '(.+)'/.exec(said)?.[1];
   const message = said

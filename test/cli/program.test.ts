@@ -87,6 +87,10 @@ describe('what cannot be read', () => {
     [['pull', './x', '--limit-rate', 'fast'], 'Expected a size for --limit-rate, got fast', '20M'],
     [['pull', './x', '--limit-rate', '0'], 'at least one byte per second for --limit-rate, got 0', ''],
     [['pull'], 'Missing a reference', 'modeldl pull hf:org/name'],
+    [['pull', './x', '-o', ''], 'The path after `--output` is empty', 'leave the option out'],
+    [['convert', './x', '--output='], 'The path after `--output` is empty', 'leave the option out'],
+    [['list', '--cache-dir', ''], 'The path after `--cache-dir` is empty', 'leave the option out'],
+    [['config', 'path', '--config', ' '], 'The path after `--config` is empty', 'leave the option out'],
     [['toolchain'], "Missing required argument 'action'", 'see `modeldl toolchain --help`'],
   ])('%j exits 2', async (argv, message, hint) => {
     const { exitCode, stdout, stderr } = await run(...argv);
@@ -140,5 +144,25 @@ describe('the table of commands', () => {
       expect(stderr, example).not.toMatch(/Unknown|Too many|Missing required|argument missing|Malformed/);
       expect(exitCode, `${example}: ${stderr}`).not.toBe(1);
     }
+  });
+});
+
+describe('without a command', () => {
+  it('shows the help on stderr', async () => {
+    for (const argv of [[], ['--quiet']]) {
+      const { exitCode, stdout, stderr } = await run(...argv);
+      expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+      expect(stderr).toMatch(/^Usage: modeldl/);
+      expect(stderr).not.toContain('outputHelp');
+    }
+  });
+
+  it('says so in JSON, and nothing else', async () => {
+    const { exitCode, stdout, stderr } = await run('--json');
+    expect({ exitCode, stderr }).toEqual({ exitCode: 2, stderr: '' });
+    expect(JSON.parse(stdout)).toMatchObject({
+      ok: false,
+      error: { code: 'USAGE', message: 'Missing a command', hint: 'see `modeldl --help`' },
+    });
   });
 });
