@@ -6,25 +6,34 @@ import { isAbsolute } from 'node:path';
 import { EXIT_CODES, ModeldlError, systemErrorCode } from '../src/errors.js';
 
 const SHOW_CURSOR = '\u001b[?25h';
+const RESUME = 'run the same command again to resume; what was fetched is kept';
 const interruption = new AbortController();
 
-/** The first signal stops cleanly; a second Ctrl-C ends at once, without cleaning up. */
+/** How long a clean stop may take, milliseconds: cli.md promises a second. */
+const STOP_MS = 1000;
+
+/** The first signal stops cleanly, if that can be done in a second; a second Ctrl-C ends at once, without cleaning up. */
 function onSignal(signal: 'SIGINT' | 'SIGTERM', code: 'INTERRUPTED' | 'TERMINATED'): void {
   if (interruption.signal.aborted) {
-    // Bars and spinners hide it, and get no chance to show it again.
-    if (process.stderr.isTTY) process.stderr.write(SHOW_CURSOR);
-    // `process.exit` waits for file operations that run, and one on a dead network disk never ends.
-    process.removeAllListeners(signal);
-    process.kill(process.pid, signal);
-    // The first process of a container does not die of a signal.
-    process.exit(EXIT_CODES[code]);
+    endAtOnce(signal, code);
+    return;
   }
   const message = code === 'INTERRUPTED' ? 'Interrupted' : 'Terminated';
-  interruption.abort(
-    new ModeldlError(code, message, {
-      hint: 'run the same command again to resume; what was fetched is kept',
-    }),
-  );
+  setTimeout(() => {
+    process.stderr.write(`error: ${message}\nhint: ${RESUME}\n`);
+    endAtOnce(signal, code);
+  }, STOP_MS).unref();
+  interruption.abort(new ModeldlError(code, message, { hint: RESUME }));
+}
+
+function endAtOnce(signal: 'SIGINT' | 'SIGTERM', code: 'INTERRUPTED' | 'TERMINATED'): void {
+  // Bars and spinners hide it, and get no chance to show it again.
+  if (process.stderr.isTTY) process.stderr.write(SHOW_CURSOR);
+  // `process.exit` waits for file operations that run, and one on a dead network disk never ends.
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+  // The first process of a container does not die of a signal.
+  process.exit(EXIT_CODES[code]);
 }
 
 /** Why results could not be written, other than that nobody reads them. */
