@@ -96,18 +96,67 @@ export async function findStored(
   const all = await storedModels(context, reference, { allRevisions: false });
   const candidates = all.filter((model) => conversionMatches(model, reference, filter));
   const [first] = candidates;
-  if (first === undefined) {
-    throw notStored(
-      context,
-      reference,
-      wantsConversion(reference, filter)
-        ? `make it with \`modeldl convert ${format(context, withoutSuffix(reference))}\``
-        : `fetch it with \`modeldl pull ${format(context, reference)}\``,
-    );
-  }
+  if (first === undefined)
+    throw notStored(context, reference, await absenceHint(context, reference, filter, all));
   if (!wantsConversion(reference, filter)) return meantSelection(context, reference, candidates);
   assertOneConversion(context, reference, candidates);
   return first;
+}
+
+/**
+ * What to do about a model that is not stored.
+ * @param beside what is stored of the same revision and subpath
+ */
+async function absenceHint(
+  context: Context,
+  reference: Reference,
+  filter: ConversionFilter,
+  beside: readonly StoredModel[],
+): Promise<string> {
+  if (!wantsConversion(reference, filter)) {
+    const stored = await storedBefore(context, reference);
+    return stored.length === 0
+      ? `fetch it with \`modeldl pull ${format(context, reference)}\``
+      : `what follows \`+\` names none of ${stored.map(namesAmong(stored)).join(', ')}`;
+  }
+  const others = beside.filter(({ record }) => record.conversion !== undefined || record.asked !== undefined);
+  const stored = others.length === 0 ? [] : [`stored of it: ${others.map(namesAmong(beside)).join(', ')}`];
+  const { precision, device, converter } = { ...conversionNamed(reference.conversion), ...filter };
+  const options = [
+    ...(precision === undefined ? [] : ['--precision', precision]),
+    ...(device === undefined ? [] : ['--device', device]),
+    ...(converter === undefined ? [] : ['--converter', converter]),
+  ];
+  // A key or hash does not tell what would be made again.
+  if (options.length === 0) return [...stored, '`modeldl list` shows what is stored'].join('; ');
+  const origin = format(context, withoutSuffix(reference));
+  return [`make it with \`modeldl convert ${origin} ${options.join(' ')}\``, ...stored].join('; ');
+}
+
+/** `fp16-hetero_gpu_cpu` as options of `convert`; nothing for a key. */
+function conversionNamed(name = ''): ConversionFilter {
+  const at = name.indexOf('-');
+  if (at < 0) return {};
+  const device = name.slice(at + 1).toUpperCase();
+  const [, devices] = /^HETERO_(.+)$/.exec(device) ?? [];
+  return {
+    precision: name.slice(0, at),
+    device: devices === undefined ? device : `HETERO:${devices.replaceAll('_', ',')}`,
+  };
+}
+
+/** What is stored of a reference without the `+…` that it ends in, and that was read as a part of a name. */
+async function storedBefore(context: Context, reference: Reference): Promise<readonly StoredModel[]> {
+  const cut = (text: string): string => text.replace(/\+[^+]*$/, '');
+  const { id, revision, subpath } = reference;
+  const before =
+    subpath !== undefined
+      ? { ...reference, subpath: cut(subpath) }
+      : revision !== undefined
+        ? { ...reference, revision: cut(revision) }
+        : { ...reference, id: cut(id) };
+  if (format(context, before) === format(context, reference)) return [];
+  return storedModels(context, before, { allRevisions: false });
 }
 
 function notStored(context: Context, reference: Reference, hint: string): ModeldlError {

@@ -205,3 +205,26 @@ describe('a model that was renamed at its hub', () => {
     expect(hub.requests.length).toBe(requests);
   });
 });
+
+describe('a conversion that is not stored', () => {
+  it.each([
+    [['+fp16-gpu'], '--precision fp16 --device GPU'],
+    [['+fp16-hetero_gpu_cpu'], '--precision fp16 --device HETERO:GPU,CPU'],
+    [['', '--precision', 'fp16'], '--precision fp16'],
+    [['', '--device', 'NPU'], '--device NPU'],
+  ])('is made as it was asked for: %j', async ([suffix = '', ...filter], options) => {
+    await putConversion(store, await putModel(store, { 'model.onnx': 'bytes' }), { precision: 'int8' });
+    const { exitCode, stderr } = await world.run('path', `${PINNED}${suffix}`, ...filter);
+    expect(exitCode).toBe(3);
+    expect(stderr).toContain(`make it with \`modeldl convert ${PINNED} ${options}\``);
+    expect(stderr).toContain(`stored of it: ${PINNED}+int8-cpu`);
+  });
+
+  it.each(['+00000000', '+zzz', '+fp16'])('is not fetched when it is mistyped: %s', async (suffix) => {
+    await putConversion(store, await putModel(store, { 'model.onnx': 'bytes' }), { precision: 'int8' });
+    const { exitCode, stderr } = await world.run('path', `${PINNED}${suffix}`);
+    expect(exitCode).toBe(3);
+    expect(stderr).toContain(`${PINNED}+int8-cpu`);
+    expect(stderr).not.toMatch(/modeldl (pull|convert)/);
+  });
+});
