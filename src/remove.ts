@@ -34,10 +34,7 @@ export async function planRemove(
     const converted = wantsConversion(reference, filter);
     const named = converted ? all.filter((model) => conversionMatches(model, reference, filter)) : all;
     if (converted) assertOneConversion(context, reference, named);
-    const origins = new Set(named.map((model) => model.path));
-    const models = all.filter(
-      ({ path, record }) => origins.has(path) || origins.has(record.conversion?.origin ?? ''),
-    );
+    const models = all.filter((model) => named.some((other) => goesWith(model, other)));
     if (models.length === 0) {
       const shown = redactReference(text);
       throw new ModeldlError('NOT_FOUND', `Not stored: ${shown}`, {
@@ -48,6 +45,14 @@ export async function planRemove(
     for (const model of models) doomed.set(model.path, model);
   }
   return describeRemoval(context, [...doomed.values()]);
+}
+
+/** Is this the model that is removed, or was it converted from that selection, over however many conversions? */
+function goesWith({ path, record }: StoredModel, removed: StoredModel): boolean {
+  if (path === removed.path) return true;
+  const { revision, selection, conversion } = removed.record;
+  const selected = conversion === undefined && record.conversion !== undefined;
+  return selected && record.revision === revision && record.selection === selection;
 }
 
 async function describeRemoval(context: Context, models: readonly StoredModel[]): Promise<RemovalPlan> {

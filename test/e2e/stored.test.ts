@@ -122,7 +122,7 @@ describe('what `list` prints is what every command takes', () => {
         return sha256Of(seed).slice(0, 8);
       }),
     );
-    await putConversion(store, await storedAt(json), { precision: 'fp16' });
+    const half = await putConversion(store, await storedAt(json), { precision: 'fp16' });
 
     const names = await listed();
     const { reference, selection = '' } = record;
@@ -149,7 +149,11 @@ describe('what `list` prints is what every command takes', () => {
       `${reference}+${selection.slice(0, 8)}`,
     ]);
 
-    // The part goes with the conversion made of it, and nothing else does.
+    // The part goes with what was converted from it, and nothing else does; a conversion goes alone.
+    const again = await putConversion(store, half, { precision: 'int4' });
+    expect(
+      (await world.run('remove', `${reference}+fp16-cpu`, '-y', '--dry-run', '--json')).stdout,
+    ).not.toContain(again.path);
     expect((await world.run('remove', `${reference}+${selection.slice(0, 8)}`, '-y')).exitCode).toBe(0);
     expect([...(await listed())].sort()).toEqual(
       [reference, ...keys.map((key) => `${reference}+${key}`)].sort(),

@@ -96,6 +96,7 @@ export async function putConversion(
   const xml = `<net name="${seed}"/>`;
   await putBlob(store, xml);
   const key = sha256Of(seed);
+  const named = record.conversion === undefined ? record.reference : record.reference.replace(/\+[^+]*$/, '');
   const { hub, id, revision, selection } = record;
   const modelKey = {
     hub,
@@ -106,7 +107,7 @@ export async function putConversion(
   };
   const published = await publishModel(store, modelKey, {
     ...record,
-    reference: `${record.reference}+${precision}-${deviceSlug(device)}`,
+    reference: `${named}+${precision}-${deviceSlug(device)}`,
     files: [{ path: 'openvino_model.xml', bytes: Buffer.byteLength(xml), sha256: sha256Of(xml) }],
     leftOut: [],
     conversion: {
