@@ -23,8 +23,8 @@ import type { Reference } from './reference.js';
 import { pinnedReference, resolveReference, type Resolved } from './resolve.js';
 import type { ConvertPlan } from './results.js';
 import { literalGlob, type Chosen } from './select.js';
-import { conversionName, findStored } from './stored.js';
-import { checkModel, findModel, type StoredModel } from './store/models.js';
+import { assertIntact, conversionName, findStored } from './stored.js';
+import { findModel, type StoredModel } from './store/models.js';
 import type { ModelKey } from './store/record.js';
 import { toolchainContext, toolchainNamed } from './toolchains.js';
 
@@ -59,24 +59,17 @@ type Named = { readonly pulled: Pulled } | { readonly resolved: Resolved };
 async function named(context: Context, text: string, options: ConvertOptions): Promise<Named> {
   try {
     const reference = withRevision(parse(context, text, options.unpack), options.revision);
-    if (reference.conversion !== undefined) return { pulled: await storedConversion(context, reference) };
+    if (reference.conversion !== undefined) return { pulled: await storedAsNamed(context, reference) };
     return { resolved: await resolveReference(context, reference) };
   } catch (error) {
     throw await withFileHint(context, text, error);
   }
 }
 
-/** A conversion as the origin of another one. @throws ModeldlError NOT_FOUND, USAGE when several match, INTEGRITY */
-async function storedConversion(context: Context, reference: Reference): Promise<Pulled> {
+/** A stored model as it is: a conversion, or files that were chosen. @throws ModeldlError NOT_FOUND, USAGE, INTEGRITY */
+async function storedAsNamed(context: Context, reference: Reference): Promise<Pulled> {
   const model = await findStored(context, reference, {});
-  const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
-  if (damaged.length + missing.length > 0) {
-    const { originReference = '' } = model.record.conversion ?? {};
-    throw new ModeldlError('INTEGRITY', `The stored conversion is damaged: ${model.record.reference}`, {
-      hint: `make it again with \`modeldl convert ${originReference}\``,
-      details: { reference: model.record.reference },
-    });
-  }
+  await assertIntact(context, model);
   return { model, reference, downloadedBytes: 0, stale: false };
 }
 
