@@ -154,13 +154,14 @@ async function readConfigFile(
 function parseFile(path: string, content: string): unknown {
   try {
     if (path.endsWith('package.json')) {
-      const manifest: unknown = defaultLoaders['.json'](path, content);
+      const manifest: unknown = JSON.parse(content);
       return typeof manifest === 'object' && manifest !== null && 'modeldl' in manifest
         ? manifest.modeldl
         : {};
     }
-    const load = path.endsWith('.json') ? defaultLoaders['.json'] : defaultLoaders['.yaml'];
-    return (load(path, content) as unknown) ?? {};
+    // Not its loader of JSON: that one's errors hold a coloured piece of the file.
+    if (path.endsWith('.json')) return JSON.parse(content) as unknown;
+    return (defaultLoaders['.yaml'](path, content) as unknown) ?? {};
   } catch (error) {
     throw new ModeldlError('CONFIG', `Cannot parse the configuration file: ${path}`, {
       hint: whatIsWrong(path, content, error),
@@ -186,11 +187,8 @@ function whatIsWrong(path: string, content: string, error: unknown): string {
     const { reason, mark } = yaml.output;
     return said('YAML', reason, mark.line + 1, mark.column + 1);
   }
-  const message = error instanceof Error ? error.message : String(error);
-  // The first line names the file, and those with a bar show a part of it.
-  const lines = message.split('\n').slice(1);
-  const reason = lines.find((line) => line.trim() !== '' && !/^[> ]*\d* *\|/.test(line)) ?? message;
-  const what = reason.replace(/ while parsing .*$/, '').replace(/(?: in JSON)? at position .*$/, '');
+  const reason = error instanceof Error ? error.message : String(error);
+  const what = reason.replace(/(?: in JSON)? at position .*$/, '');
   const position = /at position (\d+)/.exec(reason)?.[1];
   const format = path.endsWith('.json') ? 'JSON' : 'YAML';
   if (position === undefined) return said(format, what);
