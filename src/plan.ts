@@ -101,12 +101,23 @@ async function pullNeeded(
   const selection = selectionOf(options);
   const listed = listedFiles(resolved, selection);
   // Archives have no listing before they are here.
-  if (listed === undefined || (await storedModel(context, resolved, selection)) !== undefined)
-    return pullResolved(context, resolved, selection);
+  if (listed === undefined) return pullResolved(context, resolved, selection);
+  const stored = await storedAsPulled(context, resolved, selection);
+  if (stored !== undefined) return stored;
   const model = plannedModel(context, resolved, listed);
   const { plan } = await chooseConverter(context, model, request, options.converter);
   const all = listed.every(({ path }) => plan.reads.includes(path));
   return pullResolved(context, resolved, all ? selection : { include: plan.reads.map(literalGlob) });
+}
+
+async function storedAsPulled(
+  context: Context,
+  resolved: Resolved,
+  selection: SelectionRequest,
+): Promise<Pulled | undefined> {
+  const model = await storedModel(context, resolved, selection);
+  if (model === undefined) return undefined;
+  return { model, reference: resolved.reference, downloadedBytes: 0, stale: resolved.stale };
 }
 
 function listedFiles(
@@ -204,10 +215,9 @@ export async function planConvert(
     return describePrepared(context, await planLocal(context, found.pulled, request, options));
   const { resolved } = found;
   const selection = selectionOf(options);
-  const model = await storedModel(context, resolved, selection);
-  if (model !== undefined) {
-    const pulled = { model, reference: resolved.reference, downloadedBytes: 0, stale: resolved.stale };
-    return describePrepared(context, await planLocal(context, pulled, request, options));
+  const stored = await storedAsPulled(context, resolved, selection);
+  if (stored !== undefined) {
+    return describePrepared(context, await planLocal(context, stored, request, options));
   }
   const listed = listedFiles(resolved, selection);
   if (listed === undefined) {

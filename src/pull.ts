@@ -152,9 +152,8 @@ export async function pullResolved(
     const stored = reuse ? await storedModel(context, resolved, options, held) : undefined;
     if (stored !== undefined)
       return { model: stored, reference: resolved.reference, downloadedBytes: 0, stale };
-    const source = (await isComplete(context, resolved, options))
-      ? resolved
-      : await atPresentEndpoint(context, resolved);
+    const outdated = resolved.remembered && !(await isComplete(context, resolved, options));
+    const source = outdated ? await atPresentEndpoint(context, resolved) : resolved;
     const brought = await bring(context, source, options, scope);
     return { ...brought, reference: resolved.reference, stale };
   });

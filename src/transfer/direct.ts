@@ -54,15 +54,20 @@ function createTap(): { onread: object; watch: (socket: unknown) => void } {
   };
 }
 
+/** Opens a connection that can be diverted. */
+function tapped<Connection>(connect: (options: { onread: object }) => Connection): Connection {
+  const { onread, watch } = createTap();
+  const socket = connect({ onread });
+  watch(socket);
+  return socket;
+}
+
 export function directHttpAgent(options: AgentOptions): HttpAgent {
   return new (class extends HttpAgent {
     override createConnection(
       ...[given, callback]: Parameters<HttpAgent['createConnection']>
     ): ReturnType<HttpAgent['createConnection']> {
-      const { onread, watch } = createTap();
-      const socket = super.createConnection({ ...given, ...{ onread } }, callback);
-      watch(socket);
-      return socket;
+      return tapped((onread) => super.createConnection({ ...given, ...onread }, callback));
     }
   })(options);
 }
@@ -72,10 +77,7 @@ export function directHttpsAgent(options: SecureAgentOptions): HttpsAgent {
     override createConnection(
       ...[given, callback]: Parameters<HttpsAgent['createConnection']>
     ): ReturnType<HttpsAgent['createConnection']> {
-      const { onread, watch } = createTap();
-      const socket = super.createConnection({ ...given, ...{ onread } }, callback);
-      watch(socket);
-      return socket;
+      return tapped((onread) => super.createConnection({ ...given, ...onread }, callback));
     }
   })(options);
 }
