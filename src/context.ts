@@ -15,6 +15,7 @@ import {
 } from './reference.js';
 import type { Session } from './store/session.js';
 import type { Store } from './store/layout.js';
+import type { ConnectionBudget } from './transfer/helpers.js';
 import type { HttpClient } from './transfer/http.js';
 
 export interface Context {
@@ -36,6 +37,7 @@ export interface Context {
   readonly spaceCheck: boolean;
   /** Large files at once. */
   readonly jobs: number;
+  readonly connections: ConnectionBudget;
   readonly toolchainSettings: ToolchainSettings;
   hubSettings(hub: string): Readonly<Record<string, unknown>>;
   credential(hub: Hub): Promise<Credential | undefined>;

@@ -244,6 +244,7 @@ export function downloadOptions(
     signal,
     bootId: context.store.bootId,
     durable: context.store.durability === 'flush',
+    connections: context.connections,
     assertOwned: () => held.assertHeld(),
     onStart: (resumedBytes, size) => {
       context.emit({

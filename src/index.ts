@@ -28,6 +28,7 @@ import type * as results from './results.js';
 import type { ConversionFilter } from './stored.js';
 import { openStore } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
+import { createConnectionBudget } from './transfer/helpers.js';
 import { createHttpClient, HTTP_DEFAULTS, type HttpClient } from './transfer/http.js';
 
 export { EXIT_CODES, ModeldlError, type ErrorCode } from './errors.js';
@@ -62,6 +63,8 @@ export interface ModeldlOptions {
   readonly spaceCheck?: boolean;
   /** Large files at once; default 4. */
   readonly jobs?: number;
+  /** Most connections for one large file; default 16, of which as many are used as make it faster. */
+  readonly connections?: number;
   /** Bytes per second over everything, at least one. */
   readonly limitRate?: number;
   /** `never`: a missing toolchain is an error. */
@@ -130,6 +133,8 @@ export function configurationSchema(plugins: Plugins = builtInPlugins()): Config
 }
 
 /** Node.js' timers end at once when they are set to more, some 24 days. */
+/** Of all large files together, besides one for each: no more than there are for small files. */
+const FURTHER_CONNECTIONS = 32;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** @throws ModeldlError CONFIG, DISK */
@@ -240,6 +245,10 @@ async function createContext(
     maxWaitMs,
     spaceCheck: options.spaceCheck ?? true,
     jobs: options.jobs ?? config.jobs ?? DEFAULTS.jobs,
+    connections: createConnectionBudget(
+      options.connections ?? config.connections ?? DEFAULTS.connections,
+      FURTHER_CONNECTIONS,
+    ),
     toolchainSettings: {
       install: options.install ?? config.toolchains?.install ?? DEFAULTS.toolchains.install,
       offline,

@@ -39,6 +39,7 @@ export interface GlobalFlags {
 /** Transfer flags of commands that fetch. */
 export interface TransferFlags {
   readonly jobs?: string;
+  readonly connections?: string;
   readonly limitRate?: string;
   readonly install?: boolean;
 }
@@ -89,6 +90,9 @@ export function apiOptions(flags: GlobalFlags & TransferFlags, cli: CliEnvironme
     ...(flags.refresh === undefined ? {} : { refresh: flags.refresh }),
     ...(flags.maxWait === undefined ? {} : { maxWaitMs: parseDuration(flags.maxWait, '--max-wait') }),
     ...(flags.jobs === undefined ? {} : { jobs: parseCount(flags.jobs, '--jobs', 64) }),
+    ...(flags.connections === undefined
+      ? {}
+      : { connections: parseCount(flags.connections, '--connections', 16) }),
     ...(flags.limitRate === undefined ? {} : { limitRate: parseRate(flags.limitRate, '--limit-rate') }),
     ...(flags.install === false ? { install: 'never' as const } : {}),
   };

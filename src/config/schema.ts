@@ -25,6 +25,15 @@ const ENTRIES = {
       v.description('Large files fetched at once'),
     ),
   ),
+  connections: v.exactOptional(
+    v.pipe(
+      v.number(),
+      v.integer(),
+      v.minValue(1),
+      v.maxValue(16),
+      v.description('Most connections for one large file'),
+    ),
+  ),
   limitRate: v.exactOptional(
     v.pipe(
       v.string(),
@@ -124,6 +133,7 @@ export type Config = v.InferOutput<ConfigSchema>;
 export const DEFAULTS = {
   offline: false,
   jobs: 4,
+  connections: 16,
   maxWait: '10m',
   durability: 'lazy',
   convert: { precision: 'int8', device: 'CPU', check: true },

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { abortError, ModeldlError } from '../errors.js';
 import { divert, type DirectBody } from './direct.js';
-import { createSlabs } from './slabs.js';
+import { createSlabs, type SlabPool } from './slabs.js';
 
 export interface ReadOptions {
   readonly signal: AbortSignal;
@@ -136,12 +136,12 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
  */
 export async function readBodyInSlabs(
   message: IncomingMessage,
-  options: ReadOptions & { readonly slabBytes: number },
+  options: ReadOptions & { readonly pool: SlabPool },
 ): Promise<void> {
   let direct: DirectBody | undefined;
   let fail: (error: unknown) => void = () => undefined;
   const slabs = createSlabs({
-    slabBytes: options.slabBytes,
+    pool: options.pool,
     onChunk: (chunk) => options.onChunk(chunk),
     onFree: () => direct?.resume(),
     onError: (error) => {
@@ -169,7 +169,7 @@ export async function readBodyInSlabs(
         onBytes: watch.heard,
         onEnd: () => {
           watch.settle();
-          direct?.destroy();
+          direct?.release();
         },
         onError: watch.settle,
       });

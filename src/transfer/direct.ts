@@ -1,7 +1,8 @@
 /**
  * Bodies read from the socket into our own memory. Node.js' HTTP client allocates every read and copies it once more,
  * which costs more than the hashing; so its parser gets the bytes up to the end of the headers only, and a body whose
- * length is known goes around it. A connection that gave such a body cannot be used again.
+ * length is known goes around it. When that is over, the message is ended as the parser would have ended it, so that the
+ * connection can be used again.
  */
 import { Agent as HttpAgent, type AgentOptions, type IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, type AgentOptions as SecureAgentOptions } from 'node:https';
@@ -11,11 +12,9 @@ import type { Slabs } from './slabs.js';
 /** Read at once while the parser gets the bytes. */
 const HEADER_BYTES = 64 * 1024;
 
-/**
- * Less than this left is not worth a connection: opening another takes several round trips, TLS more, while copying so
- * much takes about a millisecond.
- */
+/** Copying less than this takes less than a millisecond. */
 const WORTH_DIVERTING_BYTES = 1024 * 1024;
+const NOTHING = Buffer.alloc(0);
 
 /** Takes a connection's bytes in the parser's place. */
 interface Diversion {
@@ -88,6 +87,8 @@ export interface DirectBody {
   resume(): void;
   /** Ends it, and its connection with it. */
   destroy(): void;
+  /** All bytes were taken: lets the connection be used again. */
+  release(): void;
 }
 
 export interface DirectOptions {
@@ -115,6 +116,7 @@ export function divert(message: IncomingMessage, options: DirectOptions): Direct
   let left = Number(length) - message.readableLength;
   if (!(left >= WORTH_DIVERTING_BYTES)) return undefined;
   const { slabs, onBytes, onEnd, onError } = options;
+  let surplus = false;
 
   /** Bytes that came outside the slabs wait for space there, in order, and hold the connection meanwhile. */
   let queue = Promise.resolve();
@@ -140,7 +142,8 @@ export function divert(message: IncomingMessage, options: DirectOptions): Direct
     space: () => (left > 0 && waiting === 0 ? slabs.space()?.subarray(0, left) : undefined),
     received(bytes, inSpace) {
       // A server may send more than it announced.
-      const wanted = bytes.length > left ? bytes.subarray(0, left) : bytes;
+      surplus = bytes.length > left;
+      const wanted = surplus ? bytes.subarray(0, left) : bytes;
       left -= wanted.length;
       onBytes();
       try {
@@ -168,6 +171,19 @@ export function divert(message: IncomingMessage, options: DirectOptions): Direct
     },
     destroy: () => {
       socket.destroy();
+    },
+    release: () => {
+      if (surplus) {
+        socket.destroy();
+        return;
+      }
+      tap.diversion = undefined;
+      message.complete = true;
+      message.push(null);
+      message.resume();
+      // The client looks whether a message is complete when bytes come, and lets go of its parser then.
+      socket.emit('data', NOTHING);
+      socket.resume();
     },
   };
 }

@@ -12,6 +12,7 @@ import { createAgents, type ProxySettings } from './agents.js';
 import { BrokenBody, readBody, readBodyInSlabs, type ReadOptions } from './body.js';
 import { backoff, createRateLimiter, createServerLimits, retryAfter, type Wait } from './limits.js';
 import { isTransient, networkError } from './network-error.js';
+import { createSlabPool, type SlabPool } from './slabs.js';
 
 export interface HttpSettings {
   readonly userAgent: string;
@@ -109,9 +110,11 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
   const agents = createAgents(settings.proxy, settings.ca);
   const limits = createServerLimits();
   const limiter = createRateLimiter(settings.limitRate);
-  const slabBytes = Math.max(
-    MIN_SLAB_BYTES,
-    Math.min(SLAB_BYTES, Math.ceil((settings.limitRate ?? Infinity) / LIMITED_PIECES)),
+  const pool = createSlabPool(
+    Math.max(
+      MIN_SLAB_BYTES,
+      Math.min(SLAB_BYTES, Math.ceil((settings.limitRate ?? Infinity) / LIMITED_PIECES)),
+    ),
   );
   const wait = settings.wait ?? abortableWait;
 
@@ -264,7 +267,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       });
       message.once('response', (response) => {
         stopTimers();
-        resolve(describe(url, response, { signal, idleTimeoutMs: settings.idleTimeoutMs, slabBytes }));
+        resolve(describe(url, response, { signal, idleTimeoutMs: settings.idleTimeoutMs, pool }));
       });
       // Kept for the life of the request: an error after the answer belongs to the body's reader.
       message.on('error', fail);
@@ -358,7 +361,7 @@ function describe(url: URL, message: IncomingMessage, reading: Reading): HttpRes
   };
 }
 
-type Reading = Omit<ReadOptions, 'onChunk'> & { readonly slabBytes: number };
+type Reading = Omit<ReadOptions, 'onChunk'> & { readonly pool: SlabPool };
 
 async function readWhole(message: IncomingMessage, maxBytes: number, reading: Reading): Promise<Buffer> {
   const chunks: Buffer[] = [];

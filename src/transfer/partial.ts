@@ -19,10 +19,18 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
+import type { WriteJournal } from './assembly.js';
+import { createRanges, type Range } from './ranges.js';
 import type { FileVersion } from './response.js';
 
 const JOURNAL = 'journal.json';
 const COPY_BYTES = 1024 * 1024;
+
+const offset = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const rangeSchema = v.pipe(
+  v.tuple([offset, offset]),
+  v.check(([start, end]) => start < end),
+);
 
 const journalSchema = v.object({
   version: v.literal(1),
@@ -40,10 +48,10 @@ const journalSchema = v.object({
     }),
   ),
   bootId: v.string(),
-  /** Written ranges, `[start, end)`; today always one from 0. */
-  ranges: v.array(v.tuple([v.number(), v.number()])),
+  /** Written ranges, `[start, end)`. */
+  ranges: v.array(rangeSchema),
   /** The same, as far as they had been flushed to the disk. */
-  flushed: v.array(v.tuple([v.number(), v.number()])),
+  flushed: v.array(rangeSchema),
 });
 
 type Journal = v.InferOutput<typeof journalSchema>;
@@ -51,12 +59,11 @@ type Journal = v.InferOutput<typeof journalSchema>;
 export interface Partial {
   readonly path: string;
   readonly handle: FileHandle;
-  /** Bytes at the start of the file that are there already. */
-  readonly prefixBytes: number;
+  /** Bytes that are there already. */
+  readonly ranges: readonly Range[];
   /** What the answer that they came from said of itself. */
   readonly source: FileVersion | undefined;
-  /** Writes the journal: everything before `bytes` is in the file, everything before `flushedBytes` on the disk. */
-  record(bytes: number, flushedBytes: number, source: FileVersion | undefined): Promise<void>;
+  readonly record: WriteJournal;
   close(): Promise<void>;
 }
 
@@ -69,7 +76,7 @@ export interface PartialOptions {
   readonly signal: AbortSignal;
   /** Throws when another process took over. */
   assertOwned(): Promise<void>;
-  /** Sees every byte of the prefix in order. */
+  /** Sees every byte of what is there without a gap from the start, in order. */
   onPrefix(chunk: Buffer): void;
 }
 
@@ -89,28 +96,28 @@ export async function openPartial(directory: string, options: PartialOptions): P
     const path = join(directory, name);
     const usable =
       journal?.identity === options.identity && options.mayContinue(journal.source) ? journal : undefined;
-    const prefixBytes = usable === undefined ? 0 : await adoptPrefix(directory, usable, path, options);
-    const handle = await open(path, prefixBytes > 0 ? 'r+' : 'w+');
+    const ranges = usable === undefined ? [] : await adopt(directory, usable, path, options);
+    const handle = await open(path, ranges.length > 0 ? 'r+' : 'w+');
     const partial: Partial = {
       path,
       handle,
-      prefixBytes,
-      source: prefixBytes > 0 ? usable?.source : undefined,
-      record: (bytes, flushedBytes, source) =>
+      ranges,
+      source: ranges.length > 0 ? usable?.source : undefined,
+      record: (written, flushed, source) =>
         writeJournal(directory, {
           version: 1,
           data: name,
           identity: options.identity,
           ...(source === undefined ? {} : { source }),
           bootId: options.bootId,
-          ranges: bytes === 0 ? [] : [[0, bytes]],
-          flushed: flushedBytes === 0 ? [] : [[0, flushedBytes]],
+          ranges: written.map(([start, end]) => [start, end]),
+          flushed: flushed.map(([start, end]) => [start, end]),
         }),
       close: () => handle.close(),
     };
     try {
       await options.assertOwned();
-      await partial.record(prefixBytes, 0, partial.source);
+      await partial.record(ranges, [], partial.source);
       // The journal names the new file now; before, the old one had to stay.
       for (const other of others.filter((entry) => entry !== JOURNAL)) {
         await options.assertOwned();
@@ -128,22 +135,24 @@ export async function openPartial(directory: string, options: PartialOptions): P
   }
 }
 
-/** Copies what the journal vouches for; returns its length. A shorter data file counts as far as it goes. */
-async function adoptPrefix(
+/** Copies what the journal vouches for; returns what that is. A shorter data file counts as far as it goes. */
+async function adopt(
   directory: string,
   journal: Journal,
   path: string,
   options: PartialOptions,
-): Promise<number> {
-  const ranges = journal.bootId === options.bootId ? journal.ranges : journal.flushed;
-  const first = ranges.find(([start]) => start === 0);
+): Promise<readonly Range[]> {
   const source = join(directory, journal.data);
   const size = await stat(source).then(
     (found) => found.size,
     () => 0,
   );
-  const bytes = Math.min(first?.[1] ?? 0, size);
-  if (bytes === 0) return 0;
+  const vouched = createRanges(journal.bootId === options.bootId ? journal.ranges : journal.flushed)
+    .list()
+    .filter(([start]) => start < size)
+    .map(([start, end]): Range => [start, Math.min(end, size)]);
+  const last = vouched.at(-1);
+  if (last === undefined) return [];
   const reflinked = await copyFile(source, path, constants.COPYFILE_FICLONE_FORCE).then(
     () => true,
     () => false,
@@ -154,19 +163,27 @@ async function adoptPrefix(
     throw error;
   });
   try {
+    const adopted = createRanges();
     const buffer = Buffer.allocUnsafe(COPY_BYTES);
-    let at = 0;
-    while (at < bytes) {
-      options.signal.throwIfAborted();
-      const { bytesRead } = await reader.read(buffer, 0, Math.min(COPY_BYTES, bytes - at), at);
-      if (bytesRead === 0) break;
-      const chunk = buffer.subarray(0, bytesRead);
-      options.onPrefix(chunk);
-      if (!reflinked) await target.write(chunk, 0, bytesRead, at);
-      at += bytesRead;
+    for (const [start, end] of vouched) {
+      // What lies behind a gap is hashed when the gap is filled.
+      if (reflinked && start > 0) {
+        adopted.add(start, end);
+        continue;
+      }
+      for (let at = start; at < end;) {
+        options.signal.throwIfAborted();
+        const { bytesRead } = await reader.read(buffer, 0, Math.min(COPY_BYTES, end - at), at);
+        if (bytesRead === 0) break;
+        const chunk = buffer.subarray(0, bytesRead);
+        if (start === 0) options.onPrefix(chunk);
+        if (!reflinked) await target.write(chunk, 0, bytesRead, at);
+        at += bytesRead;
+        adopted.add(start, at);
+      }
     }
-    await target.truncate(at);
-    return at;
+    await target.truncate(adopted.list().at(-1)?.[1] ?? 0);
+    return adopted.list();
   } finally {
     await reader.close();
     await target.close();

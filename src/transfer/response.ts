@@ -1,17 +1,22 @@
 /** What an answer to a download means. */
 import { ModeldlError } from '../errors.js';
 import { redactUrl } from '../redact.js';
+import type { DownloadRequest } from './download.js';
 import type { HttpResponse } from './http.js';
 
-/** Checks a `Content-Range` against what was asked; undefined when it is another range. `total` is unknown for `*`. */
+/**
+ * Checks a `Content-Range` against `[start, end)`, which was asked for; undefined when it is another range. `total` is
+ * unknown for `*`.
+ */
 export function checkRange(
   header: string | undefined,
   start: number,
+  end: number,
   size: number | undefined,
 ): { readonly total: number | undefined } | undefined {
   const [, from, to, total] = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(header?.trim() ?? '') ?? [];
-  if (from === undefined || to === undefined || Number(from) !== start || Number(to) < start)
-    return undefined;
+  if (from === undefined || to === undefined || Number(from) !== start) return undefined;
+  if (Number(to) < start || Number(to) >= end) return undefined;
   if (total === undefined || total === '*') return { total: undefined };
   if (size !== undefined && Number(total) !== size) return undefined;
   return { total: Number(total) };
@@ -51,6 +56,17 @@ export function rangeCondition(version: FileVersion | undefined): string | undef
   if (version?.etag?.startsWith('"')) return version.etag;
   const { modified = '', answered = '' } = version ?? {};
   return Date.parse(answered) - Date.parse(modified) >= STRONG_AFTER_MS ? modified : undefined;
+}
+
+/**
+ * A digest finds out when a file is pieced together of two versions; without one, the rest is asked for only under a
+ * condition that excludes it.
+ */
+export function mayContinue(
+  request: Pick<DownloadRequest, 'digest'>,
+  source: FileVersion | undefined,
+): boolean {
+  return request.digest !== undefined || rangeCondition(source) !== undefined;
 }
 
 /** Does anything that both answers told differ? A server may leave out of a part what it told of the whole. */
@@ -95,6 +111,28 @@ export async function statusError(
         details,
       });
   }
+}
+
+/** Error pages and login forms come with status 200; without a digest nothing else would notice. */
+export function refuseWebPage(response: HttpResponse, request: DownloadRequest): void {
+  if (!/^(text\/html|application\/xhtml)/i.test(response.header('content-type') ?? '')) return;
+  if (/\.x?html?$/i.test(request.label)) return;
+  response.discard();
+  throw new ModeldlError(
+    'INTEGRITY',
+    `The address answers a web page, not a model: ${redactUrl(request.url)}`,
+    {
+      hint: 'use the address of the file itself, as the download button of the page has it',
+      details: { url: redactUrl(request.url), file: request.label },
+    },
+  );
+}
+
+export function tooLong(request: DownloadRequest, limit: number): ModeldlError {
+  return new ModeldlError('INTEGRITY', `${request.label} is longer than the ${limit} bytes it may have`, {
+    hint: 'the source changed, or the address is not a model',
+    details: { file: request.label, url: redactUrl(request.url) },
+  });
 }
 
 /** The answer's own words when they are short text, else nothing. */

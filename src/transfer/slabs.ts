@@ -10,12 +10,30 @@ export interface Slabs {
   filled(bytes: number): void;
   /** Copies a chunk in; a promise when it has to wait for memory. */
   put(chunk: Buffer): Promise<void> | undefined;
-  /** Hands out what is left and waits until everything was taken. Throws what `onChunk` throws. */
+  /** Hands out what is left, waits until everything was taken and gives the memory back. Throws what `onChunk` throws. */
   finish(): Promise<void>;
 }
 
-export interface SlabOptions {
+/** Memory that one body after another uses. */
+export interface SlabPool {
+  /** Bytes of each. */
   readonly slabBytes: number;
+  take(): Buffer;
+  /** Nobody may use it any more. */
+  give(memory: Buffer): void;
+}
+
+export function createSlabPool(slabBytes: number): SlabPool {
+  const free: Buffer[] = [];
+  return {
+    slabBytes,
+    take: () => free.pop() ?? Buffer.allocUnsafeSlow(slabBytes),
+    give: (memory) => free.push(memory),
+  };
+}
+
+export interface SlabOptions {
+  readonly pool: SlabPool;
   /** Takes bytes; their memory is used again once the promise resolves, or at once without one. */
   onChunk(chunk: Buffer): Promise<void> | undefined;
   /** There is space again. */
@@ -38,7 +56,8 @@ interface Slab {
 }
 
 export function createSlabs(options: SlabOptions): Slabs {
-  const { slabBytes } = options;
+  const { pool } = options;
+  const { slabBytes } = pool;
   /** A slab with less space than this counts as full: reads of a few bytes are not worth their call. */
   const leastSpace = Math.max(1, Math.floor(slabBytes / 16));
   const free: Slab[] = [];
@@ -53,7 +72,7 @@ export function createSlabs(options: SlabOptions): Slabs {
     current = free.pop();
     if (current === undefined && made < MAX_SLABS) {
       made += 1;
-      current = { memory: Buffer.allocUnsafeSlow(slabBytes), start: 0, end: 0, pending: 0 };
+      current = { memory: pool.take(), start: 0, end: 0, pending: 0 };
     }
     return current;
   }
@@ -115,6 +134,9 @@ export function createSlabs(options: SlabOptions): Slabs {
     async finish() {
       if (current !== undefined) handOut(current);
       await Promise.all(taken);
+      if (current !== undefined && current.pending === 0) free.push(current);
+      current = undefined;
+      for (const { memory } of free.splice(0)) pool.give(memory);
     },
   };
   return slabs;

@@ -14,7 +14,14 @@ import {
   type DownloadRequest,
 } from '../../src/transfer/download.js';
 import { temporaryDirectory } from '../helpers/store.js';
-import { createWorld, everythingSaid, refusal, type Local, type TestClient } from './faults.js';
+import {
+  createWorld,
+  everythingSaid,
+  refusal,
+  type Local,
+  type TestClient,
+  ONE_CONNECTION,
+} from './faults.js';
 
 const world = createWorld();
 afterEach(() => world.close());
@@ -43,6 +50,7 @@ function options(more: Partial<DownloadOptions> = {}): DownloadOptions {
     signal: controller.signal,
     bootId: 'this boot',
     durable: false,
+    connections: ONE_CONNECTION,
     onStart: (...given) => started.push(given),
     onProgress: (bytes) => reported.push(bytes),
     assertOwned: () => Promise.resolve(),

@@ -6,6 +6,7 @@ import { inspect } from 'node:util';
 import { expect } from 'vitest';
 import { ModeldlError, type ErrorCode } from '../../src/errors.js';
 import type { ModeldlEvent } from '../../src/events.js';
+import { createConnectionBudget } from '../../src/transfer/helpers.js';
 import { createHttpClient, type HttpClient, type HttpSettings } from '../../src/transfer/http.js';
 
 export interface SeenRequest {
@@ -129,6 +130,9 @@ function openTunnel(target: string, socket: Socket): void {
   upstream.on('error', () => socket.destroy());
   socket.on('error', () => upstream.destroy());
 }
+
+/** For downloads whose requests a test counts. */
+export const ONE_CONNECTION = createConnectionBudget(1, 0);
 
 /** A signal that never fires. */
 export function live(): AbortSignal {

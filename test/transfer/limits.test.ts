@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { downloadSmall } from '../../src/transfer/download.js';
 import { backoff, createRateLimiter, createServerLimits, retryAfter } from '../../src/transfer/limits.js';
 import { temporaryDirectory } from '../helpers/store.js';
-import { createWorld, live } from './faults.js';
+import { createWorld, live, ONE_CONNECTION } from './faults.js';
 
 const world = createWorld();
 afterEach(async () => {
@@ -83,6 +83,7 @@ describe('the rate limiter', () => {
       signal: live(),
       bootId: 'this boot',
       durable: false,
+      connections: ONE_CONNECTION,
       onStart: () => undefined,
       onProgress: () => undefined,
       assertOwned: () => Promise.resolve(),

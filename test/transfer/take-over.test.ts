@@ -19,7 +19,7 @@ import {
 import { openPartial, type Partial } from '../../src/transfer/partial.js';
 import { transpile, type Built } from '../helpers/built.js';
 import { temporaryStore, type TestStore } from '../helpers/store.js';
-import { createWorld } from './faults.js';
+import { createWorld, ONE_CONNECTION } from './faults.js';
 
 const NAME = 'bytes of the test';
 const BYTES = Buffer.from(Array.from({ length: 300_000 }, (_value, at) => (at * 7919) % 251));
@@ -75,6 +75,7 @@ async function takeOver(store: TestStore): Promise<DownloadOptions> {
     signal,
     bootId: store.bootId,
     durable: false,
+    connections: ONE_CONNECTION,
     assertOwned: () => held.assertHeld(),
     onStart: () => undefined,
     onProgress: () => undefined,
@@ -113,9 +114,9 @@ describe('who was stopped and replaced changes nothing of the new owner', () => 
       mayContinue: () => true,
       onPrefix: () => undefined,
     });
-    await partial.record(HALF, HALF, { etag: '"of the new owner"' });
+    await partial.record([[0, HALF]], [[0, HALF]], { etag: '"of the new owner"' });
     await partial.close();
-    expect(partial.prefixBytes).toBe(HALF);
+    expect(partial.ranges).toEqual([[0, HALF]]);
     const before = await contentsOf(directory);
     expect(before).toHaveLength(2);
     former.signal('SIGCONT');

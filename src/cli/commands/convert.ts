@@ -38,6 +38,7 @@ export const command: CommandDefinition<ConvertFlags> = {
       .option('--trust-remote-code', 'run code that comes with the model')
       .option('--trust-pickle', 'load a pickle that no safe loader takes')
       .option('--jobs <n>', 'large files at once')
+      .option('--connections <n>', 'at most so many for one large file, 1 to 16')
       .option('--limit-rate <rate>', 'bytes per second, such as 20M')
       .option('--unpack', 'unpack an archive')
       .option('--quant <name>', 'which of several GGUF quantizations')

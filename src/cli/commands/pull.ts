@@ -39,6 +39,7 @@ export const command: CommandDefinition<PullFlags> = {
       .option('--link', 'read-only hard links at --output instead of a copy')
       .option('--overwrite', 'write into a directory that holds other files')
       .option('--jobs <n>', 'large files at once')
+      .option('--connections <n>', 'at most so many for one large file, 1 to 16')
       .option('--limit-rate <rate>', 'bytes per second, such as 20M')
       .option('--force', 'fetch again what is stored')
       .option('--unpack', 'unpack an archive')

@@ -1,0 +1,218 @@
+/**
+ * Further connections for a file whose first one is not as fast as the network could be. They only help: whatever goes
+ * wrong with one of them is no failure of the download, and what it did not bring goes back to the queue.
+ */
+import { setMaxListeners } from 'node:events';
+import { ModeldlError } from '../errors.js';
+import { createConnectionCount, type ConnectionCount } from './connections.js';
+import { readPartBody, type Transfer } from './part-body.js';
+import type { HttpResponse } from './http.js';
+import type { Part } from './parts.js';
+import { checkRange, isOtherVersion, mayContinue, rangeCondition, versionOf } from './response.js';
+
+/** Connections of all files together. */
+export interface ConnectionBudget {
+  /** Most for one file. */
+  readonly perFile: number;
+  /** Decides how many one file has. */
+  count(): ConnectionCount;
+  /** Asks for one more than the one that every file has; false when too many are open. */
+  take(): boolean;
+  release(): void;
+}
+
+/** @param perFile most connections for one file; @param further most of all files together, besides one for each */
+export function createConnectionBudget(perFile: number, further: number): ConnectionBudget {
+  let left = further;
+  return {
+    perFile,
+    count: () => createConnectionCount(perFile),
+    take() {
+      if (left === 0) return false;
+      left -= 1;
+      return true;
+    },
+    release() {
+      left += 1;
+    },
+  };
+}
+
+export interface Helpers {
+  /** How many there are. */
+  active(): number;
+  /** Fires with an error that ends the whole download, such as a full disk. */
+  readonly failure: AbortSignal;
+  /** Resolves when one ends, or when it is time to look for work again. */
+  pause(): Promise<void>;
+  /** Ends all; there will be no more. */
+  stop(): Promise<void>;
+}
+
+/** Throughput is looked at this often, milliseconds. */
+const TICK_MS = 25;
+/** The share of its time that this process works is measured over so long, milliseconds. */
+const BUSY_MS = 100;
+/** Where that share is larger, it is what bounds the bytes, and more connections only cost. */
+const SATURATED = 0.7;
+/** What is left within so little time is not worth another connection, milliseconds. */
+const ENDING_MS = 250;
+/** For so long after `--limit-rate` held bytes up, it is what bounds them, milliseconds. */
+const LIMITED_MS = 1000;
+/** Statuses of an address that was good for a time only. */
+const EXPIRED: readonly number[] = [401, 403, 404, 410];
+
+/** Watches the transfer, and helps it with as many connections as pay off. */
+export function helpWith(transfer: Transfer): Helpers {
+  const { http, request, options, assembly, parts } = transfer;
+  const { connections } = options;
+  const count = connections.count();
+  const running = new Set<Promise<void>>();
+  const stopping = new AbortController();
+  const failing = new AbortController();
+  const signal = AbortSignal.any([options.signal, stopping.signal]);
+  // Every connection listens to it, which is no leak.
+  setMaxListeners(0, signal);
+  /** Whose part has begun to arrive. */
+  const delivering = new Set<Part>();
+  let isAlone = connections.perFile < 2;
+  const paused: (() => void)[] = [];
+  let breaks = 0;
+  let wanted = 1;
+  let busy = { since: performance.now(), start: performance.eventLoopUtilization(), share: 1 };
+
+  function share(now: number): number {
+    if (now - busy.since >= BUSY_MS) {
+      const { utilization } = performance.eventLoopUtilization(busy.start);
+      busy = { since: now, start: performance.eventLoopUtilization(), share: utilization };
+    }
+    return busy.share;
+  }
+
+  function look(): void {
+    for (const resolve of paused.splice(0)) resolve();
+    const { size } = transfer;
+    // Before the first answer nothing is known, and what does not tell its version cannot be pieced together.
+    if (isAlone || size === undefined || transfer.fetchedBytes === 0) return;
+    if (!mayContinue(request, assembly.source)) return;
+    const now = performance.now();
+    const left = size - assembly.received.total();
+    wanted = count.observe({
+      now,
+      receivedBytes: transfer.fetchedBytes,
+      delivering: 1 + delivering.size,
+      mayGrow: share(now) < SATURATED && now - transfer.limitedAt > LIMITED_MS && left > leastLeft(now),
+    });
+    while (1 + running.size < wanted && begin());
+  }
+
+  let seen = { at: performance.now(), bytes: 0 };
+  /** What arrives within a moment at the present rate. */
+  function leastLeft(now: number): number {
+    const rate = (transfer.fetchedBytes - seen.bytes) / Math.max(1, now - seen.at);
+    if (now - seen.at >= BUSY_MS) seen = { at: now, bytes: transfer.fetchedBytes };
+    return rate * ENDING_MS;
+  }
+
+  function begin(): boolean {
+    if (stopping.signal.aborted || !connections.take()) return false;
+    const part = parts.next();
+    if (part === undefined) {
+      connections.release();
+      return false;
+    }
+    const work = help(part)
+      .catch((error: unknown) => {
+        if (!signal.aborted) failing.abort(error);
+      })
+      .finally(() => {
+        running.delete(work);
+        connections.release();
+      });
+    running.add(work);
+    return true;
+  }
+
+  /** One connection: part after part, while so many are wanted. */
+  async function help(first: Part): Promise<void> {
+    let part: Part | undefined = first;
+    while (part !== undefined) part = (await fetchAndClose(part)) ? parts.next() : undefined;
+  }
+
+  async function fetchAndClose(part: Part): Promise<boolean> {
+    try {
+      return (await fetchPart(part)) && !isAlone && !signal.aborted && running.size < wanted;
+    } finally {
+      delivering.delete(part);
+      parts.close(part);
+    }
+  }
+
+  /** False when this connection is of no more use. */
+  async function fetchPart(part: Part): Promise<boolean> {
+    const { at: start, end } = part;
+    const response = await ask(start, end);
+    if (response === undefined) return false;
+    const encoding = response.header('content-encoding') ?? 'identity';
+    const range = checkRange(response.header('content-range'), start, end, transfer.size);
+    const isSame = !isOtherVersion(assembly.source, versionOf(response, range?.total));
+    if (response.status !== 206 || encoding !== 'identity' || range === undefined || !isSame) {
+      // No parts, or parts of something else: what that means is for the first connection to find out.
+      response.discard();
+      isAlone = true;
+      return false;
+    }
+    delivering.add(part);
+    const outcome = await readPartBody(transfer, part, response, { end, whole: false });
+    if (outcome === 'part') return true;
+    breaks += 1;
+    if (breaks > http.settings.retries) isAlone = true;
+    else if (part.at === start) refused();
+    return false;
+  }
+
+  /** The answer for a part; undefined when there is none for a further connection. */
+  async function ask(start: number, end: number): Promise<HttpResponse | undefined> {
+    const condition = rangeCondition(assembly.source);
+    const headers = {
+      range: `bytes=${start}-${end - 1}`,
+      ...(condition === undefined ? {} : { 'if-range': condition }),
+    };
+    for (;;) {
+      const { located } = transfer;
+      // A hub counts what asks for the stable address, so that one is asked again only when the other has expired.
+      const url = located ?? request.url;
+      const response = await http.request(url, { headers, signal, retries: 0 }).catch((error: unknown) => {
+        if (!(error instanceof ModeldlError) || error.code !== 'NETWORK' || signal.aborted) throw error;
+        return undefined;
+      });
+      if (response !== undefined && (response.status === 206 || response.status === 200)) {
+        transfer.located = response.url;
+        return response;
+      }
+      response?.discard();
+      const hasExpired = response !== undefined && EXPIRED.includes(response.status);
+      if (!hasExpired || located === undefined || located === request.url) {
+        refused();
+        return undefined;
+      }
+      if (transfer.located === located) transfer.located = undefined;
+    }
+  }
+
+  function refused(): void {
+    count.refused(running.size, performance.now());
+  }
+
+  const timer = isAlone ? undefined : setInterval(look, TICK_MS);
+  return {
+    active: () => running.size,
+    failure: failing.signal,
+    pause: () => Promise.race([...running, new Promise<void>((resolve) => paused.push(resolve))]),
+    async stop() {
+      clearInterval(timer);
+      stopping.abort();
+      await Promise.all(running);
+    },
+  };
+}

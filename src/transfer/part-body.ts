@@ -1,0 +1,99 @@
+/** One answer of a server, read into the part of the file that it was asked for. */
+import { ModeldlError } from '../errors.js';
+import { redactUrl } from '../redact.js';
+import type { Assembly } from './assembly.js';
+import { BrokenBody } from './body.js';
+import type { DownloadOptions, DownloadRequest } from './download.js';
+import type { HttpClient, HttpResponse } from './http.js';
+import type { Part, Parts } from './parts.js';
+import { tooLong } from './response.js';
+
+/** What the connections of one file share. */
+export interface Transfer {
+  readonly http: HttpClient;
+  readonly request: DownloadRequest;
+  readonly options: DownloadOptions;
+  readonly assembly: Assembly;
+  readonly parts: Parts;
+  /** Of the whole file, bytes, as soon as anything tells it. */
+  size: number | undefined;
+  /** Where the address led at last. */
+  located: string | undefined;
+  fetchedBytes: number;
+  /** When `--limit-rate` last held bytes up. */
+  limitedAt: number;
+}
+
+/** What a connection ended with. */
+export type Outcome =
+  /** The part is here. */
+  | 'part'
+  /** The file is here, as far as the server has one. */
+  | 'whole'
+  /** The rest should be asked for again. */
+  | { readonly problem: string };
+
+/** Ends the reading of a body whose rest another connection fetches. */
+class PartTaken extends Error {
+  override readonly name = 'PartTaken';
+}
+
+export function refuseEncoding(response: HttpResponse): void {
+  const encoding = response.header('content-encoding');
+  if (encoding === undefined || encoding === 'identity') return;
+  response.discard();
+  throw new ModeldlError(
+    'NETWORK',
+    `${redactUrl(response.url)} answered ${encoding} although it was asked not to compress`,
+    {
+      hint: 'a proxy between may be changing answers',
+      details: { url: redactUrl(response.url) },
+    },
+  );
+}
+
+/**
+ * Reads a body into the file, up to where the part ends by then.
+ * @param promised where the body ends, as far as the server told, and whether the file ends there too
+ */
+export async function readPartBody(
+  transfer: Transfer,
+  part: Part,
+  response: HttpResponse,
+  promised: { readonly end: number | undefined; readonly whole: boolean },
+): Promise<Outcome> {
+  const { http, request, options, assembly } = transfer;
+  const end = promised.end ?? Infinity;
+  const limit = Math.min(end, request.size ?? Infinity, request.maxBytes ?? Infinity);
+  part.end = Math.min(part.end, end);
+  let written: Promise<void> | undefined;
+  part.heardAt = performance.now();
+  part.stop = () => {
+    response.discard();
+  };
+  try {
+    await response.read((chunk) => {
+      if (promised.whole && part.at + chunk.length > limit && part.end >= limit)
+        throw tooLong(request, limit);
+      part.heardAt = performance.now();
+      const wanted = chunk.subarray(0, Math.max(0, part.end - part.at));
+      transfer.fetchedBytes += wanted.length;
+      written = assembly.write(wanted, part.at);
+      part.at += wanted.length;
+      if (part.at >= part.end && part.end < end) throw new PartTaken();
+      const waitMs = http.throttle(wanted.length);
+      if (waitMs === 0) return written;
+      transfer.limitedAt = performance.now();
+      return Promise.all([written, http.wait(waitMs, options.signal)]).then(() => undefined);
+    });
+  } catch (error) {
+    // Its memory is in use until it is written.
+    await written?.catch(() => undefined);
+    if (error instanceof PartTaken) return 'part';
+    if (!(error instanceof BrokenBody)) throw error;
+    return part.at >= part.end && part.end < Infinity ? 'part' : { problem: error.message };
+  }
+  if (part.at < Math.min(part.end, end) && end < Infinity) return { problem: 'the connection ended early' };
+  // An answer that is shorter than the file is said to be is all that the server has.
+  return promised.whole && end !== transfer.size ? 'whole' : 'part';
+}

@@ -1,0 +1,164 @@
+/** Fetching a file from a server: what lacks, on one connection or on as many as make it faster. */
+import { ModeldlError, throwIfAborted } from '../errors.js';
+import { redactUrl } from '../redact.js';
+import type { Assembly } from './assembly.js';
+import type { DownloadOptions, DownloadRequest } from './download.js';
+import { helpWith, type Helpers } from './helpers.js';
+import type { HttpClient } from './http.js';
+import { backoff } from './limits.js';
+import { readPartBody, refuseEncoding, type Outcome, type Transfer } from './part-body.js';
+import { createParts, type Part } from './parts.js';
+import {
+  checkRange,
+  isOtherVersion,
+  mayContinue,
+  rangeCondition,
+  refuseWebPage,
+  statusError,
+  versionOf,
+} from './response.js';
+
+/**
+ * Fetches what the assembly lacks. One connection is always there and decides what happens to the file; others help.
+ * Returns the bytes that came.
+ */
+export async function readRemote(
+  http: HttpClient,
+  request: DownloadRequest,
+  options: DownloadOptions,
+  assembly: Assembly,
+): Promise<number> {
+  const transfer: Transfer = {
+    http,
+    request,
+    options,
+    assembly,
+    parts: createParts(assembly.received, () => transfer.size ?? Infinity),
+    size: request.size,
+    located: undefined,
+    fetchedBytes: 0,
+    limitedAt: -Infinity,
+  };
+  const helpers = helpWith(transfer);
+  const signal = AbortSignal.any([options.signal, helpers.failure]);
+  try {
+    await readAll(transfer, helpers, signal);
+    return transfer.fetchedBytes;
+  } catch (error) {
+    throw helpers.failure.aborted ? helpers.failure.reason : error;
+  } finally {
+    await helpers.stop();
+  }
+}
+
+/** Reads until the file is complete, however many connections one after another it takes. */
+async function readAll(transfer: Transfer, helpers: Helpers, signal: AbortSignal): Promise<void> {
+  const { http, request, assembly, parts } = transfer;
+  let failures = 0;
+  for (;;) {
+    throwIfAborted(signal);
+    const part = helpers.active() > 0 ? parts.next() : parts.rest();
+    if (part === undefined) {
+      if (helpers.active() === 0) return;
+      await helpers.pause();
+      continue;
+    }
+    const { restarts } = assembly;
+    const before = part.at;
+    const outcome = await readPart(transfer, part, helpers, signal).finally(() => {
+      parts.close(part);
+    });
+    if (outcome === 'whole') return;
+    if (outcome === 'part') continue;
+    const advanced = part.at > before && assembly.restarts === restarts;
+    failures = advanced ? 1 : failures + 1;
+    // A file that starts over again and again may break off later each time, and never end.
+    if (Math.max(failures, assembly.restarts) > http.settings.retries) {
+      throw new ModeldlError('NETWORK', `Cannot finish ${request.label}: ${outcome.problem}`, {
+        hint: mayContinue(request, assembly.source)
+          ? 'run the same command again to resume; what was fetched is kept'
+          : 'run the same command again; this server does not say enough about the file to resume it',
+        details: { url: redactUrl(request.url), file: request.label },
+      });
+    }
+    const waitMs = advanced ? 0 : backoff(failures, Math.random);
+    http.settings.emit({
+      type: 'retry',
+      url: redactUrl(request.url),
+      reason: outcome.problem,
+      attempt: failures,
+      waitMs,
+    });
+    if (waitMs > 0) await http.wait(waitMs, signal);
+  }
+}
+
+/** The range to ask for: none for the whole file, an open one for all of its end. */
+function rangeHeaders({ assembly, size }: Transfer, part: Part): Record<string, string> {
+  const open = part.end >= (size ?? Infinity);
+  if (part.at === 0 && open) return {};
+  const condition = rangeCondition(assembly.source);
+  return {
+    range: `bytes=${part.at}-${open ? '' : part.end - 1}`,
+    ...(condition === undefined ? {} : { 'if-range': condition }),
+  };
+}
+
+/** The connection that is always there: asks the stable address, and starts over when the file is another one. */
+async function readPart(
+  transfer: Transfer,
+  part: Part,
+  helpers: Helpers,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { http, request, assembly } = transfer;
+  const restart = async (): Promise<void> => {
+    await helpers.stop();
+    await assembly.restart(request.size, request.digest);
+    transfer.size = request.size;
+    part.at = 0;
+    part.end = request.size ?? Infinity;
+  };
+  if (assembly.received.total() > 0 && !mayContinue(request, assembly.source)) await restart();
+  const { at: start, end: asked } = part;
+  const headers = rangeHeaders(transfer, part);
+  const response = await http.request(request.url, { headers, signal });
+  if (response.status === 416 && start > 0) {
+    response.discard();
+    await restart();
+    return { problem: 'the server no longer has the part that was asked for' };
+  }
+  if (response.status === 403 && new URL(response.url).origin !== new URL(request.url).origin) {
+    // A signed address that expired: the stable address gives a new one.
+    response.discard();
+    return { problem: `the address it redirects to was refused (${new URL(response.url).host})` };
+  }
+  if (response.status !== 200 && response.status !== 206) throw await statusError(response, request);
+  refuseEncoding(response);
+  if (request.digest === undefined) refuseWebPage(response, request);
+  transfer.located = response.url;
+  if (response.status === 200) {
+    if (assembly.received.total() > 0) await restart();
+    const length = response.header('content-length');
+    const size = length === undefined ? undefined : Number(length);
+    assembly.source = versionOf(response, size);
+    transfer.size ??= size;
+    return readPartBody(transfer, part, response, { end: size, whole: true });
+  }
+  const range = checkRange(response.header('content-range'), start, asked, request.size);
+  const changed = isOtherVersion(assembly.source, versionOf(response, range?.total));
+  if (range === undefined || changed) {
+    response.discard();
+    await restart();
+    return {
+      problem: changed
+        ? 'the file changed at its source'
+        : 'the server sent another range than was asked for',
+    };
+  }
+  transfer.size ??= range.total;
+  if (asked >= (transfer.size ?? Infinity)) {
+    return readPartBody(transfer, part, response, { end: range.total, whole: true });
+  }
+  return readPartBody(transfer, part, response, { end: asked, whole: false });
+}
