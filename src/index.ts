@@ -230,6 +230,7 @@ async function createContext(
 
   let session: Promise<Session> | undefined;
   const clients = new Map<string, Promise<HttpClient>>();
+  const credentials = new Map<string, Promise<Credential | undefined>>();
   const context: Context = {
     cwd,
     home,
@@ -256,7 +257,15 @@ async function createContext(
       interpreters: config.toolchains?.interpreters ?? {},
     },
     hubSettings: (hub) => config.hubs?.[hub] ?? {},
-    credential: (hub) => credentialFor(hub),
+    // Looked for once, not for every request.
+    credential: (hub) => {
+      let credential = credentials.get(hub.name);
+      if (credential === undefined) {
+        credential = credentialFor(hub);
+        credentials.set(hub.name, credential);
+      }
+      return credential;
+    },
     httpFor: (hub) => {
       let client = clients.get(hub.name);
       if (client === undefined) {
