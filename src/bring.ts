@@ -34,6 +34,7 @@ import type { OutputFile } from './store/output.js';
 import type { Asked, ModelKey } from './store/record.js';
 import type { StoredSnapshot } from './store/snapshots.js';
 import type { SpaceNeed } from './store/space.js';
+import { createTurns } from './store/turns.js';
 import type { OpenedArchive } from './unpack.js';
 
 export interface BringOptions extends OutputRequest, SelectionRequest {
@@ -228,7 +229,9 @@ async function divide(
 ): Promise<Division> {
   const stored: StoredFile[] = [];
   const missing: WantedFile[] = [];
+  const turn = createTurns();
   for (const file of wanted) {
+    await turn();
     const { digest } = file.source;
     if (force && digest?.algorithm === 'sha256') await dropBlob(context.store, digest.hex);
     const found = force ? undefined : await storedFile(context, file, known);

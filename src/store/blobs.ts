@@ -1,11 +1,22 @@
 /** Blobs: the bytes of a file, stored once under their sha256, read-only, with a time in whole seconds. */
+import {
+  closeSync,
+  fchmodSync,
+  fstatSync,
+  futimesSync,
+  openSync,
+  renameSync,
+  statSync,
+  writeSync,
+  type Stats,
+} from 'node:fs';
 import { chmod, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { flushFiles } from './durability.js';
 import { hashFile } from './hash.js';
-import { inStore, type Store } from './layout.js';
+import { inStore, uniqueName, type Store } from './layout.js';
 
 export function blobPath(store: Store, sha256: string): string {
   return inStore(store, 'blobs/sha256', sha256.slice(0, 2), sha256);
@@ -16,20 +27,72 @@ export function blobPath(store: Store, sha256: string): string {
  * damaged: it is removed, so that it is fetched again.
  */
 export async function hasBlob(store: Store, sha256: string, bytes?: number): Promise<number | undefined> {
-  const path = blobPath(store, sha256);
-  try {
-    const { size } = await stat(path);
-    if (bytes === undefined || size === bytes) return size;
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
-    throw diskError(error, path);
-  }
+  const found = lookAtBlob(store, sha256);
+  if (found === undefined) return undefined;
+  if (bytes === undefined || found.size === bytes) return found.size;
   if (store.writable) await dropBlob(store, sha256);
   store.emit({
     type: 'warning',
     message: `A stored file had the wrong size and is fetched again: ${sha256}`,
   });
   return undefined;
+}
+
+/** Synchronous, as are all calls on files of a few KiB here: the thread pool's part would cost several times theirs. */
+function lookAtBlob(store: Store, sha256: string): Stats | undefined {
+  const path = blobPath(store, sha256);
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw diskError(error, path);
+  }
+}
+
+/** Is there a blob that needs no doubt? */
+async function isSettled(store: Store, sha256: string, bytes: number): Promise<boolean> {
+  const stored = (await hasBlob(store, sha256, bytes)) !== undefined;
+  return stored && !isDoubtful(store, sha256) && !isTouched(store, sha256);
+}
+
+/**
+ * Stores the bytes of a small file, whose digest the caller vouches for; no other process sees them before all are
+ * there. Nothing is written when a blob that needs no doubt exists already.
+ * @throws ModeldlError DISK
+ */
+export async function writeBlob(store: Store, sha256: string, bytes: Buffer): Promise<void> {
+  if (await isSettled(store, sha256, bytes.length)) return;
+  const path = blobPath(store, sha256);
+  const temporary = inStore(store, 'tmp', uniqueName());
+  try {
+    writeWhole(temporary, bytes);
+    if (store.durability === 'flush') await flushFiles([temporary]);
+    try {
+      renameSync(temporary, path);
+    } catch (error) {
+      // Of the directories most are there already.
+      if (systemErrorCode(error) !== 'ENOENT') throw error;
+      await makeDirectories(dirname(path));
+      renameSync(temporary, path);
+    }
+    store.verified.add(sha256);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw diskError(error, path);
+  }
+}
+
+/** Makes a read-only file whose time is in whole seconds of the file system's own clock. */
+function writeWhole(path: string, bytes: Buffer): void {
+  const file = openSync(path, 'wx');
+  try {
+    // A short write says nothing; the next one fails with the reason (mostly ENOSPC).
+    for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done);
+    const seconds = Math.floor(fstatSync(file).mtimeMs / 1000);
+    futimesSync(file, seconds, seconds);
+    fchmodSync(file, 0o444);
+  } finally {
+    closeSync(file);
+  }
 }
 
 /**
@@ -44,8 +107,7 @@ export async function adoptBlob(
 ): Promise<void> {
   const path = blobPath(store, sha256);
   try {
-    const stored = (await hasBlob(store, sha256, bytes)) !== undefined;
-    if (stored && !(await isDoubtful(store, sha256)) && !(await isTouched(store, sha256))) {
+    if (await isSettled(store, sha256, bytes)) {
       await rm(temporary, { force: true });
       return;
     }
@@ -72,19 +134,16 @@ export async function dropBlob(store: Store, sha256: string): Promise<void> {
  * Was this blob written in an earlier boot, which may have ended before its bytes reached the disk? Its time is the
  * time it was written. A missing blob is not doubtful.
  */
-export async function isDoubtful(store: Store, sha256: string): Promise<boolean> {
+export function isDoubtful(store: Store, sha256: string): boolean {
   if (store.durability === 'trust' || store.verified.has(sha256)) return false;
-  try {
-    return (await stat(blobPath(store, sha256))).mtimeMs < store.bootedAt;
-  } catch {
-    return false;
-  }
+  const found = lookAtBlob(store, sha256);
+  return found !== undefined && found.mtimeMs < store.bootedAt;
 }
 
 /** Did somebody write to this blob? Its own time is in whole seconds, as no other program's is but by chance. */
-export async function isTouched(store: Store, sha256: string): Promise<boolean> {
+export function isTouched(store: Store, sha256: string): boolean {
   if (store.verified.has(sha256)) return false;
-  const found = await stat(blobPath(store, sha256)).catch(() => undefined);
+  const found = lookAtBlob(store, sha256);
   return found !== undefined && found.mtimeMs % 1000 !== 0;
 }
 

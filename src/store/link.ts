@@ -1,5 +1,6 @@
 /** Trees are reflinks of blobs, else hard links, else copies. */
-import { constants, copyFile, chmod, link, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { linkSync } from 'node:fs';
+import { constants, copyFile, chmod, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makeDirectories } from '../directories.js';
 import { systemErrorCode } from '../errors.js';
@@ -30,12 +31,17 @@ export interface Linker {
  */
 export function createLinker(modes: readonly LinkMode[], onFallback?: () => void): Linker {
   const left = [...modes];
+  /** Directories that are there, since many files go into few. */
+  const made = new Set<string>();
   return {
     async place(from, to) {
       for (;;) {
         const mode = left[0];
         if (mode === undefined) throw new Error(`No way left to place ${to}`);
         try {
+          const directory = dirname(to);
+          if (!made.has(directory)) await makeDirectories(directory);
+          made.add(directory);
           await placeBy(mode, from, to);
           return mode;
         } catch (error) {
@@ -75,9 +81,8 @@ export async function workingMode(store: Store, modes: readonly LinkMode[]): Pro
 }
 
 async function placeBy(mode: LinkMode, from: string, to: string): Promise<void> {
-  await makeDirectories(dirname(to));
   if (mode === 'hardlink') {
-    await link(from, to);
+    linkSync(from, to);
     return;
   }
   await copyFile(

@@ -17,6 +17,7 @@ import {
   type MissingBlobs,
   type RecordFile,
 } from './tree.js';
+import { createTurns } from './turns.js';
 
 /** A record with the place it was found at. */
 export interface StoredModel {
@@ -167,9 +168,11 @@ async function freePath(store: Store, key: ModelKey): Promise<string> {
  */
 async function settleDoubts(store: Store, record: NewRecord): Promise<void> {
   const doubtful = new Set<string>();
+  const turn = createTurns();
   for (const { sha256 } of record.files) {
-    if (await isTouched(store, sha256)) await settleBlob(store, sha256);
-    else if (await isDoubtful(store, sha256)) doubtful.add(sha256);
+    await turn();
+    if (isTouched(store, sha256)) await settleBlob(store, sha256);
+    else if (isDoubtful(store, sha256)) doubtful.add(sha256);
   }
   if (doubtful.size === 0) return;
   for (const { record: other } of await listModels(store)) {

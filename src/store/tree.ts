@@ -1,5 +1,6 @@
 /** Trees on disk: staged from blobs, moved into place in one step, looked at, moved out of sight in one step. */
-import { lstat, rename, rm, stat } from 'node:fs/promises';
+import { lstatSync, statSync, type Stats } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
@@ -7,6 +8,7 @@ import { blobPath, dropBlob } from './blobs.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 import { createLinker } from './link.js';
 import type { ModelRecord } from './record.js';
+import { createTurns } from './turns.js';
 
 export type RecordFile = ModelRecord['files'][number];
 
@@ -33,7 +35,9 @@ export async function stageTree(
   const missing: string[] = [];
   let copiedBytes = 0;
   await makeDirectories(staging);
+  const turn = createTurns();
   for (const file of wanted) {
+    await turn();
     const target = join(staging, ...file.path.split('/'));
     try {
       if ((await linker.place(blobPath(store, file.sha256), target)) === 'copy') copiedBytes += file.bytes;
@@ -42,7 +46,7 @@ export async function stageTree(
       missing.push(file.sha256);
       continue;
     }
-    const { size, mtimeMs } = await stat(target);
+    const { size, mtimeMs } = statSync(target);
     if (size === file.bytes) {
       files.push({ ...file, mtime: Math.floor(mtimeMs / 1000) });
     } else {
@@ -93,16 +97,22 @@ export async function lookAtTree(directory: string, files: readonly RecordFile[]
   const missing: string[] = [];
   const damaged: string[] = [];
   const mtimes = new Map<string, number>();
+  const turn = createTurns();
   for (const file of files) {
-    // No link is followed: a tree holds none.
-    const found = await lstat(join(directory, file.path)).catch((error: unknown) => {
-      const code = systemErrorCode(error);
-      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-      throw diskError(error, directory);
-    });
+    await turn();
+    const found = lookAtFile(directory, file.path);
     if (found === undefined || !found.isFile()) missing.push(file.path);
     else if (found.size !== file.bytes) damaged.push(file.path);
     else mtimes.set(file.path, found.mtimeMs / 1000);
   }
   return { missing, damaged, mtimes };
+}
+
+/** No link is followed: a tree holds none. */
+function lookAtFile(directory: string, path: string): Stats | undefined {
+  try {
+    return lstatSync(join(directory, path), { throwIfNoEntry: false });
+  } catch (error) {
+    throw diskError(error, directory);
+  }
 }
