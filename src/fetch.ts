@@ -8,23 +8,26 @@ import pLimit from 'p-limit';
 import type { Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import type { Digest, RemoteFile } from './hub.js';
-import { adoptBlob, hasBlob } from './store/blobs.js';
+import { adoptBlob, hasBlob, writeBlob } from './store/blobs.js';
 import { claim, type Claim, type ClaimOptions } from './store/claim.js';
-import { inStore, uniqueName } from './store/layout.js';
+import { inStore } from './store/layout.js';
 import { workingMode } from './store/link.js';
-import {
-  downloadResumable,
-  downloadSmall,
-  type Downloaded,
-  type DownloadOptions,
-} from './transfer/download.js';
+import { downloadResumable, type DownloadOptions, type DownloadRequest } from './transfer/download.js';
 import type { HttpClient } from './transfer/http.js';
 import { partialBytes, removePartial } from './transfer/partial.js';
+import { downloadSmall, type SmallDownload } from './transfer/small.js';
 
 /** Below this size a file is fetched in one go, without a journal (architecture.md, promise 5). */
 const SMALL_FILE_BYTES = 8 * 1024 * 1024;
 /** Small files in flight: measured best for many files at 0 to 30 ms per request. */
 const SMALL_FILES_AT_ONCE = 32;
+/** Small files are in memory while they are fetched and until they are written, bytes together. */
+const SMALL_BYTES_AT_ONCE = 48 * 1024 * 1024;
+
+/** A file without a known size may be of any. */
+function isSmall({ size = Infinity }: RemoteFile): boolean {
+  return size < SMALL_FILE_BYTES;
+}
 
 /** A file of a snapshot under the path it gets in the tree. */
 export interface WantedFile {
@@ -97,11 +100,15 @@ export async function fetchFiles(
     stop,
   };
   setMaxListeners(0, fetching.signal);
-  const isSmall = ({ source }: WantedFile): boolean => (source.size ?? Infinity) < SMALL_FILE_BYTES;
-  const small = await fetchSmall(fetching, scope, files.filter(isSmall), known);
+  const small = await fetchSmall(
+    fetching,
+    scope,
+    files.filter(({ source }) => isSmall(source)),
+    known,
+  );
   const large = await atMost(
     context.jobs,
-    files.filter((file) => !isSmall(file)),
+    files.filter(({ source }) => !isSmall(source)),
     fetching,
     (file) => fetchLarge(fetching, scope, file, known),
   );
@@ -139,17 +146,102 @@ async function fetchSmall(
     `small files of ${scope}`,
     waiting(fetching, scope),
   );
+  const memory = createBound(SMALL_BYTES_AT_ONCE);
+  const keeper = createKeeper(fetching, held);
   try {
     return await atMost(SMALL_FILES_AT_ONCE, files, fetching, async (file) => {
       const stored = await storedFile(context, file, known);
       if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
-      const temporary = inStore(context.store, 'tmp', uniqueName());
-      const options = downloadOptions(fetching, file, held);
-      return keep(fetching, file, await downloadSmall(fetching.http, requestOf(file), temporary, options));
+      const { size = 0 } = file.source;
+      await memory.take(size);
+      try {
+        const request = { ...requestOf(file), size };
+        return await keeper.keep(
+          file,
+          await downloadSmall(fetching.http, request, transferOptions(fetching, file)),
+        );
+      } finally {
+        memory.giveBack(size);
+      }
     });
   } finally {
     await held.release();
   }
+}
+
+/** Divides an amount among those who ask for a part of it, in the order in which they ask. */
+function createBound(amount: number): { take(part: number): Promise<void>; giveBack(part: number): void } {
+  const waiting: { readonly part: number; readonly resolve: () => void }[] = [];
+  let left = amount;
+  const serve = (): void => {
+    for (let first = waiting[0]; first !== undefined && first.part <= left; first = waiting[0]) {
+      waiting.shift();
+      left -= first.part;
+      first.resolve();
+    }
+  };
+  return {
+    take: (part) =>
+      new Promise((resolve) => {
+        waiting.push({ part, resolve });
+        serve();
+      }),
+    giveBack(part) {
+      left += part;
+      serve();
+    },
+  };
+}
+
+interface Keeper {
+  keep(file: WantedFile, downloaded: SmallDownload): Promise<FetchedFile>;
+}
+
+interface Kept {
+  readonly file: WantedFile;
+  readonly downloaded: SmallDownload;
+  readonly resolve: (fetched: FetchedFile) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Makes blobs of small files: what arrives while earlier ones are made blobs is looked at together, so that a look at
+ * the claim and a line in the session, which cost as much as a small file, are for many of them.
+ */
+function createKeeper(fetching: Fetching, held: Claim): Keeper {
+  const { context } = fetching;
+  const arrived: Kept[] = [];
+  let busy = false;
+
+  async function keepArrived(): Promise<void> {
+    busy = true;
+    for (let batch = arrived.splice(0); batch.length > 0; batch = arrived.splice(0)) {
+      try {
+        await held.assertHeld();
+        // Before they are there, so that no prune in another process finds them unwanted.
+        await (await context.session()).want(batch.map(({ downloaded }) => downloaded.sha256));
+      } catch (error) {
+        for (const { reject } of batch) reject(error);
+        continue;
+      }
+      await Promise.all(batch.map((kept) => keepOne(kept).then(kept.resolve, kept.reject)));
+    }
+    busy = false;
+  }
+
+  async function keepOne({ file, downloaded }: Kept): Promise<FetchedFile> {
+    const { bytes, sha256, fetchedBytes } = downloaded;
+    await writeBlob(context.store, sha256, bytes);
+    return storedAs(fetching, file, { sha256, bytes: bytes.length, fetchedBytes });
+  }
+
+  return {
+    keep: (file, downloaded) =>
+      new Promise((resolve, reject) => {
+        arrived.push({ file, downloaded, resolve, reject });
+        if (!busy) void keepArrived();
+      }),
+  };
 }
 
 async function fetchLarge(
@@ -171,10 +263,13 @@ async function fetchLarge(
     if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
     const directory = partialDirectory(context, name);
     const options = downloadOptions(fetching, file, held);
-    const downloaded = await downloadResumable(fetching.http, requestOf(file), directory, options);
-    const kept = await keep(fetching, file, downloaded);
+    const { path, ...kept } = await downloadResumable(fetching.http, requestOf(file), directory, options);
+    // Before it is there, so that no prune in another process finds it unwanted.
+    await (await context.session()).want([kept.sha256]);
+    await adoptBlob(context.store, path, kept.sha256, kept.bytes);
+    const fetched = storedAs(fetching, file, kept);
     await removePartial(directory);
-    return kept;
+    return fetched;
   } finally {
     await held.release();
   }
@@ -198,6 +293,11 @@ export async function bytesToFetch(
   let shares: boolean | undefined;
   for (const file of files) {
     const size = file.size ?? 0;
+    // Has no partial, unless it is an archive.
+    if (isSmall(file) && file.unpack === undefined) {
+      bytes += size;
+      continue;
+    }
     const held = await partialBytes(partialDirectory(context, claimedName(scope, file)));
     if (held > 0) shares ??= (await workingMode(context.store, ['reflink', 'copy'])) === 'reflink';
     const rest = Math.max(0, size - held);
@@ -211,7 +311,7 @@ export function partialDirectory(context: Context, name: string): string {
   return inStore(context.store, 'partials', createHash('sha256').update(name).digest('hex').slice(0, 32));
 }
 
-export function requestOf(file: WantedFile): Parameters<typeof downloadSmall>[1] {
+export function requestOf(file: WantedFile): DownloadRequest {
   const { url, query, size, digest, maxBytes } = file.source;
   return {
     label: file.source.path,
@@ -233,19 +333,25 @@ function waiting(fetching: Fetching, what: string): ClaimOptions {
   };
 }
 
-export function downloadOptions(
-  fetching: Pick<Fetching, 'context' | 'reference' | 'signal'>,
-  file: WantedFile,
-  held: Claim,
-): DownloadOptions {
-  const { context, reference, signal } = fetching;
-  const { path } = file;
+type Told = Pick<Fetching, 'context' | 'reference' | 'signal'>;
+
+export function downloadOptions(fetching: Told, file: WantedFile, held: Claim): DownloadOptions {
+  const { context } = fetching;
   return {
-    signal,
+    ...transferOptions(fetching, file),
     bootId: context.store.bootId,
     durable: context.store.durability === 'flush',
     connections: context.connections,
     assertOwned: () => held.assertHeld(),
+  };
+}
+
+function transferOptions(
+  { context, reference, signal }: Told,
+  { path }: WantedFile,
+): Pick<DownloadOptions, 'signal' | 'onStart' | 'onProgress'> {
+  return {
+    signal,
     onStart: (resumedBytes, size) => {
       context.emit({
         type: 'file-start',
@@ -261,13 +367,12 @@ export function downloadOptions(
   };
 }
 
-async function keep(fetching: Fetching, file: WantedFile, downloaded: Downloaded): Promise<FetchedFile> {
-  const { context, reference } = fetching;
-  const { path, source } = file;
-  const { sha256, bytes, fetchedBytes } = downloaded;
-  // Before it is there, so that no prune in another process finds it unwanted.
-  await (await context.session()).want([sha256]);
-  await adoptBlob(context.store, downloaded.path, sha256, bytes);
+/** Tells that the bytes of a file are a blob now. */
+function storedAs(
+  { context, reference }: Fetching,
+  { path, source }: WantedFile,
+  { sha256, bytes, fetchedBytes }: { sha256: string; bytes: number; fetchedBytes: number },
+): FetchedFile {
   context.emit({ type: 'file-done', reference, path, bytes, sha256 });
   const upstream = source.digest === undefined ? {} : { upstream: source.digest };
   return { file: { path, bytes, sha256, ...upstream }, fetchedBytes };

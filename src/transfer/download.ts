@@ -1,6 +1,6 @@
 /** Downloads: bytes from an address into a file, hashed on the way, resumed where that is possible. */
 import { createReadStream } from 'node:fs';
-import { open, rm, stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import type { Digest } from '../hub.js';
@@ -47,37 +47,6 @@ export interface DownloadOptions {
 }
 
 const READ_BYTES = 1024 * 1024;
-
-/** Fetches a small file in one go, without a journal; `destination` must not exist and is removed on failure. */
-export async function downloadSmall(
-  http: HttpClient,
-  request: DownloadRequest,
-  destination: string,
-  options: DownloadOptions,
-): Promise<Downloaded> {
-  const handle = await open(destination, 'wx').catch((error: unknown) => {
-    throw diskError(error, destination);
-  });
-  try {
-    const assembly = createAssembly({
-      handle,
-      ranges: [],
-      source: undefined,
-      hasher: createHasher(request.digest, request.size),
-      journal: undefined,
-      durable: options.durable,
-      onProgress: (bytes) => {
-        options.onProgress(bytes);
-      },
-    });
-    return { path: destination, ...(await transfer(http, request, options, assembly)) };
-  } catch (error) {
-    await rm(destination, { force: true });
-    throw diskError(error, destination);
-  } finally {
-    await handle.close();
-  }
-}
 
 /**
  * Fetches a file into a partial that later runs continue. When the digest of a resumed file is wrong, it is fetched
@@ -177,7 +146,7 @@ async function bring(
   return readRemote(http, request, options, assembly);
 }
 
-function wrongSize(request: DownloadRequest, bytes: number): ModeldlError {
+export function wrongSize(request: DownloadRequest, bytes: number): ModeldlError {
   return new ModeldlError(
     'INTEGRITY',
     `The size of ${request.label} is wrong: expected ${request.size ?? 0} bytes, got ${bytes}`,
@@ -188,6 +157,16 @@ function wrongSize(request: DownloadRequest, bytes: number): ModeldlError {
   );
 }
 
+/** A local file that cannot be read. */
+export function unreadable(source: string, cause: unknown): ModeldlError {
+  const missing = systemErrorCode(cause) === 'ENOENT';
+  return new ModeldlError(
+    missing ? 'NOT_FOUND' : 'DISK',
+    `Cannot read ${source}: ${missing ? 'it is gone' : String(cause)}`,
+    { cause, details: { file: source } },
+  );
+}
+
 async function readLocal(
   request: DownloadRequest,
   options: DownloadOptions,
@@ -195,15 +174,7 @@ async function readLocal(
 ): Promise<void> {
   const source = fileURLToPath(request.url);
   const found = await stat(source).catch((error: unknown) => {
-    const missing = systemErrorCode(error) === 'ENOENT';
-    throw new ModeldlError(
-      missing ? 'NOT_FOUND' : 'DISK',
-      `Cannot read ${source}: ${missing ? 'it is gone' : String(error)}`,
-      {
-        cause: error,
-        details: { file: source },
-      },
-    );
+    throw unreadable(source, error);
   });
   if (assembly.received.total() > 0) await assembly.restart(request.size ?? found.size, request.digest);
   const stream = createReadStream(source, { highWaterMark: READ_BYTES });

@@ -1,6 +1,4 @@
 /** One answer of a server, read into the part of the file that it was asked for. */
-import { ModeldlError } from '../errors.js';
-import { redactUrl } from '../redact.js';
 import type { Assembly } from './assembly.js';
 import { BrokenBody } from './body.js';
 import type { DownloadOptions, DownloadRequest } from './download.js';
@@ -36,20 +34,6 @@ export type Outcome =
 /** Ends the reading of a body whose rest another connection fetches. */
 class PartTaken extends Error {
   override readonly name = 'PartTaken';
-}
-
-export function refuseEncoding(response: HttpResponse): void {
-  const encoding = response.header('content-encoding');
-  if (encoding === undefined || encoding === 'identity') return;
-  response.discard();
-  throw new ModeldlError(
-    'NETWORK',
-    `${redactUrl(response.url)} answered ${encoding} although it was asked not to compress`,
-    {
-      hint: 'a proxy between may be changing answers',
-      details: { url: redactUrl(response.url) },
-    },
-  );
 }
 
 /**

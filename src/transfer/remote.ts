@@ -6,13 +6,14 @@ import type { DownloadOptions, DownloadRequest } from './download.js';
 import { helpWith, type Helpers } from './helpers.js';
 import type { HttpClient } from './http.js';
 import { backoff } from './limits.js';
-import { readPartBody, refuseEncoding, type Outcome, type Transfer } from './part-body.js';
+import { readPartBody, type Outcome, type Transfer } from './part-body.js';
 import { createParts, type Part } from './parts.js';
 import {
   checkRange,
   isOtherVersion,
   mayContinue,
   rangeCondition,
+  refuseCompressed,
   refuseWebPage,
   statusError,
   versionOf,
@@ -134,7 +135,7 @@ async function readPart(
     return { problem: `the address it redirects to was refused (${new URL(response.url).host})` };
   }
   if (response.status !== 200 && response.status !== 206) throw await statusError(response, request);
-  refuseEncoding(response);
+  refuseCompressed(response);
   if (request.digest === undefined) refuseWebPage(response, request);
   transfer.located = response.url;
   if (response.status === 200) {

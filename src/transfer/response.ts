@@ -113,6 +113,21 @@ export async function statusError(
   }
 }
 
+/** A compressed body is another one than the digest is of, and its parts do not fit. */
+export function refuseCompressed(response: HttpResponse): void {
+  const encoding = response.header('content-encoding');
+  if (encoding === undefined || encoding === 'identity') return;
+  response.discard();
+  throw new ModeldlError(
+    'NETWORK',
+    `${redactUrl(response.url)} answered ${encoding} although it was asked not to compress`,
+    {
+      hint: 'a proxy between may be changing answers',
+      details: { url: redactUrl(response.url) },
+    },
+  );
+}
+
 /** Error pages and login forms come with status 200; without a digest nothing else would notice. */
 export function refuseWebPage(response: HttpResponse, request: DownloadRequest): void {
   if (!/^(text\/html|application\/xhtml)/i.test(response.header('content-type') ?? '')) return;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -8,7 +8,6 @@ import { ModeldlError } from '../../src/errors.js';
 import type { Digest } from '../../src/hub.js';
 import {
   downloadResumable,
-  downloadSmall,
   type Downloaded,
   type DownloadOptions,
   type DownloadRequest,
@@ -628,45 +627,5 @@ describe('who lost the claim', () => {
     await refusal(resume(world.client(), requestOf(server), { assertOwned }), 'BUSY');
     expect(before).toContain(`"ranges":[[0,${HALF}]]`);
     expect(await readFile(journal, 'utf8')).toBe(before);
-  });
-});
-
-describe('downloadSmall', () => {
-  test('writes the file, and removes it when anything is wrong', async () => {
-    const good = await answering(whole());
-    await mkdir(directory);
-    const file = join(directory, 'small');
-    expect(await downloadSmall(world.client().http, requestOf(good), file, options())).toMatchObject({
-      path: file,
-      sha256: sha256(BYTES),
-    });
-    expect(await readFile(file)).toEqual(BYTES);
-    const bad = await answering(whole(OTHER));
-    const other = join(directory, 'other');
-    await refusal(downloadSmall(world.client().http, requestOf(bad), other, options()), 'INTEGRITY');
-    expect(await readdir(directory)).toEqual(['small']);
-  });
-
-  test('never writes over a file', async () => {
-    await mkdir(directory);
-    const file = join(directory, 'small');
-    await writeFile(file, 'mine');
-    const server = await answering(whole());
-    await expect(
-      downloadSmall(world.client().http, requestOf(server), file, options()),
-    ).rejects.toMatchObject({
-      code: 'EEXIST',
-    });
-    expect(await readFile(file, 'utf8')).toBe('mine');
-    expect(server.requests).toEqual([]);
-  });
-
-  test('continues a broken connection', async () => {
-    await mkdir(directory);
-    const server = await answering(broken(), range());
-    const file = join(directory, 'small');
-    const downloaded = await downloadSmall(world.client().http, requestOf(server), file, options());
-    expect(downloaded.sha256).toBe(sha256(BYTES));
-    expect(rangesOf(server)).toEqual([undefined, `bytes=${HALF}-`]);
   });
 });

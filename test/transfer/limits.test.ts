@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { downloadSmall } from '../../src/transfer/download.js';
 import { backoff, createRateLimiter, createServerLimits, retryAfter } from '../../src/transfer/limits.js';
-import { temporaryDirectory } from '../helpers/store.js';
-import { createWorld, live, ONE_CONNECTION } from './faults.js';
+import { downloadSmall } from '../../src/transfer/small.js';
+import { createWorld, live } from './faults.js';
 
 const world = createWorld();
 afterEach(async () => {
@@ -79,14 +77,10 @@ describe('the rate limiter', () => {
     });
     const digest = { algorithm: 'sha256', hex: createHash('sha256').update(bytes).digest('hex') } as const;
     const request = { label: 'model', url: `${server.origin}/model`, size: bytes.length, digest };
-    await downloadSmall(http, request, join(await temporaryDirectory(), 'model'), {
+    await downloadSmall(http, request, {
       signal: live(),
-      bootId: 'this boot',
-      durable: false,
-      connections: ONE_CONNECTION,
       onStart: () => undefined,
       onProgress: () => undefined,
-      assertOwned: () => Promise.resolve(),
     });
     const waited = waits.reduce((sum, milliseconds) => sum + milliseconds, 0);
     // 30 s, less what may run ahead at the end, and with each wait rounded as a clock of whole milliseconds has it.

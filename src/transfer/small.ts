@@ -1,0 +1,202 @@
+/** Small files: fetched into memory in one go, since the calls for a file in progress cost more than its bytes. */
+import { createReadStream } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { ModeldlError, throwIfAborted } from '../errors.js';
+import { redactUrl } from '../redact.js';
+import { BrokenBody, readBody } from './body.js';
+import { createHasher } from './digest.js';
+import { unreadable, wrongSize, type DownloadOptions, type DownloadRequest } from './download.js';
+import type { HttpClient, HttpResponse } from './http.js';
+import { backoff } from './limits.js';
+import {
+  checkRange,
+  isOtherVersion,
+  mayContinue,
+  rangeCondition,
+  refuseCompressed,
+  refuseWebPage,
+  statusError,
+  tooLong,
+  versionOf,
+  type FileVersion,
+} from './response.js';
+
+export interface SmallRequest extends DownloadRequest {
+  /** All of it is held in memory. */
+  readonly size: number;
+}
+
+export interface SmallDownload {
+  /** Complete and verified. */
+  readonly bytes: Buffer;
+  readonly sha256: string;
+  /** Bytes that came over the network. */
+  readonly fetchedBytes: number;
+}
+
+export type SmallOptions = Pick<DownloadOptions, 'signal' | 'onStart' | 'onProgress'>;
+
+/** What is here of a file. */
+interface Held {
+  readonly memory: Buffer;
+  bytes: number;
+  /** Of the answer that the first byte came from. */
+  source: FileVersion | undefined;
+  fetchedBytes: number;
+  /** How often it started over. */
+  restarts: number;
+}
+
+/** Local files are read in pieces of this size, bytes. */
+const READ_BYTES = 1024 * 1024;
+
+/**
+ * Fetches a file into memory, on as many connections one after another as it takes.
+ * @throws ModeldlError NETWORK, NOT_FOUND, AUTH, GATED, INTEGRITY, DISK for a local file, INTERRUPTED
+ */
+export async function downloadSmall(
+  http: HttpClient,
+  request: SmallRequest,
+  options: SmallOptions,
+): Promise<SmallDownload> {
+  const memory = Buffer.allocUnsafe(request.size);
+  const held: Held = { memory, bytes: 0, source: undefined, fetchedBytes: 0, restarts: 0 };
+  options.onStart(0, request.size);
+  if (request.url.startsWith('file:')) await readLocal(request, options, held);
+  else await readRemote(http, request, options, held);
+  if (held.bytes !== request.size) throw wrongSize(request, held.bytes);
+  const hasher = createHasher(request.digest, request.size);
+  hasher.update(memory);
+  const sha256 = hasher.finish(request.label, held.bytes);
+  return { bytes: memory, sha256, fetchedBytes: held.fetchedBytes };
+}
+
+function take(request: SmallRequest, options: SmallOptions, held: Held, chunk: Buffer): void {
+  const limit = Math.min(request.size, request.maxBytes ?? Infinity);
+  if (held.bytes + chunk.length > limit) throw tooLong(request, limit);
+  chunk.copy(held.memory, held.bytes);
+  held.bytes += chunk.length;
+  options.onProgress(held.bytes);
+}
+
+async function readLocal(request: SmallRequest, options: SmallOptions, held: Held): Promise<void> {
+  const source = fileURLToPath(request.url);
+  const stream = createReadStream(source, { highWaterMark: READ_BYTES });
+  try {
+    await readBody(stream, {
+      signal: options.signal,
+      idleTimeoutMs: 3_600_000,
+      onChunk: (chunk) => {
+        take(request, options, held, chunk);
+        return undefined;
+      },
+    });
+  } catch (error) {
+    throw error instanceof BrokenBody ? unreadable(source, error.cause) : error;
+  }
+}
+
+async function readRemote(
+  http: HttpClient,
+  request: SmallRequest,
+  options: SmallOptions,
+  held: Held,
+): Promise<void> {
+  let failures = 0;
+  for (;;) {
+    throwIfAborted(options.signal);
+    const { bytes, restarts } = held;
+    const problem = await readOnce(http, request, options, held);
+    if (problem === undefined) return;
+    const advanced = held.bytes > bytes && held.restarts === restarts;
+    failures = advanced ? 1 : failures + 1;
+    // A file that starts over again and again may break off later each time, and never end.
+    if (Math.max(failures, held.restarts) > http.settings.retries) {
+      throw new ModeldlError('NETWORK', `Cannot finish ${request.label}: ${problem}`, {
+        hint: 'run the same command again; the files that are complete are kept',
+        details: { url: redactUrl(request.url), file: request.label },
+      });
+    }
+    const waitMs = advanced ? 0 : backoff(failures, Math.random);
+    http.settings.emit({
+      type: 'retry',
+      url: redactUrl(request.url),
+      reason: problem,
+      attempt: failures,
+      waitMs,
+    });
+    if (waitMs > 0) await http.wait(waitMs, options.signal);
+  }
+}
+
+/** One connection. Returns what went wrong when the rest should be asked for again, undefined when all is here. */
+async function readOnce(
+  http: HttpClient,
+  request: SmallRequest,
+  options: SmallOptions,
+  held: Held,
+): Promise<string | undefined> {
+  if (held.bytes > 0 && !mayContinue(request, held.source)) restart(options, held);
+  const condition = rangeCondition(held.source);
+  const headers: Record<string, string> = {};
+  if (held.bytes > 0) {
+    headers['range'] = `bytes=${held.bytes}-`;
+    if (condition !== undefined) headers['if-range'] = condition;
+  }
+  const response = await http.request(request.url, { headers, signal: options.signal });
+  if (response.status === 416 && held.bytes > 0) {
+    response.discard();
+    restart(options, held);
+    return 'the server no longer has the part that was asked for';
+  }
+  if (response.status === 403 && new URL(response.url).origin !== new URL(request.url).origin) {
+    // A signed address that expired: the stable address gives a new one.
+    response.discard();
+    return `the address it redirects to was refused (${new URL(response.url).host})`;
+  }
+  if (response.status !== 200 && response.status !== 206) throw await statusError(response, request);
+  const expected = acceptAnswer(response, request, options, held);
+  if (typeof expected === 'string') return expected;
+  try {
+    await response.read((chunk) => {
+      held.fetchedBytes += chunk.length;
+      take(request, options, held, chunk);
+      const waitMs = http.throttle(chunk.length);
+      return waitMs === 0 ? undefined : http.wait(waitMs, options.signal);
+    });
+  } catch (error) {
+    if (!(error instanceof BrokenBody)) throw error;
+    return error.message;
+  }
+  return expected !== undefined && held.bytes < expected ? 'the connection ended early' : undefined;
+}
+
+/** Checks the answer against what was asked; returns the whole file's size if known, or why to ask again. */
+function acceptAnswer(
+  response: HttpResponse,
+  request: SmallRequest,
+  options: SmallOptions,
+  held: Held,
+): number | string | undefined {
+  refuseCompressed(response);
+  if (request.digest === undefined) refuseWebPage(response, request);
+  if (response.status === 200) {
+    if (held.bytes > 0) restart(options, held);
+    const length = response.header('content-length');
+    held.source = versionOf(response, length === undefined ? undefined : Number(length));
+    return held.source.size;
+  }
+  const range = checkRange(response.header('content-range'), held.bytes, request.size, request.size);
+  const changed = isOtherVersion(held.source, versionOf(response, range?.total));
+  if (range !== undefined && !changed) return range.total;
+  response.discard();
+  restart(options, held);
+  return changed ? 'the file changed at its source' : 'the server sent another range than was asked for';
+}
+
+function restart(options: SmallOptions, held: Held): void {
+  held.bytes = 0;
+  held.source = undefined;
+  held.restarts += 1;
+  options.onProgress(0);
+}
