@@ -10,7 +10,14 @@ import type { Emit } from '../events.js';
 import { redactUrl } from '../redact.js';
 import { createAgents, type ProxySettings } from './agents.js';
 import { BrokenBody, readBody, readBodyInSlabs, type ReadOptions } from './body.js';
-import { backoff, createRateLimiter, createServerLimits, retryAfter, type Wait } from './limits.js';
+import {
+  backoff,
+  createRateLimiter,
+  createServerLimits,
+  retryAfter,
+  type Grant,
+  type Wait,
+} from './limits.js';
 import { isTransient, networkError } from './network-error.js';
 import { createSlabPool, type SlabPool } from './slabs.js';
 
@@ -167,9 +174,9 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     let body = options.body;
     for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
       settings.allow?.(url);
-      await obeyLimits(url, options.signal, budget);
-      const response = await send(url, method, headers, body, options.signal);
-      limits.observe(url, response.header('ratelimit'), performance.now());
+      const response = await sendWithinLimits(url, options.signal, budget, () =>
+        send(url, method, headers, body, options.signal),
+      );
       const location = response.header('location');
       const redirected = [301, 302, 303, 307, 308].includes(response.status) && location !== undefined;
       if (!redirected || options.redirect === 'manual') return response;
@@ -188,28 +195,56 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     });
   }
 
-  async function obeyLimits(url: URL, signal: AbortSignal, budget: WaitBudget): Promise<void> {
-    const waitMs = limits.delay(url, performance.now());
-    if (waitMs === 0) return;
-    if (waitMs > budget.leftMs) {
-      throw new ModeldlError(
-        'NETWORK',
-        `${url.host} takes no more requests for ${Math.ceil(waitMs / 1000)} s`,
-        {
-          hint: 'try again later, log in for a higher limit, or allow more with `--max-wait`',
-          details: { url: redactUrl(url.href) },
-        },
-      );
+  async function sendWithinLimits(
+    url: URL,
+    signal: AbortSignal,
+    budget: WaitBudget,
+    sendNow: () => Promise<HttpResponse>,
+  ): Promise<HttpResponse> {
+    const grant = await takeTurn(url, signal, budget);
+    let response: HttpResponse;
+    try {
+      response = await sendNow();
+    } catch (error) {
+      grant.lost();
+      throw error;
     }
-    settings.emit({
-      type: 'retry',
-      url: url.origin,
-      reason: 'its rate limit is used up',
-      attempt: 0,
-      waitMs,
-    });
-    budget.leftMs -= waitMs;
-    await wait(waitMs, signal);
+    grant.answered(response.header('ratelimit'), performance.now());
+    return response;
+  }
+
+  async function takeTurn(url: URL, signal: AbortSignal, budget: WaitBudget): Promise<Grant> {
+    let now = performance.now();
+    for (;;) {
+      const turn = limits.take(url, now);
+      if (!('waitMs' in turn)) return turn;
+      const { waitMs, change, isNews } = turn;
+      if (change !== undefined) {
+        const waited = await waitForChange(change, waitMs, signal);
+        now = Math.max(performance.now(), waited ? now + waitMs : now);
+        continue;
+      }
+      if (waitMs > budget.leftMs) throw usedUp(url, waitMs);
+      if (isNews) {
+        const reason = 'its rate limit is used up';
+        settings.emit({ type: 'retry', url: url.origin, reason, attempt: 0, waitMs });
+      }
+      budget.leftMs -= waitMs;
+      await wait(waitMs, signal);
+      now = Math.max(performance.now(), now + waitMs);
+    }
+  }
+
+  /** Did the time pass, with no change before? */
+  async function waitForChange(change: Promise<void>, waitMs: number, signal: AbortSignal): Promise<boolean> {
+    const stop = new AbortController();
+    const timer = wait(waitMs, AbortSignal.any([signal, stop.signal])).then(() => true);
+    try {
+      return await Promise.race([change.then(() => false), timer]);
+    } finally {
+      timer.catch(() => undefined);
+      stop.abort(new ModeldlError('INTERRUPTED', 'No longer waited for'));
+    }
   }
 
   async function send(
@@ -299,6 +334,13 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     },
   };
   return client;
+}
+
+function usedUp(url: URL, waitMs: number): ModeldlError {
+  return new ModeldlError('NETWORK', `${url.host} takes no more requests for ${Math.ceil(waitMs / 1000)} s`, {
+    hint: 'try again later, log in for a higher limit, or allow more with `--max-wait`',
+    details: { url: redactUrl(url.href) },
+  });
 }
 
 function isRetried(status: number): boolean {

@@ -179,4 +179,40 @@ describe('the `RateLimit` header', () => {
     expect(JSON.stringify(error.details)).not.toContain('secret');
     expect(server.requests).toHaveLength(1);
   });
+
+  test('keeps requests back while those in flight may use it up, and lets them go by their answers', async () => {
+    const waiting: ServerResponse[] = [];
+    let arrived = 0;
+    let most = 0;
+    const answerAll = async (): Promise<void> => {
+      // Enough for one too many to have arrived.
+      for (let turn = 0; turn < 50; turn += 1) await new Promise(setImmediate);
+      most = Math.max(most, waiting.length);
+      for (const response of waiting.splice(0)) {
+        response.writeHead(200, { ratelimit: '"all";r=2;t=9' }).end('fine');
+      }
+    };
+    const server = await world.serve((_request, response) => {
+      arrived += 1;
+      waiting.push(response);
+      if (arrived % 2 === 1) void answerAll();
+    });
+    const ended: boolean[] = [];
+    const { http } = world.client({
+      // Time never passes: only answers can end a wait.
+      wait: (_milliseconds, signal) =>
+        new Promise((_resolve, reject) => {
+          signal.onabort = () => {
+            ended.push(true);
+            reject(new Error('no longer waited for'));
+          };
+        }),
+    });
+    const ask = (path: string) => http.request(`${server.origin}/${path}`, { signal: live() });
+    await ask('first');
+    const answers = await Promise.all(Array.from({ length: 8 }, (_, at) => ask(String(at))));
+    expect(answers.map(({ status }) => status)).toEqual(Array<number>(8).fill(200));
+    expect(most).toBe(2);
+    expect(ended.length).toBeGreaterThan(0);
+  });
 });

@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { backoff, createRateLimiter, createServerLimits, retryAfter } from '../../src/transfer/limits.js';
+import {
+  backoff,
+  createRateLimiter,
+  createServerLimits,
+  retryAfter,
+  type Grant,
+  type ServerLimits,
+} from '../../src/transfer/limits.js';
 import { downloadSmall } from '../../src/transfer/small.js';
 import { createWorld, live } from './faults.js';
 
@@ -127,28 +134,148 @@ describe('the limits that servers announce', () => {
   const file = new URL('https://hub.example/a/resolve/main/model.onnx');
   const elsewhere = new URL('https://other.example/api/models/a');
 
+  /** Sends a request that may be sent. */
+  function send(limits: ServerLimits, url: URL, now: number): Grant {
+    const turn = limits.take(url, now);
+    if ('waitMs' in turn) expect.fail(`Expected to be let through, was held for ${turn.waitMs} ms`);
+    return turn;
+  }
+
+  /** Sends a request and gets this answer at once. */
+  function ask(limits: ServerLimits, url: URL, header: string | undefined, now: number): void {
+    send(limits, url, now).answered(header, now);
+  }
+
+  /** How many requests are let through at once, up to a hundred. */
+  function letThrough(limits: ServerLimits, url: URL, now: number): readonly Grant[] {
+    const grants: Grant[] = [];
+    for (;;) {
+      const turn = limits.take(url, now);
+      if ('waitMs' in turn || grants.length === 100) return grants;
+      grants.push(turn);
+    }
+  }
+
   test('hold back the bucket that has none left until a second after its reset, and no other', () => {
     const limits = createServerLimits();
-    limits.observe(api, '"api";r=0;t=9', 1000);
-    expect([api, otherApi].map((url) => limits.delay(url, 1000))).toEqual([10_000, 10_000]);
-    expect([file, elsewhere].map((url) => limits.delay(url, 1000))).toEqual([0, 0]);
-    expect(limits.delay(api, 8000)).toBe(3000);
-    expect(limits.delay(api, 11_000)).toBe(0);
-    expect(limits.delay(api, 99_000)).toBe(0);
+    ask(limits, file, '"resolvers";r=5;t=9', 1000);
+    ask(limits, api, '"api";r=0;t=9', 1000);
+    expect(limits.take(api, 1000)).toEqual({ waitMs: 10_000, isNews: true });
+    expect(limits.take(otherApi, 8000)).toEqual({ waitMs: 3000, isNews: false });
+    send(limits, file, 1000);
+    send(limits, elsewhere, 1000);
+    send(limits, api, 11_000);
   });
 
   test.each<readonly [string | undefined, number]>([
-    ['"api";r=1;t=9', 0],
-    ['"api";r=10;t=9', 0],
-    ['"api";r=0', 5000],
-    ['"api";t=9', 5000],
-    ['nonsense', 5000],
-    [undefined, 5000],
-    ['"api"; r=0; t=1', 2000],
-  ])('after none were left, %j means to wait %d ms', (header, expected) => {
+    ['"api";r=10;t=9', 10],
+    ['api;r=10;t=9', 10],
+    ['"api"; r=3; t=1', 3],
+    ['"minute";r=7;t=9, "hour";r=2;t=900', 2],
+    ['"api";r=10', 100],
+    ['"api";t=9', 100],
+    ['nonsense', 100],
+    [undefined, 100],
+  ])('after the answer %j as many as %d go at once', (header, count) => {
     const limits = createServerLimits();
-    limits.observe(api, '"api";r=0;t=4', 0);
-    limits.observe(otherApi, header, 0);
-    expect(limits.delay(api, 0)).toBe(expected);
+    ask(limits, api, header, 0);
+    expect(letThrough(limits, otherApi, 0)).toHaveLength(count);
+  });
+
+  test('one that is in flight counts as taken until its answer tells', async () => {
+    const limits = createServerLimits();
+    ask(limits, api, '"api";r=3;t=9', 0);
+    const [first, second] = letThrough(limits, api, 0);
+    const held = limits.take(api, 0);
+    expect(held).toMatchObject({ waitMs: 10_000, isNews: false });
+    // All three were counted when it was answered, or none but itself: two are in flight, so none is surely left.
+    first?.answered('"api";r=2;t=9', 10);
+    await ('change' in held ? held.change : undefined);
+    expect(letThrough(limits, api, 10)).toHaveLength(0);
+    // The two that are answered were all that it had counted.
+    second?.answered('"api";r=2;t=9', 20);
+    expect(letThrough(limits, api, 20)).toHaveLength(1);
+  });
+
+  test('an answer that was overtaken does not bring requests back', () => {
+    const limits = createServerLimits();
+    ask(limits, api, '"api";r=9;t=9', 0);
+    const [early, late] = letThrough(limits, api, 0);
+    late?.answered('"api";r=0;t=9', 10);
+    early?.answered('"api";r=8;t=9', 20);
+    expect(limits.take(api, 20)).toMatchObject({ waitMs: 9990 });
+  });
+
+  test('an answer to a later request does, and so does one of the next window', () => {
+    const limits = createServerLimits();
+    ask(limits, api, '"api";r=1;t=60', 0);
+    ask(limits, api, '"api";r=5;t=60', 0);
+    const before = letThrough(limits, api, 0);
+    expect(before).toHaveLength(5);
+    before[0]?.answered('"api";r=0;t=1', 59_000);
+    before[1]?.answered('"api";r=99;t=60', 60_000);
+    expect(letThrough(limits, api, 60_000)).toHaveLength(96);
+    // Of the window that is over.
+    before[2]?.answered('"api";r=0;t=0', 60_100);
+    expect(letThrough(limits, api, 60_100)).toHaveLength(1);
+  });
+
+  test('addresses of one limit share it, whatever their paths', () => {
+    const limits = createServerLimits();
+    ask(limits, api, '"all";r=9;t=9', 0);
+    ask(limits, file, '"all";r=8;t=9', 0);
+    expect(letThrough(limits, api, 0)).toHaveLength(8);
+    expect(letThrough(limits, file, 0)).toHaveLength(0);
+  });
+
+  test('a request that got no answer counts as taken', () => {
+    const limits = createServerLimits();
+    ask(limits, api, '"api";r=2;t=9', 0);
+    send(limits, api, 0).lost();
+    expect(letThrough(limits, api, 0)).toHaveLength(1);
+  });
+
+  test('an answer without the header, as of a gateway in trouble, changes nothing', () => {
+    const limits = createServerLimits();
+    ask(limits, api, '"api";r=2;t=9', 0);
+    ask(limits, api, undefined, 0);
+    expect(letThrough(limits, api, 0)).toHaveLength(2);
+  });
+
+  describe('where nothing is known yet', () => {
+    test('one request goes ahead and tells the others', async () => {
+      const limits = createServerLimits();
+      ask(limits, api, '"api";r=99;t=9', 0);
+      const [first, ...more] = letThrough(limits, file, 0);
+      expect(more).toEqual([]);
+      const held = limits.take(file, 500);
+      expect(held).toMatchObject({ waitMs: 1500, isNews: false });
+      first?.answered('"resolvers";r=4;t=9', 600);
+      await ('change' in held ? held.change : undefined);
+      expect(letThrough(limits, file, 600)).toHaveLength(4);
+    });
+
+    test('the others wait no longer than 2 s, should it hang', () => {
+      const limits = createServerLimits();
+      ask(limits, api, '"api";r=99;t=9', 0);
+      expect(letThrough(limits, file, 0)).toHaveLength(1);
+      expect(letThrough(limits, file, 1999)).toHaveLength(0);
+      expect(letThrough(limits, file, 2000)).toHaveLength(100);
+    });
+
+    test('the same holds after a reset', () => {
+      const limits = createServerLimits();
+      ask(limits, api, '"api";r=0;t=9', 0);
+      expect(letThrough(limits, api, 10_000)).toHaveLength(1);
+    });
+
+    test('a server that announces nothing holds nobody up', () => {
+      const limits = createServerLimits();
+      expect(letThrough(limits, file, 0)).toHaveLength(100);
+      const others = createServerLimits();
+      ask(others, api, '"api";r=99;t=9', 0);
+      ask(others, file, undefined, 0);
+      expect(letThrough(others, file, 0)).toHaveLength(100);
+    });
   });
 });
