@@ -93,7 +93,7 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
       },
     );
     // What broke before anybody listened says nothing any more.
-    if (body.destroyed && !body.readableEnded) watch.settle(new BrokenBody('the connection ended early'));
+    if (body.destroyed || body.readableEnded) watch.settle(new BrokenBody('the connection ended early'));
     body.on('data', (chunk: Buffer) => {
       if (over) return;
       watch.heard();

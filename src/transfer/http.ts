@@ -279,7 +279,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
           ...(body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }),
         },
       });
+      let isAnswered = false;
       const fail = (error: unknown): void => {
+        // An error after the answer belongs to the body's reader; ending the request would drop what it has not read.
+        if (isAnswered) return;
         stopTimers();
         message.destroy();
         reject(signal.aborted ? abortError(signal) : networkError(error, url, proxy));
@@ -302,9 +305,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       });
       message.once('response', (response) => {
         stopTimers();
+        isAnswered = true;
         resolve(describe(url, response, { signal, idleTimeoutMs: settings.idleTimeoutMs, pool }));
       });
-      // Kept for the life of the request: an error after the answer belongs to the body's reader.
+      // Kept for the life of the request: an error that nobody listens to would end the program.
       message.on('error', fail);
       message.end(body);
     });
