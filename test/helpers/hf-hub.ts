@@ -40,8 +40,15 @@ export interface HfHubOptions {
   readonly hold?: (request: HfRequest) => Promise<void>;
   /** Delay of every answer, milliseconds. */
   readonly latencyMs?: number;
-  /** Requests left in the rate limit's window; default 500 and not counted down. */
-  readonly rateLimit?: { readonly remaining: number; readonly resetSeconds: number };
+  /**
+   * Requests left in the rate limit's window, of the API and of files alike; default 499 and not counted down. Counted
+   * ones are refused with 429 when none is left, and are back `resetSeconds` after the first.
+   */
+  readonly rateLimit?: {
+    readonly remaining: number;
+    readonly resetSeconds: number;
+    readonly counted?: boolean;
+  };
   /** Path below the origin where the hub is, as mirrors have it: `/api/hf`. */
   readonly prefix?: string;
   /** Port of the hub; default a free one. */
@@ -54,6 +61,8 @@ export interface HfFault {
   /** Of the path and query; default every request. */
   readonly matches?: RegExp;
   readonly method?: string;
+  /** Only requests for the first bytes of a file, or only such for later ones; default both. */
+  readonly part?: 'first' | 'later';
   /** How many requests; default all until {@link HfHub.clearFaults}. */
   readonly times?: number;
   /**
@@ -63,6 +72,8 @@ export interface HfFault {
    * - cut: sends the headers and this many bytes of the body, then closes the connection
    * - stall: the same, then keeps the connection open
    * - corrupt: flips the first byte of the body
+   * - change: answers what this makes of the answer; a body that differs from its content-length ends the connection
+   * - dripLast: sends this many bytes at the end in little pieces, with a pause after each
    */
   readonly kind:
     | {
@@ -75,6 +86,8 @@ export interface HfFault {
     | { readonly cut: number }
     | { readonly stall: number }
     | { readonly corrupt: true }
+    | { readonly change: (answer: Answer) => Answer }
+    | { readonly dripLast: number }
     | { readonly delayMs: number };
 }
 
@@ -115,6 +128,7 @@ const SECRET = 'key of the local CDN';
 
 export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
   const requests: { -readonly [Key in keyof HfRequest]: HfRequest[Key] }[] = [];
+  const windows = new Map<string, { left: number; readonly endsAt: number }>();
   const faults: { readonly fault: HfFault; left: number }[] = [];
   let generation = 0;
   let arrived: () => void = () => undefined;
@@ -161,17 +175,36 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
       body,
     };
     const answer = answerTo(state, asked);
-    const { remaining, resetSeconds } = options.rateLimit ?? { remaining: 499, resetSeconds: 300 };
     const bucket = path.startsWith('/api/') ? 'api' : 'resolvers';
+    const { left, resetSeconds } = takeRequest(bucket);
     return {
-      ...answer,
+      ...(left < 0 ? { status: 429, headers: {}, body: '' } : answer),
       headers: {
         'x-request-id': `Root=1-${requests.length}`,
-        ratelimit: `"${bucket}";r=${remaining};t=${resetSeconds}`,
+        ratelimit: `"${bucket}";r=${Math.max(0, left)};t=${resetSeconds}`,
         'ratelimit-policy': `"fixed window";"${bucket}";q=500;w=300`,
         ...answer.headers,
       },
     };
+  }
+
+  /** What is left in a bucket after one more request; below 0 when that is one too many. */
+  function takeRequest(bucket: string): { readonly left: number; readonly resetSeconds: number } {
+    const {
+      remaining,
+      resetSeconds,
+      counted = false,
+    } = options.rateLimit ?? { remaining: 499, resetSeconds: 300 };
+    if (!counted) return { left: remaining, resetSeconds };
+    const now = Date.now();
+    const current = windows.get(bucket);
+    const window =
+      current === undefined || now >= current.endsAt
+        ? { left: remaining, endsAt: now + resetSeconds * 1000 }
+        : current;
+    window.left -= 1;
+    windows.set(bucket, window);
+    return { left: window.left, resetSeconds: Math.ceil((window.endsAt - now) / 1000) };
   }
 
   function cdnAnswer(request: IncomingMessage): Promise<Answer> {
@@ -202,6 +235,7 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
         left > 0 &&
         (fault.server ?? server) === server &&
         (fault.method ?? request.method) === request.method &&
+        (fault.part === undefined || fault.part === partOf(request)) &&
         (fault.matches?.test(request.url ?? '') ?? true),
     );
     if (taken === undefined) return undefined;
@@ -237,9 +271,10 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
     const pause = fault !== undefined && 'delayMs' in fault ? fault.delayMs : (options.latencyMs ?? 0);
     if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
     const failed = fault !== undefined && 'status' in fault;
-    const answer = failed
+    const right = failed
       ? { status: fault.status, headers: fault.headers ?? {}, body: fault.body ?? '' }
       : ranged(await answerOf(), request);
+    const answer = fault !== undefined && 'change' in fault ? fault.change(right) : right;
     let body = bufferOf(answer.body);
     if (fault !== undefined && 'corrupt' in fault && body.length > 0) {
       body = Buffer.from(body);
@@ -262,8 +297,13 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
     if (ends !== undefined) body = body.subarray(0, ends);
     response.flushHeaders();
     const rate = server === 'cdn' ? options.bytesPerSecond : undefined;
-    await send(response, body, rate, (bytes) => (entry.bytes += bytes));
-    if (ends === undefined) response.end();
+    const onSent = (bytes: number): number => (entry.bytes += bytes);
+    const slow = fault !== undefined && 'dripLast' in fault ? Math.min(fault.dripLast, body.length) : 0;
+    await send(response, body.subarray(0, body.length - slow), rate, onSent);
+    if (slow > 0) await send(response, body.subarray(body.length - slow), slow / 2, onSent);
+    const { 'content-length': declared = String(body.length) } = answer.headers;
+    if (Number(declared) !== body.length) response.socket?.destroySoon();
+    else if (ends === undefined) response.end();
     else if (fault !== undefined && 'stall' in fault) arrived();
     else response.socket?.destroySoon();
   }
@@ -304,6 +344,10 @@ function answerTo(state: HubState, asked: AskedHub): Answer {
     if (!(error instanceof URIError || error instanceof SyntaxError)) throw error;
     return { status: 400, headers: { 'content-type': 'text/plain' }, body: 'Bad Request' };
   }
+}
+
+function partOf({ headers }: IncomingMessage): 'first' | 'later' {
+  return /^bytes=0-/.test(headers.range ?? 'bytes=0-') ? 'first' : 'later';
 }
 
 function signatureOf(path: string, expires: number, generation: number): string {

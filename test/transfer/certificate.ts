@@ -9,14 +9,23 @@ export interface Certificate {
   readonly cert: string;
 }
 
-/** A certificate that vouches for itself, made with the openssl program. */
-export async function selfSigned(subject: string): Promise<Certificate> {
+/**
+ * A certificate that vouches for itself, made with the openssl program.
+ *
+ * @param days that it is good for from now on; negative for one that has expired
+ */
+export async function selfSigned(subject: string, days = 2): Promise<Certificate> {
   const directory = await mkdtemp(join(tmpdir(), 'modeldl-tls-'));
-  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
-  const args = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  args.push('-keyout', key, '-out', cert, '-days', '2', '-subj', '/CN=modeldl test');
+  const [key, request] = [join(directory, 'key.pem'), join(directory, 'request.pem')];
+  const cert = join(directory, 'cert.pem');
+  const run = promisify(execFile);
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', key];
+  const named = ['-subj', '/CN=modeldl test', '-addext', `subjectAltName=${subject}`];
+  const signed = ['-signkey', key, '-days', String(days), '-copy_extensions', 'copyall'];
   try {
-    await promisify(execFile)('openssl', [...args, '-addext', `subjectAltName=${subject}`]);
+    await run('openssl', ['req', '-new', ...kind, ...named, '-out', request]);
+    // `req -x509` would make none that has expired.
+    await run('openssl', ['x509', '-req', '-in', request, ...signed, '-out', cert]);
     return { key: await readFile(key, 'utf8'), cert: await readFile(cert, 'utf8') };
   } finally {
     await rm(directory, { recursive: true });
