@@ -304,6 +304,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         else connected();
       });
       message.once('response', (response) => {
+        if (response.statusCode === 407 && proxy !== undefined) {
+          fail(proxyLogin(url, proxy));
+          return;
+        }
         stopTimers();
         isAnswered = true;
         resolve(describe(url, response, { signal, idleTimeoutMs: settings.idleTimeoutMs, pool }));
@@ -338,6 +342,13 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     },
   };
   return client;
+}
+
+function proxyLogin(url: URL, proxy: string): ModeldlError {
+  return new ModeldlError('NETWORK', `Cannot reach ${url.host}: the proxy ${proxy} wants a login`, {
+    hint: 'put user and password into its address, as in `HTTPS_PROXY=http://user:password@host:port`',
+    details: { url: redactUrl(url.href), status: 407 },
+  });
 }
 
 function usedUp(url: URL, waitMs: number): ModeldlError {

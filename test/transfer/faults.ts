@@ -27,13 +27,19 @@ export interface Local {
 /** Everything a test opened; `close` ends it all. */
 export interface World {
   serve(answer: RequestListener, tls?: { readonly key: string; readonly cert: string }): Promise<Local>;
-  proxy(tunnel?: TunnelAnswer): Promise<Local & { readonly tunnels: readonly SeenRequest[] }>;
+  /** @param tunnel what it says to each `CONNECT`, or to the first, second and so on */
+  proxy(
+    tunnel?: TunnelAnswer | ((at: number) => TunnelAnswer),
+  ): Promise<Local & { readonly tunnels: readonly SeenRequest[] }>;
   client(settings?: Partial<HttpSettings>): TestClient;
   close(): Promise<void>;
 }
 
-/** What a proxy says to `CONNECT`: `open` makes the tunnel, `silent` never answers, a number refuses. */
-export type TunnelAnswer = 'open' | 'silent' | number;
+/**
+ * What a proxy says to `CONNECT`: `open` makes the tunnel, `silent` never answers, a number refuses, `dropAfter` makes a
+ * tunnel that is dropped once so many bytes came back through it.
+ */
+export type TunnelAnswer = 'open' | 'silent' | number | { readonly dropAfter: number };
 
 export interface TestClient {
   readonly http: HttpClient;
@@ -77,13 +83,16 @@ export function createWorld(): World {
       const tunnels: SeenRequest[] = [];
       const server = createServer((request, response) => {
         requests.push(seen(request));
+        if (typeof tunnel === 'number') response.statusCode = tunnel;
         response.end(`proxied ${request.url ?? ''}`);
       });
       server.on('connect', (request: IncomingMessage, socket: Socket) => {
+        const answer = typeof tunnel === 'function' ? tunnel(tunnels.length) : tunnel;
         tunnels.push(seen(request));
-        if (tunnel === 'silent') return;
-        if (tunnel === 'open') openTunnel(request.url ?? '', socket);
-        else socket.end(`HTTP/1.1 ${tunnel} No\r\ncontent-length: 0\r\n\r\n`);
+        if (answer === 'silent') return;
+        if (answer === 'open') openTunnel(request.url ?? '', socket, Infinity);
+        else if (typeof answer === 'object') openTunnel(request.url ?? '', socket, answer.dropAfter);
+        else socket.end(`HTTP/1.1 ${answer} No\r\ncontent-length: 0\r\n\r\n`);
       });
       return { ...(await listen(server, 'http', requests)), tunnels };
     },
@@ -121,11 +130,16 @@ function seen(request: IncomingMessage): SeenRequest {
   return { method: request.method ?? '', url: request.url ?? '', headers: request.headers };
 }
 
-function openTunnel(target: string, socket: Socket): void {
+function openTunnel(target: string, socket: Socket, dropAfter: number): void {
   const { hostname, port } = new URL(`http://${target}`);
   const upstream = connect(Number(port), hostname, () => {
     socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
     socket.pipe(upstream).pipe(socket);
+  });
+  let came = 0;
+  upstream.on('data', (bytes: Buffer) => {
+    came += bytes.length;
+    if (came > dropAfter) socket.destroy();
   });
   upstream.on('error', () => socket.destroy());
   socket.on('error', () => upstream.destroy());

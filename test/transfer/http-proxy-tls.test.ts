@@ -162,16 +162,19 @@ describe('proxies', () => {
     expect(error.message).toContain('it did not answer in time');
   });
 
-  test('a proxy that wants a login answers 407, and nothing of the request reaches it', async () => {
+  test.each(['http', 'https'] as const)('a proxy that wants a login is named: %s', async (scheme) => {
     const proxy = await world.proxy(407);
-    const { http } = world.client({ proxy: { https: proxy.origin } });
-    const response = await http.request('https://models.example/x', {
-      signal: live(),
-      headers: { authorization: 'Bearer secret' },
-    });
-    expect(response.status).toBe(407);
-    expect(proxy.tunnels).toHaveLength(1);
-    expect(proxy.tunnels[0]?.headers).not.toHaveProperty('authorization');
+    const { http, events } = world.client({ proxy: { [scheme]: withCredentials(proxy.origin) } });
+    const headers = { authorization: 'Bearer secret' };
+    const asked = http.request(`${scheme}://models.example/x`, { signal: live(), headers });
+    const error = await refusal(asked, 'NETWORK');
+    expect(error.message).toBe(`Cannot reach models.example: the proxy ${proxy.host} wants a login`);
+    expect(error.hint).toContain('HTTPS_PROXY');
+    expect(everythingSaid(error)).not.toContain('p%40ss');
+    expect(events).toEqual([]);
+    const asks = scheme === 'https' ? proxy.tunnels : proxy.requests;
+    expect(asks).toHaveLength(1);
+    if (scheme === 'https') expect(asks[0]?.headers).not.toHaveProperty('authorization');
   });
 });
 
