@@ -376,6 +376,7 @@ function redirectTarget(from: URL, location: string): URL {
   const shown = target === undefined ? (/^[^?#]*/.exec(location)?.[0] ?? '') : redactUrl(target.href);
   const refuse = (why: string): ModeldlError =>
     new ModeldlError('NETWORK', `${redactUrl(from.href)} redirects to ${why}: ${shown}`, {
+      hint: 'ask whoever runs the server, or use another address of the file',
       details: { url: shown },
     });
   if (target === undefined || !/^https?:$/.test(target.protocol))

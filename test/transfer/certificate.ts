@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,7 +21,8 @@ export async function selfSigned(subject: string, days = 2): Promise<Certificate
   const cert = join(directory, 'cert.pem');
   const run = promisify(execFile);
   const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', key];
-  const named = ['-subj', '/CN=modeldl test', '-addext', `subjectAltName=${subject}`];
+  // Authorities of one name are taken for each other.
+  const named = ['-subj', `/CN=modeldl test ${randomUUID()}`, '-addext', `subjectAltName=${subject}`];
   const signed = ['-signkey', key, '-days', String(days), '-copy_extensions', 'copyall'];
   try {
     await run('openssl', ['req', '-new', ...kind, ...named, '-out', request]);
