@@ -2,6 +2,7 @@
 import { hubContext, hubNamed, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import type { Credential, CredentialSpec, Hub, Identity } from './hub.js';
+import { redactSecrets } from './redact.js';
 import type { HubState, LoggedIn } from './results.js';
 
 /** Where `login` keeps tokens. */
@@ -39,7 +40,8 @@ async function describe(context: Context, hub: Hub, check: boolean): Promise<Hub
   return {
     name: hub.name,
     title: hub.title,
-    endpoint,
+    // It may hold a login.
+    endpoint: endpoint === null ? null : redactSecrets(endpoint),
     credentials: credential?.source ?? null,
     takesCredentials: hub.credentials !== undefined,
     reachable,

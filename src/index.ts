@@ -71,6 +71,8 @@ export interface ModeldlOptions {
   readonly install?: 'auto' | 'never';
   readonly signal?: AbortSignal;
   readonly emit?: Emit;
+  /** Told of every secret that is used, before it is, so that it can be kept out of what is printed. */
+  readonly onSecret?: (secret: string) => void;
   /** Hubs, converters and toolchains instead of the built-in ones. */
   readonly plugins?: Plugins;
 }
@@ -306,6 +308,7 @@ async function createContext(
       ...(limitRate === undefined ? {} : { limitRate }),
       maxWaitMs: Math.min(serverWaitMs, LONGEST_TIMER_MS),
       emit,
+      onSecret: options.onSecret ?? (() => undefined),
       allow: (url) => hub.allow?.(url, settings),
       authorize: async (url) => {
         const own = await hub.authorize?.(url, settings);

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { printable, redactDocument, redactReference, redactSecrets, redactUrl } from '../src/redact.js';
+import {
+  printable,
+  redactDocument,
+  redactReference,
+  redactSecrets,
+  redactUrl,
+  secretsIn,
+} from '../src/redact.js';
 
 describe('redactUrl', () => {
   it.each([
@@ -30,6 +37,7 @@ describe('redactSecrets', () => {
     ['token hf_abcdefghijklmnopqrst leaked', 'token *** leaked'],
     ['Authorization: Bearer abcdefghijkl', 'Authorization: Bearer ***'],
     ['see https://user:word@host/x', 'see https://host/x'],
+    ['see https://user:w@rd@host/x?q=a@b', 'see https://host/x?q=a@b'],
     ['GET /x?a=1&X-Amz-Signature=ff00 failed', 'GET /x?a=1&X-Amz-Signature=*** failed'],
     [
       'no such object /s?X-Goog-Signature=ff00&X-Goog-Credential=me',
@@ -42,6 +50,26 @@ describe('redactSecrets', () => {
 
   it('takes out the secrets it is given', () => {
     expect(redactSecrets('password correct-horse', ['correct-horse'])).toBe('password ***');
+  });
+});
+
+describe('secretsIn', () => {
+  it.each<readonly [string, Readonly<Record<string, string>>, readonly string[]]>([
+    ['http://user:p%40ssword@proxy:3128', {}, ['p%40ssword', 'p@ssword']],
+    ['user:password1@proxy:3128', {}, ['password1']],
+    ['https://ghp_token@host/x', {}, ['ghp_token']],
+    ['https://host/x?token=a%2Fsecret&download=true&sig=short', {}, ['a%2Fsecret', 'a/secret']],
+    ['https://host/x', { authorization: 'Bearer the-token', accept: 'anything' }, ['the-token']],
+    [
+      'https://host/x',
+      { Authorization: `Basic ${btoa('user:the password')}` },
+      [btoa('user:the password'), 'the password', 'the%20password'],
+    ],
+    ['https://host/x', { 'x-api-key': 'the-token' }, ['the-token']],
+    ['https://host/a@b?q=%E0%A4%A', {}, []],
+  ])('%s with %j', (address, headers, expected) => {
+    expect(secretsIn(address, headers)).toEqual(expect.arrayContaining([...expected]));
+    if (expected.length === 0) expect(secretsIn(address, headers)).toEqual([]);
   });
 });
 

@@ -117,7 +117,10 @@ export function opener(
       if (modeldl !== undefined) return modeldl;
       const drawn = await createProgress(flags.progress, output);
       progress = drawn;
-      modeldl = await cli.createModeldl({ ...apiOptions(flags, cli), emit: drawn.emit });
+      const onSecret = (secret: string): void => {
+        output.secrets.add(secret);
+      };
+      modeldl = await cli.createModeldl({ ...apiOptions(flags, cli), emit: drawn.emit, onSecret });
       return modeldl;
     },
     settle() {

@@ -2,7 +2,7 @@
 import type { ModeldlError } from '../errors.js';
 import type { Emit, ModeldlEvent } from '../events.js';
 import { redactDocument } from '../redact.js';
-import type { Output, OutputStream } from './output.js';
+import type { Output } from './output.js';
 
 export interface EventOutput extends Output {
   readonly emit: Emit;
@@ -13,15 +13,15 @@ export function isEventOutput(output: Output): output is EventOutput {
 }
 
 /** Writes every event as a line of JSON. */
-export function eventWriter(stderr: OutputStream): Emit {
+export function eventWriter({ stderr, secrets }: Pick<Output, 'stderr' | 'secrets'>): Emit {
   return (event) => {
-    stderr.write(`${JSON.stringify(redactDocument(event))}\n`);
+    stderr.write(`${JSON.stringify(redactDocument(event, secrets))}\n`);
   };
 }
 
 /** The same output, whose talk is events. */
 export function asEventOutput(output: Output): EventOutput {
-  const emit = eventWriter(output.stderr);
+  const emit = eventWriter(output);
   return {
     ...output,
     emit,

@@ -12,6 +12,8 @@ export interface Output {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly stderr: OutputStream;
+  /** Taken out of everything that is said; grows as they become known. */
+  readonly secrets: Set<string>;
   /** The command's result: lines for people and scripts, and the same as a document. */
   result(lines: readonly string[], document: object): void;
   /** Talk: notes are dropped by `--quiet`, warnings never. */
@@ -27,13 +29,14 @@ export interface OutputSettings {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly color: boolean;
+  readonly secrets?: Set<string>;
 }
 
 export function createOutput(settings: OutputSettings): Output {
-  const { stdout, stderr, json, quiet, color } = settings;
+  const { stdout, stderr, json, quiet, color, secrets = new Set() } = settings;
   const paint = (style: 'red' | 'yellow' | 'dim', text: string): string =>
     color ? styleText(style, text, { validateStream: false }) : text;
-  const clean = (text: string): string => printable(redactSecrets(text));
+  const clean = (text: string): string => printable(redactSecrets(text, secrets));
   const talk = (text: string): void => {
     stderr.write(`${text}\n`);
   };
@@ -41,6 +44,7 @@ export function createOutput(settings: OutputSettings): Output {
     json,
     quiet,
     stderr,
+    secrets,
     result(lines, document) {
       const text = json ? JSON.stringify(document, null, 2) : lines.join('\n');
       // Scripts get paths as they are, also when one looks like a token.

@@ -64,12 +64,14 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
     verbose: argv.filter((word) => /^-v+$|^--verbose$/.test(word)).length,
     progress: / --progress[ =]json( |$)/.test(` ${argv.join(' ')}`) ? ('json' as const) : ('auto' as const),
   };
+  const secrets = new Set<string>();
   const makeOutput = (flags: Pick<GlobalFlags, 'json' | 'quiet' | 'color' | 'progress'>): Output => {
     const output = createOutput({
       stdout: cli.stdout,
       stderr: cli.stderr,
       json: flags.json ?? false,
       quiet: flags.quiet ?? false,
+      secrets,
       color:
         flags.color === 'always' ||
         (flags.color === 'auto' && cli.stderr.isTTY === true && !cli.environment['NO_COLOR']),

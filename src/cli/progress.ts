@@ -2,7 +2,7 @@
 import type { MultiBar, SingleBar } from 'cli-progress';
 import type { Ora } from 'ora';
 import type { Emit, ModeldlEvent } from '../events.js';
-import { printable } from '../redact.js';
+import { printable, redactSecrets } from '../redact.js';
 import { eventWriter } from './event-output.js';
 import { formatBytes, formatCount, formatSeconds } from './format.js';
 import type { Output } from './output.js';
@@ -23,7 +23,7 @@ export async function createProgress(mode: ProgressMode, output: Output): Promis
   const chosen =
     mode === 'auto' ? (output.quiet ? 'none' : terminal ? 'bar' : output.json ? 'none' : 'plain') : mode;
   if (chosen === 'json') {
-    return { emit: eventWriter(output.stderr), stop: () => undefined };
+    return { emit: eventWriter(output), stop: () => undefined };
   }
   if (chosen === 'bar') return bars(output);
   return plain(output, chosen === 'plain');
@@ -150,7 +150,7 @@ async function bars(output: Output): Promise<Progress> {
   };
   const spin = (text: string): void => {
     endBars();
-    const shown = printable(text);
+    const shown = printable(redactSecrets(text, output.secrets));
     const line = shown.length > columns - 4 ? `${shown.slice(0, columns - 5)}…` : shown;
     if (spinner === undefined) spinner = ora({ text: line, stream: output.stderr }).start();
     else spinner.text = line;

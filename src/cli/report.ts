@@ -6,9 +6,9 @@ import { errorEvent, isEventOutput } from './event-output.js';
 import type { Output } from './output.js';
 
 /** The `error` object of a JSON document. */
-export function describeError(error: ModeldlError): object {
+function describeError(error: ModeldlError, secrets: Iterable<string>): object {
   const { code, exitCode, message, hint, details } = error;
-  const facts = redactDocument({ message, ...(hint === undefined ? {} : { hint }), ...details });
+  const facts = redactDocument({ message, ...(hint === undefined ? {} : { hint }), ...details }, secrets);
   return { code, exitCode, ...(facts as object) };
 }
 
@@ -35,7 +35,8 @@ export function reportErrors(
   const events = isEventOutput(output);
   if (events) for (const error of errors) output.emit(errorEvent(error));
   if (output.json) {
-    output.result([], { ok: false, error: describeError(first), errors: errors.map(describeError), models });
+    const described = errors.map((error) => describeError(error, output.secrets));
+    output.result([], { ok: false, error: described[0], errors: described, models });
     return exitCode;
   }
   if (events) return exitCode;

@@ -7,7 +7,7 @@ import { request as httpsRequest } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortError, ModeldlError, throwIfAborted } from '../errors.js';
 import type { Emit } from '../events.js';
-import { redactUrl } from '../redact.js';
+import { redactUrl, secretsIn } from '../redact.js';
 import { createAgents, type ProxySettings } from './agents.js';
 import { BrokenBody, readBody, readBodyInSlabs, type ReadOptions } from './body.js';
 import {
@@ -43,6 +43,8 @@ export interface HttpSettings {
   /** Throws when an address, the first or a redirect's, may not be asked. */
   allow?(url: URL): void;
   readonly emit: Emit;
+  /** Told of every secret that a request carries, before it is sent. */
+  onSecret?(secret: string): void;
   /** For tests. */
   readonly wait?: Wait;
 }
@@ -124,6 +126,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     ),
   );
   const wait = settings.wait ?? abortableWait;
+  const tell = (secrets: readonly string[]): void => {
+    for (const secret of secrets) settings.onSecret?.(secret);
+  };
+  for (const address of [settings.proxy.http, settings.proxy.https]) tell(secretsIn(address ?? ''));
 
   async function request(url: string, options: HttpRequest): Promise<HttpResponse> {
     const retries = options.retries ?? settings.retries;
@@ -261,6 +267,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       });
     }
     const authorization = await settings.authorize?.(url);
+    tell(secretsIn(url.href, { ...headers, ...authorization }));
     const secure = url.protocol === 'https:';
     const open = secure ? httpsRequest : httpRequest;
     const { agent, proxy, options } = await agents.for(url);

@@ -6,7 +6,7 @@ import { trust } from '../../config/trust.js';
 import { setUserValue, userConfigPath, writeExample } from '../../config/user-file.js';
 import { ModeldlError } from '../../errors.js';
 import { configurationSchema, userConfigDirectory } from '../../index.js';
-import { redactDocument } from '../../redact.js';
+import { redactDocument, secretsIn } from '../../redact.js';
 import { missingArgument, type Call, type CommandDefinition } from '../command.js';
 import { formatTable } from '../format.js';
 
@@ -95,8 +95,9 @@ async function settings(call: Call<object>): Promise<readonly Setting[]> {
   return values.map(([key, value]) => {
     const [, wins, option] = given.find(([name]) => name === key) ?? [];
     if (option !== undefined) return { key, value: wins, source: `option ${option}` };
-    // A proxy's address may hold a password.
-    return { key, value: redactDocument(value), source: config.sources.get(key) ?? 'default' };
+    // Addresses, of a proxy for one, may hold a password.
+    const secrets = typeof value === 'string' ? secretsIn(value) : [];
+    return { key, value: redactDocument(value, secrets), source: config.sources.get(key) ?? 'default' };
   });
 }
 
