@@ -14,7 +14,7 @@ import { chmod, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
-import { flushFiles } from './durability.js';
+import { flush } from './durability.js';
 import { hashFile } from './hash.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 
@@ -115,7 +115,8 @@ export async function adoptBlob(
     const seconds = Math.floor(mtimeMs / 1000);
     await utimes(temporary, seconds, seconds);
     await chmod(temporary, 0o444);
-    if (store.durability === 'flush') await flushFiles([temporary]);
+    // Its name is flushed with the model that needs it.
+    if (store.durability === 'flush') await flush(temporary);
     await makeDirectories(dirname(path));
     await rename(temporary, path);
     store.verified.add(sha256);

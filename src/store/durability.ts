@@ -9,13 +9,24 @@ import { systemErrorCode } from '../errors.js';
 import type { Store } from './layout.js';
 import type { ModelRecord } from './record.js';
 
-/** Writes files to the disk, and the directories that name them. Throws file system errors. */
-export async function flushFiles(paths: readonly string[]): Promise<void> {
-  for (const path of paths) await flush(path);
-  for (const directory of new Set(paths.map((path) => dirname(path)))) await flush(directory);
+/**
+ * Writes files to the disk, and the directories that name them, up to the store's: a directory that was made for a file
+ * may be lost with it. Throws file system errors.
+ */
+export async function flushFiles(store: Store, paths: readonly string[]): Promise<void> {
+  const directories = new Set<string>();
+  for (const path of paths) {
+    await flush(path);
+    for (let parent = dirname(path); !directories.has(parent); parent = dirname(parent)) {
+      directories.add(parent);
+      if (parent === store.root || parent === dirname(parent)) break;
+    }
+  }
+  for (const directory of directories) await flush(directory);
 }
 
-async function flush(path: string): Promise<void> {
+/** Writes one file or directory to the disk; its name may not be there yet. Throws file system errors. */
+export async function flush(path: string): Promise<void> {
   try {
     // Windows flushes only what is open for writing, which these files and directories are not.
     if (platform === 'win32') return;
@@ -41,22 +52,23 @@ export async function placementOf(store: Store, directory: string, durable: bool
 
 /**
  * `settled`: flushed, or there is nothing to write the answer to. `flush`: written in this boot, so a flush now makes
- * it durable. `distrust`: an earlier boot may have ended before its bytes reached the disk. `copied`: another device
- * or inode than the record says, so whoever copied it has read it; boots say nothing about it.
+ * it durable. `distrust`: an earlier boot may have ended before its bytes reached the disk. `copied`: another inode than
+ * the record says, so whoever copied it has read it; boots say nothing about it. Another device alone says nothing: its
+ * number may change with every boot.
  */
 export type Standing = 'settled' | 'flush' | 'distrust' | 'copied';
 
 export async function standingOf(store: Store, placement: Placement, directory: string): Promise<Standing> {
   const found = await stat(directory).catch(() => undefined);
   if (found === undefined) return 'settled';
-  if (found.dev !== placement.device || found.ino !== placement.inode) return 'copied';
+  if (found.ino !== placement.inode) return 'copied';
   if (placement.durable || store.durability === 'trust' || !store.writable) return 'settled';
   return placement.bootId === store.bootId ? 'flush' : 'distrust';
 }
 
-/** Flushes a tree: its files, and every directory from theirs up to the one that names the tree. */
+/** Flushes a tree: its files, and every directory from theirs up to the tree's own. */
 export async function flushTree(directory: string, paths: readonly string[]): Promise<void> {
-  const directories = new Set([dirname(directory), directory]);
+  const directories = new Set([directory]);
   for (const path of paths) {
     for (let parent = dirname(path); parent !== '.'; parent = dirname(parent))
       directories.add(join(directory, parent));

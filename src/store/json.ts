@@ -4,11 +4,12 @@ import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectories } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import { flushFiles } from './durability.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 
 /**
  * Writes through a temporary file of the same file system, so readers see the old or the new document, never half.
- * @param flush the document is on the disk before it replaces the old one
+ * @param flush the document is on the disk before it replaces the old one, and has replaced it when this returns
  */
 export async function writeJson(
   store: Store,
@@ -27,6 +28,7 @@ export async function writeJson(
     }
     await makeDirectories(dirname(path));
     await replace(store, temporary, path);
+    if (flush) await flushFiles(store, [path]);
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
     throw diskError(error, path);

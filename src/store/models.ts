@@ -123,16 +123,12 @@ export async function publishModel(
     const staged = await stageTree(store, record.files, staging);
     if ('missing' in staged) return staged;
     const durable = store.durability === 'flush';
-    if (durable)
-      await flushTree(
-        staging,
-        record.files.map((file) => file.path),
-      );
+    if (durable) await flushModel(store, record, staging);
     // Of the staged tree, since another process may put its own in its place at any time.
     const placement = await placementOf(store, staging, durable);
     await rm(recordPath(store, path), { force: true });
     await moveIntoPlace(store, staging, directory);
-    if (durable) await flushFiles([directory]);
+    if (durable) await flushFiles(store, [directory]);
     const { files, copiedBytes } = staged;
     const complete: ModelRecord = {
       ...record,
@@ -149,6 +145,18 @@ export async function publishModel(
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
+}
+
+/** Flushes a tree and its blobs, which need not be the same files, and may be those of a run that flushed nothing. */
+async function flushModel(store: Store, record: NewRecord, directory: string): Promise<void> {
+  await flushTree(
+    directory,
+    record.files.map((file) => file.path),
+  );
+  await flushFiles(
+    store,
+    record.files.map((file) => blobPath(store, file.sha256)),
+  );
 }
 
 /** The shortest path that no other model has. */
@@ -188,12 +196,13 @@ async function settleDoubts(store: Store, record: NewRecord): Promise<void> {
  */
 export async function removeModel(store: Store, model: StoredModel): Promise<void> {
   assertWritable(store);
+  const record = recordPath(store, model.path);
+  const removed = inStore(store, 'removed', `${uniqueName()}.json`);
   try {
-    await rename(recordPath(store, model.path), inStore(store, 'removed', `${uniqueName()}.json`)).catch(
-      (error: unknown) => {
-        if (systemErrorCode(error) !== 'ENOENT') throw error;
-      },
-    );
+    await rename(record, removed).catch((error: unknown) => {
+      if (systemErrorCode(error) !== 'ENOENT') throw error;
+    });
+    if (store.durability === 'flush') await flushFiles(store, [removed, record]);
     await moveToTrash(store, model.directory);
     await rm(usedPath(store, model.path), { force: true });
   } catch (error) {
@@ -291,11 +300,8 @@ async function refresh(
   const durable = standing === 'settled' ? record.placement.durable : store.durability !== 'trust';
   try {
     if (durable) {
-      await flushTree(
-        directory,
-        record.files.map((file) => file.path),
-      );
-      await flushFiles(record.files.map((file) => blobPath(store, file.sha256)));
+      await flushModel(store, record, directory);
+      await flushFiles(store, [directory]);
     }
     const files: RecordFile[] = [];
     for (const file of record.files) {

@@ -192,6 +192,16 @@ describe('power cuts (promise 1)', () => {
     expect((await reread(store, model)).record.placement.durable).toBe(false);
   });
 
+  it('a device that got another number with the boot is no copy', async () => {
+    const store = await temporaryStore();
+    const model = await putModel(store, FILES);
+    await rot(join(model.directory, 'config.json'));
+    const { placement } = model.record;
+    const record = { ...model.record, placement: { ...placement, device: placement.device + 1 } };
+    const found = await checkModel(afterReboot(store), { ...model, record }, false);
+    expect(found).toEqual({ damaged: ['config.json'], missing: [] });
+  });
+
   it('a sound model of an earlier boot is marked, and not hashed again', async () => {
     const store = await temporaryStore();
     const next = afterReboot(store);
