@@ -199,11 +199,27 @@ async function startTime(process: number): Promise<string | undefined> {
   return fields[0] === 'Z' || fields[0] === 'X' ? 'zombie' : fields[19];
 }
 
+/** A machine that is up for longer than this would have seen the counter of a living session move, milliseconds. */
+const SETTLED_UPTIME_MS = 20_000;
+
+/**
+ * Did this session's machine start again since? It has the name of this one, or lost what it said of itself, and its
+ * counter stands still since before this one started: after a power cut nobody need wait to see that.
+ */
+async function isOfEarlierBoot(store: Store, { id, identity }: SessionState): Promise<boolean> {
+  if (identity !== undefined && (identity.host !== hostname() || identity.bootId === store.bootId))
+    return false;
+  if (Date.now() - store.bootedAt < SETTLED_UPTIME_MS) return false;
+  return (await sessionTimes(store, id)).beatMs < store.bootedAt;
+}
+
 /**
  * Is the process of a session gone for certain? Undefined when it cannot be told from here (another boot's or host's
  * file on a shared disk, another container): then only its counter tells.
  */
-export async function isGone(store: Store, { identity }: SessionState): Promise<boolean | undefined> {
+export async function isGone(store: Store, session: SessionState): Promise<boolean | undefined> {
+  const { identity } = session;
+  if (await isOfEarlierBoot(store, session)) return true;
   if (
     identity === undefined ||
     identity.bootId !== store.bootId ||

@@ -1,4 +1,5 @@
-import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { inStore } from '../../src/store/layout.js';
 import { isGone, listSessions, openSession, readSession, readWants } from '../../src/store/session.js';
@@ -62,5 +63,34 @@ describe('sessions', () => {
     await writeFile(path, JSON.stringify({ ...identity, pid: 4_000_000 }));
     const seen = await readSession(store, session.id);
     expect(seen && (await isGone(store, seen))).toBe(true);
+  });
+
+  it('of an earlier boot of this machine are gone when they stood still since before this one', async () => {
+    const store = await temporaryStore();
+    const session = await openSession(store);
+    onTestFinished(() => session.close());
+    const path = inStore(store, 'sessions', `${session.id}.json`);
+    const now = Date.now();
+    const next = { ...store, bootId: 'next' };
+    const settled = { ...next, bootedAt: now - 60_000 };
+    const gone = async (boot: TestStore): Promise<boolean | undefined> => {
+      const seen = await readSession(store, session.id);
+      return seen && isGone(boot, seen);
+    };
+    // It moved since: another machine of this name.
+    expect(await gone(settled)).toBeUndefined();
+    const before = now / 1000 - 61;
+    await utimes(inStore(store, 'sessions', `${session.id}.beat`), before, before);
+    await utimes(path, before, before);
+    expect(await gone(settled)).toBe(true);
+    expect(await gone({ ...next, bootedAt: now - 5_000 })).toBeUndefined();
+    const text = await readFile(path, 'utf8');
+    await writeFile(path, text.replace(hostname(), 'elsewhere'));
+    await utimes(path, before, before);
+    expect(await gone(settled)).toBeUndefined();
+    // What a power cut leaves of a file that nobody flushed.
+    await writeFile(path, Buffer.alloc(text.length));
+    await utimes(path, before, before);
+    expect(await gone(settled)).toBe(true);
   });
 });
