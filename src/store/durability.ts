@@ -2,12 +2,22 @@
  * What a power cut may have taken. Renamed bytes that were never flushed can be lost, and flushing can cost more than
  * the download, so a model says in which boot, on which device and inode it was written; see architecture.md, promise 1.
  */
-import { open, stat } from 'node:fs/promises';
+import { open, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { platform } from 'node:process';
 import { systemErrorCode } from '../errors.js';
 import type { Store } from './layout.js';
 import type { ModelRecord } from './record.js';
+
+/** File systems that number their files anew with every mount (magic numbers of statfs(2)): FAT, exFAT, FUSE. */
+const PASSING_INODES: ReadonlySet<number> = new Set([0x4d44, 0x2011bab0, 0x65735546]);
+
+async function hasLastingInodes(directory: string): Promise<boolean> {
+  return statfs(directory).then(
+    ({ type }) => !PASSING_INODES.has(type),
+    () => true,
+  );
+}
 
 /**
  * Writes files to the disk, and the directories that name them, up to the store's: a directory that was made for a file
@@ -54,14 +64,14 @@ export async function placementOf(store: Store, directory: string, durable: bool
  * `settled`: flushed, or there is nothing to write the answer to. `flush`: written in this boot, so a flush now makes
  * it durable. `distrust`: an earlier boot may have ended before its bytes reached the disk. `copied`: another inode than
  * the record says, so whoever copied it has read it; boots say nothing about it. Another device alone says nothing: its
- * number may change with every boot.
+ * number may change with every boot, and so may inodes where the file system makes them up.
  */
 export type Standing = 'settled' | 'flush' | 'distrust' | 'copied';
 
 export async function standingOf(store: Store, placement: Placement, directory: string): Promise<Standing> {
   const found = await stat(directory).catch(() => undefined);
   if (found === undefined) return 'settled';
-  if (found.ino !== placement.inode) return 'copied';
+  if (found.ino !== placement.inode && (await hasLastingInodes(directory))) return 'copied';
   if (placement.durable || store.durability === 'trust' || !store.writable) return 'settled';
   return placement.bootId === store.bootId ? 'flush' : 'distrust';
 }
