@@ -1,9 +1,9 @@
 /** Converting: from a stored model to another one beside it, made once per set of inputs and settings. */
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import type { Context } from './context.js';
 import type { CheckReport, ConverterContext } from './converter.js';
-import { makeDirectories } from './directories.js';
+import { discard, makeDirectories } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
 import { conversionReference, prepare, type ConvertOptions, type Prepared } from './plan.js';
 import { describePulled } from './pull.js';
@@ -106,7 +106,7 @@ async function inWorkDirectory<Result>(
   } catch (error) {
     throw diskError(error, directory);
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    await discard(directory);
   }
 }
 

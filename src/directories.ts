@@ -1,5 +1,5 @@
-/** Directories with those above them, and the reason when they cannot be made. */
-import { mkdir, stat } from 'node:fs/promises';
+/** Directories: made with those above them, or the reason why not; and removed when they were temporary. */
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { ModeldlError, systemErrorCode } from './errors.js';
 
@@ -29,4 +29,12 @@ async function makeOne(directory: string): Promise<boolean> {
     if (code !== 'EEXIST' || !(await stat(directory)).isDirectory()) throw error;
   }
   return false;
+}
+
+/**
+ * Removes what was temporary. On a disk that failed it stays, for a sweep to find: that must not hide the failure that
+ * led here.
+ */
+export async function discard(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch(() => undefined);
 }

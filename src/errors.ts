@@ -93,6 +93,7 @@ const DISK_HINTS: Readonly<Record<string, string>> = {
   EACCES: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
   EPERM: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
   EROFS: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
+  EIO: 'look whether the disk is well, as `dmesg` may tell, or choose another cache with `--cache-dir`',
 };
 
 /** Calls that only look; `open` may be for either. */

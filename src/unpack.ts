@@ -1,7 +1,8 @@
 /** Archives of a snapshot: fetched like any file, then unpacked member by member into blobs once their digest matched. */
-import { open, rm } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { platform } from 'node:process';
 import type { Context } from './context.js';
+import { discard } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
 import { claimedName, downloadOptions, partialDirectory, requestOf, type StoredFile } from './fetch.js';
 import type { RemoteFile, Unpack } from './hub.js';
@@ -139,7 +140,7 @@ async function extractMembers(
     } catch (error) {
       throw diskError(error, temporary);
     } finally {
-      await rm(temporary, { force: true });
+      await discard(temporary);
     }
   });
   return files;

@@ -1,6 +1,6 @@
 /** From an error to what the user sees, the JSON document, and the exit code. */
 import { inspect } from 'node:util';
-import { EXIT_CODES, ModeldlError } from '../errors.js';
+import { diskError, EXIT_CODES, ModeldlError } from '../errors.js';
 import { redactDocument } from '../redact.js';
 import { errorEvent, isEventOutput } from './event-output.js';
 import type { Output } from './output.js';
@@ -12,14 +12,20 @@ function describeError(error: ModeldlError, secrets: Iterable<string>): object {
   return { code, exitCode, ...(facts as object) };
 }
 
-/** Anything that is not a ModeldlError is a bug. */
-export function asModeldlError(error: unknown): ModeldlError {
+/** Anything that is not a ModeldlError is a bug, but for a disk that failed, which any call may meet. */
+export function asModeldlError(thrown: unknown): ModeldlError {
+  const error = asDiskError(thrown);
   if (error instanceof ModeldlError) return error;
   const message = error instanceof Error ? error.message : String(error);
   return new ModeldlError('INTERNAL', `Unexpected: ${message}`, {
     hint: 'this is a bug in modeldl: please report it with the output of `--verbose`',
     cause: error,
   });
+}
+
+function asDiskError(error: unknown): unknown {
+  if (!(error instanceof Error) || !('path' in error) || typeof error.path !== 'string') return error;
+  return diskError(error, error.path);
 }
 
 /** Prints errors (the first decides the JSON `error`) with results that came about all the same; returns the exit code. */

@@ -7,9 +7,10 @@
  * only, on every file system that renames atomically, whatever its locks promise.
  */
 import { createHash } from 'node:crypto';
-import { access, mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { discard } from '../directories.js';
 import { abortError, diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 import { isGone, otherWanting, readSession, type Session, type SessionState } from './session.js';
@@ -72,7 +73,7 @@ export async function claim(
   return {
     assertHeld: async () => {
       try {
-        await access(join(directory, token));
+        await lstat(join(directory, token));
       } catch (error) {
         throw new ModeldlError('BUSY', `Another process took over: ${name}`, {
           hint: 'this process was suspended for too long; run the command again',
@@ -145,7 +146,7 @@ async function tryCreate(store: Store, directory: string, token: string): Promis
     await rename(staged, directory);
     return true;
   } catch (error) {
-    await rm(staged, { recursive: true, force: true });
+    await discard(staged);
     const code = systemErrorCode(error);
     if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
     if (code === 'EPERM' || code === 'EACCES') {

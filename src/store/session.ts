@@ -109,7 +109,8 @@ export async function openSession(store: Store, heartbeatMs = HEARTBEAT_MS): Pro
       closed = true;
       clearInterval(timer);
       await writing;
-      await removeSession(store, id);
+      // On a disk that failed nothing can be removed; why, the command itself has said.
+      await removeSession(store, id).catch(() => undefined);
     },
   };
 }
@@ -124,7 +125,7 @@ function lines(names: Iterable<string>): string {
 
 export async function removeSession(store: Store, id: string): Promise<void> {
   for (const kind of ['wants', 'beat', 'json'] as const)
-    await rm(sessionPath(store, id, kind), { force: true });
+    await rm(sessionPath(store, id, kind), { force: true, recursive: true });
 }
 
 /** Undefined when there is no such session: it ended. */

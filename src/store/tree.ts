@@ -1,8 +1,8 @@
 /** Trees on disk: staged from blobs, moved into place in one step, looked at, moved out of sight in one step. */
-import { lstatSync, statSync, type Stats } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
+import { lstatSync, type Stats } from 'node:fs';
+import { rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { makeDirectories } from '../directories.js';
+import { discard, makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { blobPath, dropBlob } from './blobs.js';
 import { inStore, uniqueName, type Store } from './layout.js';
@@ -46,9 +46,10 @@ export async function stageTree(
       missing.push(file.sha256);
       continue;
     }
-    const { size, mtimeMs } = statSync(target);
-    if (size === file.bytes) {
-      files.push({ ...file, mtime: Math.floor(mtimeMs / 1000) });
+      // What is no file can be linked as well.
+      const placed = lstatSync(target);
+      if (placed.isFile() && placed.size === file.bytes) {
+        files.push({ ...file, mtime: Math.floor(placed.mtimeMs / 1000) });
     } else {
       await dropBlob(store, file.sha256);
       missing.push(file.sha256);
@@ -81,16 +82,19 @@ export async function moveToTrash(store: Store, directory: string): Promise<void
     if (systemErrorCode(error) === 'ENOENT') return;
     throw error;
   }
-  await rm(grave, { recursive: true, force: true });
+  await discard(grave);
 }
 
-/** What names, sizes and times tell about a tree: paths that are absent or have another size, and times. */
+/** What names, sizes and times tell about a tree: paths that are absent, or have another size or no reader, and times. */
 export interface TreeLook {
   readonly missing: string[];
   readonly damaged: string[];
   /** Seconds, by path, of what is there in the right size; modeldl itself writes whole ones only. */
   readonly mtimes: ReadonlyMap<string, number>;
 }
+
+/** Bits of which a file of a tree has one: what nobody may read is of no use. */
+const MAY_READ = 0o444;
 
 /** @throws ModeldlError DISK */
 export async function lookAtTree(directory: string, files: readonly RecordFile[]): Promise<TreeLook> {
@@ -102,7 +106,7 @@ export async function lookAtTree(directory: string, files: readonly RecordFile[]
     await turn();
     const found = lookAtFile(directory, file.path);
     if (found === undefined || !found.isFile()) missing.push(file.path);
-    else if (found.size !== file.bytes) damaged.push(file.path);
+    else if (found.size !== file.bytes || (found.mode & MAY_READ) === 0) damaged.push(file.path);
     else mtimes.set(file.path, found.mtimeMs / 1000);
   }
   return { missing, damaged, mtimes };
