@@ -5,8 +5,10 @@ import { pullModel } from './pull.js';
 import type { VerifiedModel } from './results.js';
 import { literalGlob } from './select.js';
 import { findStored, modelLocation, namesAmong, storedModels } from './stored.js';
-import { dropBlob } from './store/blobs.js';
-import { checkModel, listModels, removeModel, type ModelCheck, type StoredModel } from './store/models.js';
+import { assertWritable } from './store/layout.js';
+import { mendBlobs, mendDocuments, mendPermissions, mendStrayBlobs, mendTree } from './store/mend.js';
+import { checkModel, listModels, removeModel, type StoredModel } from './store/models.js';
+import { readSnapshot, settleSnapshots } from './store/snapshots.js';
 
 /** Hashes the named models, or all. Damage is in the result, not an error. */
 export async function verify(
@@ -14,24 +16,50 @@ export async function verify(
   references: readonly string[],
   options: { readonly repair: boolean },
 ): Promise<readonly VerifiedModel[]> {
-  const all = await listModels(context.store);
+  const { store } = context;
+  if (options.repair && store.writable) await mendDocuments(store);
+  const all = await listModels(store);
   const nameOf = namesAmong(all);
   const models = references.length === 0 ? all : await named(context, references);
   const verified: VerifiedModel[] = [];
   for (const model of models) {
-    const check = await checkModel(context.store, model, true, context.signal);
-    const ok = check.damaged.length + check.missing.length === 0;
-    const repaired = !ok && options.repair && (await repair(context, model, check));
-    verified.push({
-      reference: nameOf(model),
-      path: modelLocation(model),
-      ok: ok || repaired,
-      damaged: check.damaged,
-      missing: check.missing,
-      repaired,
-    });
+    const found = options.repair ? await checkAndRepair(context, model) : await checked(context, model);
+    verified.push({ reference: nameOf(model), path: modelLocation(model), ...found });
+  }
+  if (options.repair && store.writable && references.length === 0) {
+    const held = new Set(models.flatMap(({ record }) => record.files.map(({ sha256 }) => sha256)));
+    await mendStrayBlobs(store, held, context.signal);
+    await settleSnapshots(store);
   }
   return verified;
+}
+
+type Findings = Pick<VerifiedModel, 'ok' | 'damaged' | 'missing' | 'repaired'>;
+
+async function checked({ store, signal }: Context, model: StoredModel): Promise<Findings> {
+  const { damaged, missing } = await checkModel(store, model, true, signal);
+  return { ok: damaged.length + missing.length === 0, damaged, missing, repaired: false };
+}
+
+/** What the store can restore by itself comes first, and what is fetched last. */
+async function checkAndRepair(context: Context, model: StoredModel): Promise<Findings> {
+  const { store, signal } = context;
+  const permissions = store.writable && (await mendPermissions(store, model));
+  const found = await checked(context, model);
+  if (!store.writable && found.ok) return found;
+  assertWritable(store);
+  const wrong = [...found.damaged, ...found.missing];
+  const paths = model.record.files.map(({ path }) => path);
+  const right = new Set(paths.filter((path) => !wrong.includes(path)));
+  const blobs = await mendBlobs(store, model, right, signal);
+  if (found.ok) {
+    const listing = await restoreListing(context, model);
+    return { ...found, repaired: permissions || blobs || listing };
+  }
+  const session = await context.session();
+  await session.want(model.record.files.map(({ sha256 }) => sha256));
+  const repaired = (await mendTree(store, model, wrong, signal)) || (await fetchAgain(context, model));
+  return { ...found, ok: repaired, repaired };
 }
 
 async function named(context: Context, references: readonly string[]): Promise<readonly StoredModel[]> {
@@ -46,23 +74,29 @@ async function named(context: Context, references: readonly string[]): Promise<r
   return [...models.values()];
 }
 
-/**
- * Drops what is bad, the tree with it, and pulls the same files of the same revision again. A conversion cannot be
- * fetched: it goes, and the next `convert` makes it again.
- */
-async function repair(context: Context, model: StoredModel, check: ModelCheck): Promise<boolean> {
+/** The same files of the same revision. A conversion cannot be fetched: it goes, and `convert` makes it again. */
+async function fetchAgain(context: Context, model: StoredModel): Promise<boolean> {
   const { record } = model;
-  for (const file of record.files) {
-    if (check.damaged.includes(file.path)) await dropBlob(context.store, file.sha256);
-  }
-  if (record.conversion !== undefined) {
-    await removeModel(context.store, model);
-    context.emit({
-      type: 'warning',
-      message: `A damaged conversion was removed; make it again with \`modeldl convert\`: ${record.reference}`,
-    });
-    return false;
-  }
+  if (record.conversion === undefined) return pullAgain(context, model);
+  await removeModel(context.store, model);
+  context.emit({
+    type: 'warning',
+    message: `A damaged conversion was removed; make it again with \`modeldl convert\`: ${record.reference}`,
+  });
+  return false;
+}
+
+/** Without a listing a later pull has to ask the hub what the model holds. @returns whether it was gone and is back */
+async function restoreListing(context: Context, model: StoredModel): Promise<boolean> {
+  const { hub, id, revision, conversion } = model.record;
+  if (conversion !== undefined) return false;
+  if ((await readSnapshot(context.store, hub, id, revision)) !== undefined) return false;
+  if (!(await pullAgain(context, model))) return false;
+  context.emit({ type: 'note', message: `Restored the listing of ${model.record.reference}` });
+  return true;
+}
+
+async function pullAgain(context: Context, { record }: StoredModel): Promise<boolean> {
   const chosen = record.selection !== undefined && record.single === undefined;
   const selection = chosen
     ? { include: record.files.map(({ path }) => literalGlob(path)) }

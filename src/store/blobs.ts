@@ -4,9 +4,9 @@ import {
   fchmodSync,
   fstatSync,
   futimesSync,
+  lstatSync,
   openSync,
   renameSync,
-  statSync,
   writeSync,
   type Stats,
 } from 'node:fs';
@@ -29,7 +29,7 @@ export function blobPath(store: Store, sha256: string): string {
 export async function hasBlob(store: Store, sha256: string, bytes?: number): Promise<number | undefined> {
   const found = lookAtBlob(store, sha256);
   if (found === undefined) return undefined;
-  if (bytes === undefined || found.size === bytes) return found.size;
+  if (found.isFile() && (bytes === undefined || found.size === bytes)) return found.size;
   if (store.writable) await dropBlob(store, sha256);
   store.emit({
     type: 'warning',
@@ -42,7 +42,7 @@ export async function hasBlob(store: Store, sha256: string, bytes?: number): Pro
 function lookAtBlob(store: Store, sha256: string): Stats | undefined {
   const path = blobPath(store, sha256);
   try {
-    return statSync(path, { throwIfNoEntry: false });
+    return lstatSync(path, { throwIfNoEntry: false });
   } catch (error) {
     throw diskError(error, path);
   }
@@ -65,7 +65,8 @@ export async function writeBlob(store: Store, sha256: string, bytes: Buffer): Pr
   const temporary = inStore(store, 'tmp', uniqueName());
   try {
     writeWhole(temporary, bytes);
-    if (store.durability === 'flush') await flushFiles([temporary]);
+    // Its name is flushed with the model that needs it.
+    if (store.durability === 'flush') await flush(temporary);
     try {
       renameSync(temporary, path);
     } catch (error) {
@@ -128,7 +129,8 @@ export async function adoptBlob(
 /** Drops a blob whose bytes turned out to be wrong. */
 export async function dropBlob(store: Store, sha256: string): Promise<void> {
   store.verified.delete(sha256);
-  await rm(blobPath(store, sha256), { force: true });
+  // A directory may stand there, as a repair of the file system leaves it.
+  await rm(blobPath(store, sha256), { force: true, recursive: true });
 }
 
 /**

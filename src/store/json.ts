@@ -73,11 +73,7 @@ export async function readJson<Schema extends v.GenericSchema>(
   path: string,
   schema: Schema,
 ): Promise<v.InferOutput<Schema> | undefined> {
-  const text = await readText(path).catch((error: unknown) => {
-    // A directory in its place holds no document.
-    if (systemErrorCode(error) === 'EISDIR') return '';
-    throw error;
-  });
+  const text = await readText(path);
   if (text === undefined) return undefined;
   const document = parseJson(text);
   const parsed = v.safeParse(schema, document);
@@ -94,6 +90,8 @@ export async function readText(path: string): Promise<string | undefined> {
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    // A directory in its place holds no text.
+    if (code === 'EISDIR') return '';
     throw diskError(error, path);
   }
 }

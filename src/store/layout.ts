@@ -56,7 +56,7 @@ const DIRECTORIES = [
 export type Area = (typeof DIRECTORIES)[number];
 
 /** First line fixed by the cache directory tagging specification (bford.info/cachedir). */
-const CACHEDIR_TAG =
+export const CACHEDIR_TAG =
   'Signature: 8a477f597d28d172789f06886806bc55\n# This directory is the cache of modeldl.\n';
 
 /** Opens the cache, creating what is missing; a cache that cannot be written is opened for reading. */

@@ -2,6 +2,8 @@
 import { createHash } from 'node:crypto';
 import { readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
+import * as v from 'valibot';
+import { discard } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { blobPath, isDoubtful, isTouched, settleBlob } from './blobs.js';
 import { flushFiles, flushTree, placementOf, standingOf, type Standing } from './durability.js';
@@ -53,7 +55,12 @@ export async function findModel(store: Store, key: ModelKey): Promise<StoredMode
 }
 
 async function readModel(store: Store, path: string): Promise<StoredModel | undefined> {
-  const record = await readJson(store, recordPath(store, path), recordSchema);
+  // Some file systems spell a directory as whoever made it did.
+  const spelt = (text: string): string => text.normalize().toLowerCase();
+  const isHere = (record: ModelRecord): boolean =>
+    PATH_LENGTHS.some((length) => spelt(modelPath(record, length)) === spelt(path));
+  // A record that names another model than its place is as damaged as one that cannot be read.
+  const record = await readJson(store, recordPath(store, path), v.pipe(recordSchema, v.check(isHere)));
   return record === undefined ? undefined : { record, path, directory: treePath(store, path) };
 }
 
@@ -143,7 +150,7 @@ export async function publishModel(
   } catch (error) {
     throw diskError(error, directory);
   } finally {
-    await rm(staging, { recursive: true, force: true });
+    await discard(staging);
   }
 }
 
@@ -266,7 +273,11 @@ export async function checkModel(
   const standing = await standingOf(store, record.placement, directory);
   const suspects = standing === 'copied' ? sample(touched) : touched;
   for (const file of deep || standing === 'distrust' ? present : suspects) {
-    if ((await hashFile(join(directory, file.path), signal)) !== file.sha256) damaged.push(file.path);
+    const path = join(directory, file.path);
+    const sha256 = await hashFile(path, signal).catch((error: unknown) => {
+      throw diskError(error, path);
+    });
+    if (sha256 !== file.sha256) damaged.push(file.path);
   }
   const news = touched.length > 0 || standing === 'flush' || standing === 'distrust';
   if (news && missing.length + damaged.length === 0 && store.writable)

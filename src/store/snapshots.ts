@@ -1,5 +1,7 @@
 /** Full listings of revisions as hubs gave them, and what floating references last resolved to. No secrets in either. */
 import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import * as v from 'valibot';
 import { encodeSegment } from '../paths.js';
 import { readJson, writeJson } from './json.js';
@@ -72,6 +74,18 @@ export async function readSnapshot(
 ): Promise<StoredSnapshot | undefined> {
   const snapshot = await readJson(store, snapshotPath(store, hub, id, revision), snapshotSchema);
   return snapshot?.revision === revision && snapshot.id === id ? snapshot : undefined;
+}
+
+/** Reads every listing and what references resolved to, so that those that are damaged are set aside, with a warning. */
+export async function settleSnapshots(store: Store): Promise<void> {
+  for (const [area, schema] of [
+    ['snapshots', snapshotSchema],
+    ['refs', refSchema],
+  ] as const) {
+    for (const entry of await readdir(inStore(store, area), { recursive: true, withFileTypes: true })) {
+      if (entry.name.endsWith('.json')) await readJson(store, join(entry.parentPath, entry.name), schema);
+    }
+  }
 }
 
 function refPath(store: Store, reference: string): string {

@@ -11,7 +11,7 @@ export const command: CommandDefinition<VerifyFlags> = {
   configure(command) {
     command
       .argument('[reference...]', 'stored models; all when none is named')
-      .option('--repair', 'fetch bad or missing files again')
+      .option('--repair', 'restore what is bad or missing, fetching it again where needed')
       .addHelpText('after', '\nExamples:\n  modeldl verify\n  modeldl verify hf:org/name --repair');
   },
   async run(call) {
