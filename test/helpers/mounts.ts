@@ -1,6 +1,7 @@
 /** File systems of their own for tests: small ones that fill up, and read-only views. Needs root and `mount`. */
 import { execFileSync } from 'node:child_process';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -39,6 +40,47 @@ export async function smallDisk(options: string): Promise<SmallDisk> {
     directory,
     resize: async (changed) => {
       await execa('mount', ['-o', `remount,${changed}`, directory]);
+    },
+  };
+}
+
+/** Can this process mount exFAT, which has no links, no permissions, and numbers its files anew with every mount? */
+export const canMountExfat = ((): boolean => {
+  try {
+    for (const program of ['mkfs.exfat', 'mount.exfat-fuse', 'losetup'])
+      execFileSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' });
+    return existsSync('/dev/fuse') && existsSync('/dev/loop-control');
+  } catch {
+    return false;
+  }
+})();
+
+export interface ExfatDisk {
+  readonly directory: string;
+  remount(): Promise<void>;
+}
+
+/** An exFAT of 256 MiB, gone when the test ends. */
+export async function exfatDisk(): Promise<ExfatDisk> {
+  const directory = await mkdtemp(join(tmpdir(), 'modeldl-exfat-'));
+  const image = `${directory}.img`;
+  await writeFile(image, '');
+  await truncate(image, 256 * 1024 * 1024);
+  await execa('mkfs.exfat', [image]);
+  const { stdout: device } = await execa('losetup', ['-f', '--show', image]);
+  const mount = (): Promise<unknown> => execa('mount.exfat-fuse', [device, directory]);
+  await mount();
+  onTestFinished(async () => {
+    await execa('umount', [directory]);
+    await execa('losetup', ['-d', device]);
+    await rm(directory, { recursive: true });
+    await rm(image);
+  });
+  return {
+    directory,
+    remount: async () => {
+      await execa('umount', [directory]);
+      await mount();
     },
   };
 }

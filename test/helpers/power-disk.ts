@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { chmod, mkdtemp, open, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { onTestFinished } from 'vitest';
@@ -67,10 +67,16 @@ export interface PowerDisk {
   flush(): Promise<void>;
   /** Names and sizes so far are on the disk, bytes need not be: what the journal's timer does now and then. */
   commit(): Promise<void>;
+  /** From here on everything fails with EIO, as when the device is pulled out; `cut` ends that. */
+  fail(): Promise<void>;
+  /** From here on nothing can be written (EROFS), as after an error that the file system met; `cut` ends that. */
+  stopWriting(): Promise<void>;
   /** Cuts the power and starts the machine again: a new boot. Whoever used the disk must have ended. */
   cut(): Promise<void>;
   /** For runs in the present boot. */
   environment(): Readonly<Record<string, string>>;
+  /** For a run at whose n-th change of the disk everything there begins to fail with EIO. */
+  failingAt(change: number): Readonly<Record<string, string>>;
   /** For a run at whose n-th change of the disk the power is cut, and which dies of it. */
   cuttingAt(change: number, commit: boolean): Readonly<Record<string, string>>;
 }
@@ -83,7 +89,7 @@ export async function powerDisk(kind: DiskKind, bytes = 256 * MiB): Promise<Powe
   await truncate(image, bytes);
   await execa('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=1,nodiscard', image]);
   const mount = (): Promise<unknown> =>
-    execa('mount', ['-o', `loop,${MOUNT_OPTIONS[kind]}`, image, directory]);
+    execa('mount', ['-o', `loop,errors=remount-ro,${MOUNT_OPTIONS[kind]}`, image, directory]);
   await mount();
   onTestFinished(async () => {
     await execa('umount', [directory]);
@@ -112,6 +118,13 @@ export async function powerDisk(kind: DiskKind, bytes = 256 * MiB): Promise<Powe
         await file.close();
       }
     },
+    fail: async () => {
+      await execa(command, cutArguments);
+    },
+    stopWriting: async () => {
+      const { stdout } = await execa('findmnt', ['-n', '-o', 'SOURCE', directory]);
+      await writeFile(`/sys/fs/ext4/${basename(stdout)}/trigger_fs_error`, 'a test');
+    },
     cut: async () => {
       // A run may have cut it already; then the file system refuses to be stopped again.
       await execa(command, cutArguments, { reject: false });
@@ -120,9 +133,13 @@ export async function powerDisk(kind: DiskKind, bytes = 256 * MiB): Promise<Powe
       boots += 1;
       bootedAt = Date.now();
     },
+    failingAt: (change) => ({
+      ...environment(),
+      MODELDL_TEST_CUT: JSON.stringify({ directory, change, command, cutArguments }),
+    }),
     cuttingAt: (change, commit) => ({
       ...environment(),
-      MODELDL_TEST_CUT: JSON.stringify({ directory, change, commit, command, cutArguments }),
+      MODELDL_TEST_CUT: JSON.stringify({ directory, change, commit, dies: true, command, cutArguments }),
     }),
   };
 }

@@ -1,6 +1,6 @@
 /**
  * Loaded before the program (`node --import`): says that this is another boot of the machine, and cuts the power of a
- * disk at the n-th change that the program makes there.
+ * disk at the n-th change that the program makes there, which it dies of, or has to live with.
  */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
@@ -28,7 +28,7 @@ function change() {
   if (changes !== cut.change) return;
   if (cut.commit) fs.fsyncSync(fs.openSync(join(cut.directory, 'committed'), 'w'));
   execFileSync(cut.command, cut.cutArguments, { stdio: 'ignore' });
-  process.kill(process.pid, 'SIGKILL');
+  if (cut.dies) process.kill(process.pid, 'SIGKILL');
 }
 
 if (cut !== null) {
