@@ -199,6 +199,21 @@ async function release(directory: string, token: string): Promise<void> {
   }
 }
 
+/**
+ * Lets go of what sessions that ended still hold: a command killed after its work was done left a claim that nobody
+ * waits for. An owner that lives is not disturbed, and one that takes over meanwhile keeps it.
+ * @throws ModeldlError DISK
+ */
+export async function releaseAbandoned(store: Store): Promise<void> {
+  const claims = inStore(store, 'claims');
+  for (const name of await readdir(claims)) {
+    const directory = join(claims, name);
+    const owner = await ownerOf(directory);
+    if (owner === undefined) await rmdir(directory).catch(() => undefined);
+    else if ((await readSession(store, sessionOf(owner))) === undefined) await release(directory, owner);
+  }
+}
+
 /** What a waiting process has seen of the owner, on its own monotonic clock. */
 interface Watch {
   owner?: string;

@@ -10,6 +10,7 @@ import { basename, dirname, join } from 'node:path';
 import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { blobPath } from './blobs.js';
+import { releaseAbandoned } from './claim.js';
 import { readJson, type NewerDocument } from './json.js';
 import { assertWritable, inStore, uniqueName, type Area, type Store } from './layout.js';
 import { listModels } from './models.js';
@@ -122,6 +123,7 @@ export async function sweep(store: Store, plan: SweepPlan): Promise<number> {
       else freed += await count(item.to);
     }
     await forgetReleased(store);
+    await releaseAbandoned(store);
     return freed;
   } catch (error) {
     for (const item of moved) await exhume(item).catch(() => undefined);

@@ -2,6 +2,7 @@ import { access, mkdir, open, readdir, rename, rm, stat, utimes, writeFile } fro
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { blobPath, dropBlob } from '../../src/store/blobs.js';
+import { claim } from '../../src/store/claim.js';
 import { inStore } from '../../src/store/layout.js';
 import { checkModel, publishModel, removeModel } from '../../src/store/models.js';
 import { openSession, readSession, type Session } from '../../src/store/session.js';
@@ -265,6 +266,20 @@ describe('removal is two steps (promise 6)', () => {
     );
     await sweepNow(store);
     expect(await isStored(store, blob)).toBe(false);
+  });
+
+  it('claims of commands that ended go, those of living ones stay', async () => {
+    const store = await temporaryStore();
+    const options = { maxWaitMs: 0, signal: new AbortController().signal };
+    const living = await claim(store, await session(store), 'of the living', options);
+    const dead = await openSession(store);
+    for (const name of ['a model', 'a file']) await claim(store, dead, name, options);
+    await dead.close();
+    // As of one that died between the two steps of letting go.
+    await mkdir(inStore(store, 'claims', 'empty'));
+    await sweepNow(store);
+    expect(await readdir(inStore(store, 'claims'))).toHaveLength(1);
+    await living.assertHeld();
   });
 
   it('partials go only when asked, and count what they take on disk', async () => {
