@@ -38,6 +38,8 @@ export interface HfHubOptions {
   readonly bytesPerSecond?: number;
   /** An answer is held back until this resolves, so that a test sees what is asked at the same time. */
   readonly hold?: (request: HfRequest) => Promise<void>;
+  /** Told after every chunk of a body that was handed to the socket; the next one waits until this resolves. */
+  readonly sent?: (request: HfRequest) => Promise<void> | void;
   /** Delay of every answer, milliseconds. */
   readonly latencyMs?: number;
   /**
@@ -297,7 +299,10 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
     if (ends !== undefined) body = body.subarray(0, ends);
     response.flushHeaders();
     const rate = server === 'cdn' ? options.bytesPerSecond : undefined;
-    const onSent = (bytes: number): number => (entry.bytes += bytes);
+    const onSent = (bytes: number): Promise<void> | void => {
+      entry.bytes += bytes;
+      return options.sent?.(entry);
+    };
     const slow = fault !== undefined && 'dripLast' in fault ? Math.min(fault.dripLast, body.length) : 0;
     await send(response, body.subarray(0, body.length - slow), rate, onSent);
     if (slow > 0) await send(response, body.subarray(body.length - slow), slow / 2, onSent);

@@ -31,14 +31,14 @@ export async function send(
   response: ServerResponse,
   body: Buffer,
   rate: number | undefined,
-  onSent: (bytes: number) => void,
+  onSent: (bytes: number) => Promise<void> | void,
 ): Promise<void> {
   const step = rate === undefined ? 1024 * 1024 : Math.max(1024, Math.floor(rate / 20));
   for (let at = 0; at < body.length; at += step) {
     if (response.destroyed || response.socket?.destroyed !== false) return;
     const chunk = body.subarray(at, at + step);
     const flowing = response.write(chunk);
-    onSent(chunk.length);
+    await onSent(chunk.length);
     if (rate !== undefined) await new Promise((resolve) => setTimeout(resolve, (1000 * chunk.length) / rate));
     else if (!flowing) await drained(response);
   }
