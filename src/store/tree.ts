@@ -46,10 +46,10 @@ export async function stageTree(
       missing.push(file.sha256);
       continue;
     }
-      // What is no file can be linked as well.
-      const placed = lstatSync(target);
-      if (placed.isFile() && placed.size === file.bytes) {
-        files.push({ ...file, mtime: Math.floor(placed.mtimeMs / 1000) });
+    // What is no file can be linked as well.
+    const placed = lstatSync(target);
+    if (placed.isFile() && placed.size === file.bytes) {
+      files.push({ ...file, mtime: Math.floor(placed.mtimeMs / 1000) });
     } else {
       await dropBlob(store, file.sha256);
       missing.push(file.sha256);
