@@ -206,8 +206,10 @@ async function release(directory: string, token: string): Promise<void> {
  */
 export async function releaseAbandoned(store: Store): Promise<void> {
   const claims = inStore(store, 'claims');
-  for (const name of await readdir(claims)) {
-    const directory = join(claims, name);
+  for (const entry of await readdir(claims, { withFileTypes: true })) {
+    // What modeldl did not make is for others to judge.
+    if (!entry.isDirectory()) continue;
+    const directory = join(claims, entry.name);
     const owner = await ownerOf(directory);
     if (owner === undefined) await rmdir(directory).catch(() => undefined);
     else if ((await readSession(store, sessionOf(owner))) === undefined) await release(directory, owner);

@@ -1,6 +1,6 @@
 /** Downloads: bytes from an address into a file, hashed on the way, resumed where that is possible. */
 import { createReadStream } from 'node:fs';
-import { rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import type { Digest } from '../hub.js';
@@ -10,7 +10,7 @@ import { readBody } from './body.js';
 import { createHasher } from './digest.js';
 import type { ConnectionBudget } from './helpers.js';
 import type { HttpClient } from './http.js';
-import { openPartial } from './partial.js';
+import { openPartial, removePartial } from './partial.js';
 import { readRemote } from './remote.js';
 import { mayContinue } from './response.js';
 
@@ -96,7 +96,7 @@ export async function downloadResumable(
       // Who took over has a partial of its own here, and removed the files of this process.
       if (damaged || systemErrorCode(error) === 'ENOENT') await options.assertOwned();
       if (!damaged) throw diskError(error, directory);
-      await rm(directory, { recursive: true, force: true });
+      await removePartial(directory);
       if (fresh || !assembly.isPieced) throw error;
     } finally {
       await partial.close();

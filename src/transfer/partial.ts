@@ -222,7 +222,11 @@ export async function partialBytes(directory: string): Promise<number> {
   return bytes;
 }
 
-/** Removes a finished or useless partial. */
+/** Removes a finished or useless partial. What another process puts there meanwhile is its own, and stays. */
 export async function removePartial(directory: string): Promise<void> {
-  await rm(directory, { recursive: true, force: true });
+  try {
+    await rm(directory, { recursive: true, force: true });
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOTEMPTY') throw error;
+  }
 }
