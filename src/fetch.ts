@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import pLimit from 'p-limit';
 import type { Context } from './context.js';
-import { ModeldlError } from './errors.js';
+import { ModeldlError, systemErrorCode } from './errors.js';
 import type { Digest, RemoteFile } from './hub.js';
 import { adoptBlob, hasBlob, writeBlob } from './store/blobs.js';
 import { claim, type Claim, type ClaimOptions } from './store/claim.js';
@@ -270,9 +270,23 @@ async function fetchLarge(
     const fetched = storedAs(fetching, file, kept);
     await removePartial(directory);
     return fetched;
+  } catch (error) {
+    throw takenAway(error, file.path);
   } finally {
     await held.release();
   }
+}
+
+/**
+ * Nobody but another process that believes it owns the same unfinished download removes its files, as where claims do
+ * not hold what they promise. All other errors stay as they are.
+ */
+export function takenAway(error: unknown, path: string): unknown {
+  if (systemErrorCode(error) !== 'ENOENT') return error;
+  return new ModeldlError('BUSY', `Another process removed the unfinished download of ${path}`, {
+    hint: 'run the command again once that one has ended',
+    cause: error,
+  });
 }
 
 /** Names the bytes of a large file for claims and partials: what has a digest is the same everywhere. */

@@ -4,7 +4,14 @@ import { platform } from 'node:process';
 import type { Context } from './context.js';
 import { discard } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
-import { claimedName, downloadOptions, partialDirectory, requestOf, type StoredFile } from './fetch.js';
+import {
+  claimedName,
+  downloadOptions,
+  partialDirectory,
+  requestOf,
+  takenAway,
+  type StoredFile,
+} from './fetch.js';
 import type { RemoteFile, Unpack } from './hub.js';
 import { fileSystemRules } from './paths.js';
 import { adoptBlob } from './store/blobs.js';
@@ -79,7 +86,7 @@ export async function openArchive(
   } catch (error) {
     // A hostile archive must not be kept for the next run; a broken connection's part must.
     await close({ keep: !(error instanceof ModeldlError && error.code === 'INTEGRITY') });
-    throw error;
+    throw takenAway(error, archive.path);
   }
 }
 

@@ -37,10 +37,13 @@ export async function send(
   for (let at = 0; at < body.length; at += step) {
     if (response.destroyed || response.socket?.destroyed !== false) return;
     const chunk = body.subarray(at, at + step);
-    const flowing = response.write(chunk);
-    await onSent(chunk.length);
+    // Asked for before anything is waited for, or it may be missed.
+    const flowing = response.write(chunk) ? undefined : drained(response);
+    const told = onSent(chunk.length);
+    // After the last one the client may ask for more on this connection, which waits for the end of this answer.
+    if (at + step < body.length) await told;
     if (rate !== undefined) await new Promise((resolve) => setTimeout(resolve, (1000 * chunk.length) / rate));
-    else if (!flowing) await drained(response);
+    else await flowing;
   }
 }
 
