@@ -1,5 +1,6 @@
 /** Bringing one revision's chosen files into the store as a model. */
 import { basename } from 'node:path';
+import type { BlobSource } from './adopt.js';
 import { format, hubContext, hubNamed, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import {
@@ -42,24 +43,32 @@ export interface BringOptions extends OutputRequest, SelectionRequest {
   readonly force?: boolean;
 }
 
+export interface Brought {
+  readonly model: StoredModel;
+  readonly downloadedBytes: number;
+  readonly adoptedBytes: number;
+}
+
 /** Fetches what is missing and publishes the model. A prune that takes blobs meanwhile makes it start over. */
 export async function bring(
   context: Context,
   resolved: Resolved,
   options: BringOptions,
   scope: string,
-): Promise<{ model: StoredModel; downloadedBytes: number }> {
+): Promise<Brought> {
   let downloadedBytes = 0;
+  let adoptedBytes = 0;
   for (let attempt = 0; attempt < 3; attempt += 1) {
     const fetched = await fetchSelected(context, resolved, options, scope);
     downloadedBytes += fetched.downloadedBytes;
+    adoptedBytes += fetched.adoptedBytes;
     await rememberResolution(context, resolved, fetched.snapshot);
     const earlier = await findModel(context.store, fetched.key);
     const now = askedOf(options);
     const asked = earlier === undefined ? now : decidingRequest(earlier.record.asked, now);
     const record = recordOf(context, resolved, fetched, asked);
     const published = await publishModel(context.store, fetched.key, record);
-    if (!('missing' in published)) return { model: published, downloadedBytes };
+    if (!('missing' in published)) return { model: published, downloadedBytes, adoptedBytes };
   }
   throw new ModeldlError('BUSY', 'Another process keeps removing the files of this model', {
     hint: 'wait for `modeldl prune` to end and run the command again',
@@ -72,6 +81,7 @@ interface FetchedSelection {
   readonly key: ModelKey;
   readonly files: readonly StoredFile[];
   readonly downloadedBytes: number;
+  readonly adoptedBytes: number;
 }
 
 async function fetchSelected(
@@ -83,13 +93,14 @@ async function fetchSelected(
   const text = format(context, reference);
   const http = await context.httpFor(hubNamed(context, snapshot.hub));
   const known = options.force === true ? new Map<string, never>() : await knownFiles(context, snapshot);
+  const elsewhere = options.force === true ? [] : context.elsewhere;
   const opened = new Map<string, OpenedArchive>();
   let keep = false;
   try {
     let archiveBytes = 0;
     for (const archive of snapshot.files.filter(isArchive)) {
       // The archive and what comes out of it are on the disk together for a while.
-      const bytes = (await bytesToFetch(context, scope, [archive])) + (archive.size ?? 0);
+      const bytes = (await bytesToFetch(context, scope, [archive], known, [])) + (archive.size ?? 0);
       await requireSpace(context, [cacheNeed(context, bytes)]);
       const { openArchive } = await import('./unpack.js');
       const open = await openArchive(context, text, scope, http, archive);
@@ -108,7 +119,7 @@ async function fetchSelected(
     const session = await context.session();
     await session.want(wanted.flatMap(({ source }) => promisedBlob(source, known) ?? []));
     const plan = await divide(context, wanted, known, options.force === true);
-    await requireSpace(context, await pullNeeds(context, options, scope, selection, plan));
+    await requireSpace(context, await pullNeeds(context, options, scope, selection, plan, known, elsewhere));
     context.emit({
       type: 'plan',
       reference: text,
@@ -120,7 +131,7 @@ async function fetchSelected(
       const hub = hubNamed(context, snapshot.hub);
       await hub.checkAccess?.(snapshot, await hubContext(context, hub));
     }
-    const fetched = await fetchFiles(context, text, scope, http, plan.missing, known);
+    const fetched = await fetchFiles(context, text, scope, http, plan.missing, known, elsewhere);
     const unpacked: StoredFile[] = [];
     for (const [archive, open] of opened) {
       const chosen = selection.chosen.filter(({ file }) => file.archive === archive);
@@ -143,6 +154,7 @@ async function fetchSelected(
       key: keyOf(pinned, revision, selection),
       files,
       downloadedBytes: fetched.downloadedBytes + archiveBytes,
+      adoptedBytes: fetched.adoptedBytes,
     };
   } catch (error) {
     // The next run goes on with what it need not fetch again.
@@ -185,6 +197,8 @@ async function pullNeeds(
   scope: string,
   selection: Selection<ListingEntry>,
   plan: Division,
+  known: KnownFiles,
+  elsewhere: readonly BlobSource[],
 ): Promise<readonly SpaceNeed[]> {
   if (!context.spaceCheck) return [];
   const stored = new Map(plan.stored.map(({ path, sha256 }) => [path, sha256]));
@@ -198,7 +212,10 @@ async function pullNeeds(
   const members = files.filter((_file, index) => selection.chosen[index]?.file.archive !== undefined);
   const missing = plan.missing.map(({ source }) => source);
   const copies = (await workingMode(context.store, ['reflink', 'hardlink', 'copy'])) === 'copy';
-  const bytes = (await bytesToFetch(context, scope, missing)) + sum(members) + (copies ? sum(files) : 0);
+  const bytes =
+    (await bytesToFetch(context, scope, missing, known, elsewhere)) +
+    sum(members) +
+    (copies ? sum(files) : 0);
   return [cacheNeed(context, bytes), await outputNeed(context, options, files)];
 }
 

@@ -1,6 +1,7 @@
 /** What every operation is given: built once per program run by `src/index.ts`, handed down, never global. */
 import { access } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import type { BlobSource } from './adopt.js';
 import type { Converter, Toolchain, ToolchainSettings } from './converter.js';
 import { ModeldlError, type ErrorCode } from './errors.js';
 import type { Emit } from './events.js';
@@ -29,6 +30,8 @@ export interface Context {
   readonly toolchains: readonly Toolchain[];
   readonly syntaxes: readonly ReferenceSyntax[];
   readonly store: Store;
+  /** Where bytes may be found on this machine before they are fetched, best first. */
+  readonly elsewhere: readonly BlobSource[];
   /** The HTTP client with a hub's own rules and credentials. */
   httpFor(hub: Hub): Promise<HttpClient>;
   readonly freshness: Freshness;

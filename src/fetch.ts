@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import pLimit from 'p-limit';
+import { adopt, costsNothing, tellAdopted, type Adopted, type BlobSource } from './adopt.js';
 import type { Context } from './context.js';
 import { ModeldlError, systemErrorCode } from './errors.js';
 import type { Digest, RemoteFile } from './hub.js';
@@ -12,6 +13,7 @@ import { adoptBlob, hasBlob, writeBlob } from './store/blobs.js';
 import { claim, type Claim, type ClaimOptions } from './store/claim.js';
 import { inStore } from './store/layout.js';
 import { workingMode } from './store/link.js';
+import type { PromisedBytes } from './store/take.js';
 import { downloadResumable, type DownloadOptions, type DownloadRequest } from './transfer/download.js';
 import type { HttpClient } from './transfer/http.js';
 import { partialBytes, removePartial } from './transfer/partial.js';
@@ -47,6 +49,8 @@ export interface StoredFile {
 export interface Fetched {
   readonly files: readonly StoredFile[];
   readonly downloadedBytes: number;
+  /** Taken from other places on this machine instead. */
+  readonly adoptedBytes: number;
 }
 
 /** Files known from records of the same model, by upstream digest. */
@@ -63,24 +67,33 @@ export function promisedBlob({ digest }: RemoteFile, known: KnownFiles): string 
   return digest.algorithm === 'sha256' ? digest.hex : known.get(digestKey(digest))?.sha256;
 }
 
+/** The same with its size, as far as that is known. */
+export function promisedBytes(file: RemoteFile, known: KnownFiles): PromisedBytes | undefined {
+  const sha256 = promisedBlob(file, known);
+  if (file.digest === undefined || sha256 === undefined) return undefined;
+  return { sha256, bytes: file.size ?? known.get(digestKey(file.digest))?.bytes };
+}
+
 /** The blob that a file of a listing is already stored as, if any. */
 export async function storedFile(
   context: Context,
   file: WantedFile,
   known: KnownFiles,
 ): Promise<StoredFile | undefined> {
-  const { digest, size } = file.source;
-  const sha256 = promisedBlob(file.source, known);
-  if (digest === undefined || sha256 === undefined) return undefined;
-  const bytes = await hasBlob(context.store, sha256, size ?? known.get(digestKey(digest))?.bytes);
+  const { digest } = file.source;
+  const promised = promisedBytes(file.source, known);
+  if (digest === undefined || promised === undefined) return undefined;
+  const { sha256 } = promised;
+  const bytes = await hasBlob(context.store, sha256, promised.bytes);
   return bytes === undefined ? undefined : { path: file.path, bytes, sha256, upstream: digest };
 }
 
 /**
  * Fetches files into the store. Small ones share one claim and go first, each large one has its own claim; the first
- * failure stops the rest, whose partials stay.
+ * failure stops the rest, whose partials stay. What is found elsewhere on this machine is taken from there.
  *
  * @param scope names the claim for the small files: hub, id and revision
+ * @param elsewhere where to look before fetching
  * @throws ModeldlError as the transfer does, with the file's path in its details
  */
 export async function fetchFiles(
@@ -90,12 +103,14 @@ export async function fetchFiles(
   http: HttpClient,
   files: readonly WantedFile[],
   known: KnownFiles,
+  elsewhere: readonly BlobSource[],
 ): Promise<Fetched> {
   const stop = new AbortController();
   const fetching: Fetching = {
     context,
     http,
     reference,
+    elsewhere,
     signal: AbortSignal.any([context.signal, stop.signal]),
     stop,
   };
@@ -113,9 +128,12 @@ export async function fetchFiles(
     (file) => fetchLarge(fetching, scope, file, known),
   );
   const all = [...small, ...large];
+  const adopted = all.flatMap((fetched) => fetched.adopted ?? []);
+  tellAdopted(context, adopted);
   return {
     files: all.map(({ file }) => file),
     downloadedBytes: all.reduce((sum, { fetchedBytes }) => sum + fetchedBytes, 0),
+    adoptedBytes: adopted.reduce((sum, { bytes }) => sum + bytes, 0),
   };
 }
 
@@ -123,6 +141,7 @@ interface Fetching {
   readonly context: Context;
   readonly http: HttpClient;
   readonly reference: string;
+  readonly elsewhere: readonly BlobSource[];
   readonly signal: AbortSignal;
   readonly stop: AbortController;
 }
@@ -130,6 +149,7 @@ interface Fetching {
 interface FetchedFile {
   readonly file: StoredFile;
   readonly fetchedBytes: number;
+  readonly adopted?: Adopted;
 }
 
 async function fetchSmall(
@@ -152,6 +172,8 @@ async function fetchSmall(
     return await atMost(SMALL_FILES_AT_ONCE, files, fetching, async (file) => {
       const stored = await storedFile(context, file, known);
       if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
+      const adopted = await adoptFile(fetching, file, known);
+      if (adopted !== undefined) return adopted;
       const { size = 0 } = file.source;
       await memory.take(size);
       try {
@@ -262,6 +284,11 @@ async function fetchLarge(
     const stored = await storedFile(context, file, known);
     if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
     const directory = partialDirectory(context, name);
+    const adopted = await adoptFile(fetching, file, known);
+    if (adopted !== undefined) {
+      await removePartial(directory);
+      return adopted;
+    }
     const options = downloadOptions(fetching, file, held);
     const { path, ...kept } = await downloadResumable(fetching.http, requestOf(file), directory, options);
     // Before it is there, so that no prune in another process finds it unwanted.
@@ -289,24 +316,55 @@ export function takenAway(error: unknown, path: string): unknown {
   });
 }
 
+/** Takes what a listing promises from elsewhere on this machine, if it is there and is that. */
+async function adoptFile(
+  fetching: Fetching,
+  file: WantedFile,
+  known: KnownFiles,
+): Promise<FetchedFile | undefined> {
+  const { context, reference, elsewhere, signal } = fetching;
+  const { path, source } = file;
+  const promised = promisedBytes(source, known);
+  if (promised === undefined || source.digest === undefined) return undefined;
+  const { sha256 } = promised;
+  const adopted = await adopt(context, elsewhere, promised, {
+    signal,
+    onStart: (bytes) => {
+      context.emit({ type: 'file-start', reference, path, resumedBytes: 0, bytes });
+    },
+    onProgress: (receivedBytes) => {
+      context.emit({ type: 'file-progress', reference, path, receivedBytes });
+    },
+    beforeKept: async () => (await context.session()).want([sha256]),
+  });
+  if (adopted === undefined) return undefined;
+  const { bytes } = adopted;
+  context.emit({ type: 'file-done', reference, path, bytes, sha256 });
+  return { file: { path, bytes, sha256, upstream: source.digest }, fetchedBytes: 0, adopted };
+}
+
 /** Names the bytes of a large file for claims and partials: what has a digest is the same everywhere. */
 export function claimedName(scope: string, { path, digest }: RemoteFile): string {
   return digest === undefined ? `${scope} ${path}` : digestKey(digest);
 }
 
 /**
- * Bytes of disk that fetching takes. What an earlier run left of a file is there already; where files cannot share
+ * Bytes of disk that fetching takes: none for what can be linked from elsewhere. What an earlier run left of a file is there already; where files cannot share
  * blocks it is copied before it goes, and the copy may be more than the rest.
  */
 export async function bytesToFetch(
   context: Context,
   scope: string,
   files: readonly RemoteFile[],
+  known: KnownFiles,
+  elsewhere: readonly BlobSource[],
 ): Promise<number> {
   let bytes = 0;
   let shares: boolean | undefined;
   for (const file of files) {
     const size = file.size ?? 0;
+    const promised = promisedBytes(file, known);
+    if (promised !== undefined && (await costsNothing(context, elsewhere, promised))) continue;
     // Has no partial, unless it is an archive.
     if (isSmall(file) && file.unpack === undefined) {
       bytes += size;

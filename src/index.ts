@@ -11,6 +11,7 @@ import { readFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { arch, platform, version as nodeVersion } from 'node:process';
 import envPaths from 'env-paths';
+import { otherTools } from './adopt.js';
 import { findCredential, removeCredential, saveCredential } from './config/credentials.js';
 import { loadConfig, type LoadedConfig } from './config/load.js';
 import { configSchema, DEFAULTS, type Config, type ConfigSchema } from './config/schema.js';
@@ -244,6 +245,7 @@ async function createContext(
     toolchains: plugins.toolchains,
     syntaxes: plugins.hubs.map((hub) => hub.syntax),
     store,
+    elsewhere: (config.adopt ?? DEFAULTS.adopt) === 'never' ? [] : otherTools(environment, home),
     freshness,
     maxWaitMs,
     spaceCheck: options.spaceCheck ?? true,

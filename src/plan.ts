@@ -3,6 +3,7 @@
  * files it reads. Rules come first, so that what cannot work is refused before a byte moves.
  */
 import { createHash } from 'node:crypto';
+import { isElsewhere } from './adopt.js';
 import { DEFAULTS } from './config/schema.js';
 import { format, parse, withFileHint, type Context } from './context.js';
 import {
@@ -16,7 +17,7 @@ import {
   type Refusal,
 } from './converter.js';
 import { ModeldlError } from './errors.js';
-import { storedFile } from './fetch.js';
+import { promisedBytes, storedFile } from './fetch.js';
 import { choose, knownListing, type ListingEntry, type SelectionRequest } from './listing.js';
 import { pullResolved, storedModel, withRevision, type Pulled, type PullOptions } from './pull.js';
 import type { Reference } from './reference.js';
@@ -70,7 +71,7 @@ async function named(context: Context, text: string, options: ConvertOptions): P
 async function storedAsNamed(context: Context, reference: Reference): Promise<Pulled> {
   const model = await findStored(context, reference, {});
   await assertIntact(context, model);
-  return { model, reference, downloadedBytes: 0, stale: false };
+  return { model, reference, downloadedBytes: 0, adoptedBytes: 0, stale: false };
 }
 
 function selectionOf({ include, exclude, allFiles, quant }: ConvertOptions): SelectionRequest {
@@ -117,7 +118,7 @@ async function storedAsPulled(
 ): Promise<Pulled | undefined> {
   const model = await storedModel(context, resolved, selection);
   if (model === undefined) return undefined;
-  return { model, reference: resolved.reference, downloadedBytes: 0, stale: resolved.stale };
+  return { model, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale: resolved.stale };
 }
 
 function listedFiles(
@@ -253,7 +254,9 @@ async function planListed(
   for (const { path, file } of read) {
     const { source, size: bytes = 0 } = file;
     const held = await storedFile(context, { path, source }, new Map());
-    if (held === undefined) downloadBytes += bytes;
+    const promised = promisedBytes(source, new Map());
+    const near = promised !== undefined && (await isElsewhere(context.elsewhere, promised));
+    if (held === undefined && !near) downloadBytes += bytes;
     if (source.digest?.algorithm === 'sha256') files.push({ path, bytes, sha256: source.digest.hex });
   }
   const { hub, id, revision } = resolved.snapshot;

@@ -1,9 +1,10 @@
 /** Pulling: from references to verified model trees in the store. */
 import { join } from 'node:path';
+import { isElsewhere } from './adopt.js';
 import { bring, knownFiles, type BringOptions } from './bring.js';
 import { format, parse, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
-import { storedFile } from './fetch.js';
+import { promisedBytes, storedFile } from './fetch.js';
 import {
   askedOf,
   choose,
@@ -105,6 +106,7 @@ export interface Pulled {
   /** As asked, without what selects a conversion. */
   readonly reference: Reference;
   readonly downloadedBytes: number;
+  readonly adoptedBytes: number;
   readonly stale: boolean;
 }
 
@@ -118,7 +120,7 @@ export async function pullModel(
     const model = await storedSelection(context, reference, options);
     await assertIntact(context, model);
     await touchUsed(context.store, model.path);
-    return { model, reference, downloadedBytes: 0, stale: false };
+    return { model, reference, downloadedBytes: 0, adoptedBytes: 0, stale: false };
   }
   return pullResolved(context, await resolveReference(context, reference), options);
 }
@@ -134,7 +136,7 @@ export async function pullResolved(
   if (reuse) {
     const stored = await storedModel(context, resolved, options);
     if (stored !== undefined)
-      return { model: stored, reference: resolved.reference, downloadedBytes: 0, stale };
+      return { model: stored, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
   }
   assertWritable(context.store);
   const session = await context.session();
@@ -151,7 +153,7 @@ export async function pullResolved(
   return withClaim(context.store, session, `model ${scope}`, waiting, async (held) => {
     const stored = reuse ? await storedModel(context, resolved, options, held) : undefined;
     if (stored !== undefined)
-      return { model: stored, reference: resolved.reference, downloadedBytes: 0, stale };
+      return { model: stored, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
     const outdated = resolved.remembered && !(await isComplete(context, resolved, options));
     const source = outdated ? await atPresentEndpoint(context, resolved) : resolved;
     const brought = await bring(context, source, options, scope);
@@ -254,7 +256,7 @@ async function dropDamaged(context: Context, model: StoredModel, paths: readonly
 }
 
 export function describePulled(pulled: Pulled, requested: string, output: string | undefined): PulledModel {
-  const { model, downloadedBytes, stale } = pulled;
+  const { model, downloadedBytes, adoptedBytes, stale } = pulled;
   const { record } = model;
   const outputPath =
     output === undefined ? null : record.single === undefined ? output : join(output, record.single);
@@ -268,6 +270,7 @@ export function describePulled(pulled: Pulled, requested: string, output: string
     output: outputPath,
     bytes: record.files.reduce((sum, { bytes }) => sum + bytes, 0),
     downloadedBytes,
+    adoptedBytes,
     cached: downloadedBytes === 0,
     stale,
     license: record.license ?? null,
@@ -289,6 +292,7 @@ function describeStored({ record }: StoredModel, requested: string): PullPlan {
     leftOut,
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     downloadBytes: 0,
+    adoptBytes: 0,
     archive: false,
   };
 }
@@ -315,7 +319,7 @@ async function describePlan(
   if (listing === undefined) {
     const bytes = snapshot.files.reduce((sum, { size }) => sum + (size ?? 0), 0);
     const files = snapshot.files.map(({ path, size }) => ({ path, bytes: size ?? null, stored: false }));
-    return { ...head, files, leftOut: [], bytes, downloadBytes: bytes, archive: true };
+    return { ...head, files, leftOut: [], bytes, downloadBytes: bytes, adoptBytes: 0, archive: true };
   }
   const stored = await storedModel(context, resolved, options);
   const selection = choose(listing, reference, options);
@@ -326,6 +330,7 @@ async function describePlan(
     ),
   );
   const files: { path: string; bytes: number | null; stored: boolean }[] = [];
+  let adoptBytes = 0;
   let downloadBytes =
     stored === undefined ? [...archives.values()].reduce((sum, { size }) => sum + (size ?? 0), 0) : 0;
   for (const { path, file } of selection.chosen) {
@@ -334,7 +339,11 @@ async function describePlan(
       (file.archive === undefined &&
         (await storedFile(context, { path, source: file.source }, known)) !== undefined);
     files.push({ path, bytes: file.size ?? null, stored: held });
-    if (!held && file.archive === undefined) downloadBytes += file.size ?? 0;
+    if (held || file.archive !== undefined) continue;
+    const promised = options.force === true ? undefined : promisedBytes(file.source, known);
+    if (promised !== undefined && (await isElsewhere(context.elsewhere, promised)))
+      adoptBytes += file.size ?? 0;
+    else downloadBytes += file.size ?? 0;
   }
   return {
     ...head,
@@ -345,6 +354,7 @@ async function describePlan(
     })),
     bytes: files.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0),
     downloadBytes,
+    adoptBytes,
     archive: archives.size > 0,
   };
 }

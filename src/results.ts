@@ -38,6 +38,8 @@ export interface PulledModel {
   readonly output: string | null;
   readonly bytes: number;
   readonly downloadedBytes: number;
+  /** Taken from a cache of another tool, by a link or copy, instead of being fetched. */
+  readonly adoptedBytes: number;
   /** Nothing had to be fetched. */
   readonly cached: boolean;
   /** The hub was unreachable and a stored revision was used. */
@@ -61,6 +63,8 @@ export interface PullPlan {
   readonly leftOut: readonly LeftOutFile[];
   readonly bytes: number;
   readonly downloadBytes: number;
+  /** What seems to be in a cache of another tool, and is not to be fetched if it is what it is said to be. */
+  readonly adoptBytes: number;
   /** True when the files are members of an archive that has to be fetched before they can be listed. */
   readonly archive: boolean;
 }

@@ -125,10 +125,16 @@ describe('the tables of the README', () => {
         'environment' in setting && Array.isArray(setting.environment) ? setting.environment.map(String) : [],
       ),
     ]);
-    const sources = ['src/index.ts', 'src/config/environment.ts', 'src/cli/program.ts', 'hubs/hf.ts'];
+    const sources = [
+      'src/index.ts',
+      'src/adopt.ts',
+      'src/config/environment.ts',
+      'src/cli/program.ts',
+      'hubs/hf.ts',
+    ];
     const texts = await Promise.all(sources.map((path) => readFile(join(ROOT, path), 'utf8')));
     const read = texts.flatMap((text) =>
-      [...text.matchAll(/'((?:MODELDL|HF|XDG|SSL|NODE|HTTPS?|ALL|NO)_[A-Z_]+|CI)'/g)].map(
+      [...text.matchAll(/'((?:MODELDL|HF|HUGGINGFACE|OLLAMA|XDG|SSL|NODE|HTTPS?|ALL|NO)_[A-Z_]+|CI)'/g)].map(
         ([, name = '']) => name,
       ),
     );

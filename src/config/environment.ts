@@ -1,6 +1,7 @@
 /** What environment variables set, as one more file would that beats the others. */
 import { resolve } from 'node:path';
-import type { Config, HubKeys } from './schema.js';
+import { ModeldlError } from '../errors.js';
+import { ADOPT, type Config, type HubKeys } from './schema.js';
 
 export interface EnvironmentLayer {
   readonly config: Config;
@@ -14,12 +15,16 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const VARIABLES = {
   cacheDir: ['MODELDL_CACHE_DIR'],
   offline: ['MODELDL_OFFLINE', 'HF_HUB_OFFLINE'],
+  adopt: ['MODELDL_ADOPT'],
   'proxy.http': ['http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'],
   'proxy.https': ['https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY'],
   'proxy.no': ['no_proxy', 'NO_PROXY'],
 } as const;
 
-/** @param cwd absolute directory that relative paths start from */
+/**
+ * @param cwd absolute directory that relative paths start from
+ * @throws ModeldlError CONFIG naming the variable
+ */
 export function environmentLayer(
   environment: Environment,
   hubs: readonly HubKeys[],
@@ -36,6 +41,7 @@ export function environmentLayer(
   };
   const cacheDir = read('cacheDir', VARIABLES.cacheDir);
   const offline = read('offline', VARIABLES.offline);
+  const adopt = read('adopt', VARIABLES.adopt);
   const http = read('proxy.http', VARIABLES['proxy.http'], true);
   const https = read('proxy.https', VARIABLES['proxy.https'], true);
   const no = read('proxy.no', VARIABLES['proxy.no'], true);
@@ -49,6 +55,7 @@ export function environmentLayer(
   const config: Config = {
     ...(cacheDir === undefined ? {} : { cacheDir: resolve(cwd, cacheDir) }),
     ...(offline === undefined ? {} : { offline: isTrue(offline) }),
+    ...(adopt === undefined ? {} : { adopt: adoptNamed(adopt) }),
     proxy: {
       ...(http === undefined ? {} : { http }),
       ...(https === undefined ? {} : { https }),
@@ -57,6 +64,14 @@ export function environmentLayer(
     hubs: Object.fromEntries(settings),
   };
   return { config, variables };
+}
+
+function adoptNamed(text: string): (typeof ADOPT)[number] {
+  const value = ADOPT.find((candidate) => candidate === text.toLowerCase());
+  if (value !== undefined) return value;
+  throw new ModeldlError('CONFIG', `Wrong value for \`MODELDL_ADOPT\`: ${text}`, {
+    hint: `expected ${ADOPT.join(' or ')}`,
+  });
 }
 
 function isTrue(value: string): boolean {

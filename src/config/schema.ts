@@ -10,6 +10,8 @@ import { DURATION, RATE } from './units.js';
 
 const text = v.pipe(v.string(), v.nonEmpty());
 
+export const ADOPT = ['auto', 'never'] as const;
+
 const ENTRIES = {
   $schema: v.exactOptional(v.string()),
   cacheDir: v.exactOptional(
@@ -53,6 +55,14 @@ const ENTRIES = {
       v.picklist(['lazy', 'flush', 'trust']),
       v.description(
         'What a power cut may cost. lazy: models stored just before it are hashed once more; flush: nothing, by waiting for the disk on every pull; trust: nothing is hashed again',
+      ),
+    ),
+  ),
+  adopt: v.exactOptional(
+    v.pipe(
+      v.picklist(ADOPT),
+      v.description(
+        'auto: what is in the Hugging Face cache or an Ollama store already is linked or copied from there, and hashed, instead of fetched; never: it is fetched',
       ),
     ),
   ),
@@ -136,6 +146,7 @@ export const DEFAULTS = {
   connections: 16,
   maxWait: '10m',
   durability: 'lazy',
+  adopt: 'auto',
   convert: { precision: 'int8', device: 'CPU', check: true },
   toolchains: { install: 'auto' },
 } as const satisfies Config;

@@ -18,6 +18,9 @@ import { flush } from './durability.js';
 import { hashFile } from './hash.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 
+/** Every permission to read. */
+const MAY_READ = 0o444;
+
 export function blobPath(store: Store, sha256: string): string {
   return inStore(store, 'blobs/sha256', sha256.slice(0, 2), sha256);
 }
@@ -88,9 +91,11 @@ function writeWhole(path: string, bytes: Buffer): void {
   try {
     // A short write says nothing; the next one fails with the reason (mostly ENOSPC).
     for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done);
-    const seconds = Math.floor(fstatSync(file).mtimeMs / 1000);
+    const { mtimeMs, mode } = fstatSync(file);
+    const seconds = Math.floor(mtimeMs / 1000);
     futimesSync(file, seconds, seconds);
-    fchmodSync(file, 0o444);
+    // Who may read it, the umask has decided.
+    fchmodSync(file, mode & MAY_READ);
   } finally {
     closeSync(file);
   }
@@ -112,10 +117,11 @@ export async function adoptBlob(
       await rm(temporary, { force: true });
       return;
     }
-    const { mtimeMs } = await stat(temporary);
+    const { mtimeMs, mode } = await stat(temporary);
     const seconds = Math.floor(mtimeMs / 1000);
     await utimes(temporary, seconds, seconds);
-    await chmod(temporary, 0o444);
+    // Who may read it, the umask has decided.
+    await chmod(temporary, mode & MAY_READ);
     // Its name is flushed with the model that needs it.
     if (store.durability === 'flush') await flush(temporary);
     await makeDirectories(dirname(path));

@@ -6,12 +6,23 @@ import { throwIfAborted } from '../errors.js';
 /** Large reads: the default 64 KiB costs up to a factor of two in throughput. */
 const READ_BYTES = 1024 * 1024;
 
-/** Lower-case hex. @throws ModeldlError INTERRUPTED; file system errors as they are */
-export async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
+/**
+ * Lower-case hex.
+ * @param onProgress told the bytes hashed so far
+ * @throws ModeldlError INTERRUPTED; file system errors as they are
+ */
+export async function hashFile(
+  path: string,
+  signal?: AbortSignal,
+  onProgress?: (bytes: number) => void,
+): Promise<string> {
   const hash = createHash('sha256');
   const stream = createReadStream(path, { highWaterMark: READ_BYTES, ...(signal ? { signal } : {}) });
   try {
-    for await (const chunk of stream) hash.update(chunk as Buffer);
+    for await (const chunk of stream) {
+      hash.update(chunk as Buffer);
+      onProgress?.(stream.bytesRead);
+    }
   } catch (error) {
     throwIfAborted(signal);
     throw error;

@@ -110,6 +110,7 @@ describe('precedence', () => {
 describe('environment variables', () => {
   it.each<readonly [Readonly<Record<string, string>>, string, unknown, string]>([
     [{ MODELDL_OFFLINE: '0', HF_HUB_OFFLINE: '1' }, 'offline', false, 'MODELDL_OFFLINE'],
+    [{ MODELDL_ADOPT: 'Never' }, 'adopt', 'never', 'MODELDL_ADOPT'],
     [{ HF_HUB_OFFLINE: 'ON' }, 'offline', true, 'HF_HUB_OFFLINE'],
     [{ MODELDL_OFFLINE: '', HF_HUB_OFFLINE: 'yes' }, 'offline', true, 'HF_HUB_OFFLINE'],
     [{ https_proxy: 'http://a:1', HTTPS_PROXY: 'http://b:1' }, 'proxy.https', 'http://a:1', 'https_proxy'],

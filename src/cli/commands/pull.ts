@@ -132,9 +132,13 @@ export function pullOptions(flags: PullFlags, cwd: string): PullOptions {
   };
 }
 
+function adoptText({ adoptBytes }: PullPlan): string {
+  return adoptBytes === 0 ? '' : `${formatBytes(adoptBytes)} on this machine, `;
+}
+
 function planLines(plan: PullPlan): readonly string[] {
   return [
-    `${plan.reference}: ${formatBytes(plan.downloadBytes)} to fetch, ${formatBytes(plan.bytes)} in ${formatCount(plan.files.length, 'file')}`,
+    `${plan.reference}: ${formatBytes(plan.downloadBytes)} to fetch, ${adoptText(plan)}${formatBytes(plan.bytes)} in ${formatCount(plan.files.length, 'file')}`,
     ...plan.files.map(
       ({ path, bytes, stored }) =>
         `  ${stored ? 'stored' : 'fetch '}  ${path}  ${bytes === null ? 'unknown size' : formatBytes(bytes)}`,
