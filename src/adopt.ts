@@ -6,6 +6,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { platform } from 'node:process';
 import type { Context } from './context.js';
+import type { Emit } from './events.js';
 import type { PromisedBytes, TakeOptions } from './store/take.js';
 import type { LinkMode } from './store/link.js';
 
@@ -14,6 +15,8 @@ export interface BlobSource {
   /** For messages: `the Hugging Face cache`. */
   readonly title: string;
   readonly directory: string;
+  /** Tells what is wrong there, where that is not told for each file. */
+  readonly emit?: Emit;
   /** Path of what is said to have this sha256, if it is there. */
   find(sha256: string): Promise<string | undefined>;
 }
@@ -122,7 +125,7 @@ export async function adopt(
     const taken = await takeFile(context.store, path, promised, options);
     if (taken === 'wrong') {
       const message = `Not what its name says in ${source.title}, and not used: ${path}`;
-      context.emit({ type: 'note', message });
+      (source.emit ?? context.emit)({ type: 'note', message });
     } else if (taken !== undefined) return { ...taken, source };
   }
   return undefined;

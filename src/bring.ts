@@ -1,6 +1,6 @@
 /** Bringing one revision's chosen files into the store as a model. */
 import { basename } from 'node:path';
-import type { BlobSource } from './adopt.js';
+import { isElsewhere, type BlobSource } from './adopt.js';
 import { format, hubContext, hubNamed, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import {
@@ -8,6 +8,7 @@ import {
   digestKey,
   fetchFiles,
   promisedBlob,
+  promisedBytes,
   storedFile,
   type KnownFiles,
   type StoredFile,
@@ -24,13 +25,14 @@ import {
   type ListingEntry,
   type SelectionRequest,
 } from './listing.js';
+import { visibleModels } from './lower.js';
 import { decodePart, type Reference } from './reference.js';
 import { contentRevision, pinnedReference, rememberResolution, type Resolved } from './resolve.js';
 import type { Selection } from './select.js';
 import { cacheNeed, outputNeed, requireSpace, type OutputRequest } from './space.js';
 import { dropBlob } from './store/blobs.js';
 import { workingMode } from './store/link.js';
-import { findModel, listModels, publishModel, type NewRecord, type StoredModel } from './store/models.js';
+import { findModel, publishModel, type NewRecord, type StoredModel } from './store/models.js';
 import type { OutputFile } from './store/output.js';
 import type { Asked, ModelKey } from './store/record.js';
 import type { StoredSnapshot } from './store/snapshots.js';
@@ -127,7 +129,7 @@ async function fetchSelected(
       bytes: plan.missingBytes,
       storedBytes: plan.stored.reduce((sum, { bytes }) => sum + bytes, 0),
     });
-    if (plan.missing.length > 0) {
+    if (await mustFetch(plan.missing, known, elsewhere)) {
       const hub = hubNamed(context, snapshot.hub);
       await hub.checkAccess?.(snapshot, await hubContext(context, hub));
     }
@@ -223,13 +225,26 @@ async function pullNeeds(
 export async function knownFiles(context: Context, snapshot: Snapshot | StoredSnapshot): Promise<KnownFiles> {
   const known = new Map<string, { sha256: string; bytes: number }>();
   if (snapshot.files.every((file) => file.digest?.algorithm === 'sha256')) return known;
-  for (const { record } of await listModels(context.store)) {
+  for (const { record } of await visibleModels(context)) {
     if (record.hub !== snapshot.hub || record.id !== snapshot.id) continue;
     for (const { upstream, sha256, bytes } of record.files) {
       if (upstream !== undefined) known.set(digestKey(upstream), { sha256, bytes });
     }
   }
   return known;
+}
+
+/** Is anything missing that is not on this machine either, as far as names and sizes tell? */
+async function mustFetch(
+  missing: readonly WantedFile[],
+  known: KnownFiles,
+  elsewhere: readonly BlobSource[],
+): Promise<boolean> {
+  for (const { source } of missing) {
+    const promised = promisedBytes(source, known);
+    if (promised === undefined || !(await isElsewhere(elsewhere, promised))) return true;
+  }
+  return false;
 }
 
 interface Division {

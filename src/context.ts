@@ -30,6 +30,8 @@ export interface Context {
   readonly toolchains: readonly Toolchain[];
   readonly syntaxes: readonly ReferenceSyntax[];
   readonly store: Store;
+  /** Caches that are only read, nearest first. */
+  readonly lower: readonly Store[];
   /** Where bytes may be found on this machine before they are fetched, best first. */
   readonly elsewhere: readonly BlobSource[];
   /** The HTTP client with a hub's own rules and credentials. */

@@ -5,6 +5,7 @@ import type { Context } from './context.js';
 import type { CheckReport, ConverterContext } from './converter.js';
 import { discard, makeDirectories } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
+import { lowerModel, ownLowerModel } from './lower.js';
 import { conversionReference, prepare, type ConvertOptions, type Prepared } from './plan.js';
 import { describePulled } from './pull.js';
 import { redactReference } from './redact.js';
@@ -51,7 +52,7 @@ async function storedOrMade(
   const { check = true, force = false } = options;
   const lacksCheck = ({ record }: StoredModel): boolean =>
     check && record.conversion?.check === undefined && context.store.writable;
-  const stored = force ? undefined : await findIntact(context, prepared.modelKey);
+  const stored = force ? undefined : await findUsable(context, prepared.modelKey);
   if (stored !== undefined && !lacksCheck(stored)) return { model: stored, fresh: false };
   assertWritable(context.store);
   const session = await context.session();
@@ -63,7 +64,7 @@ async function storedOrMade(
     },
   };
   return withClaim(context.store, session, `conversion ${prepared.key}`, waiting, async () => {
-    const meanwhile = force ? undefined : await findIntact(context, prepared.modelKey);
+    const meanwhile = force ? undefined : await findOrOwn(context, prepared.modelKey);
     const checked =
       meanwhile !== undefined && lacksCheck(meanwhile)
         ? await checkStored(context, prepared, meanwhile)
@@ -84,6 +85,16 @@ async function findIntact(context: Context, key: ModelKey): Promise<StoredModel 
   }
   await touchUsed(context.store, model.path);
   return model;
+}
+
+/** One of a lower cache is used as it lies there only where it cannot be made our own. */
+async function findUsable(context: Context, key: ModelKey): Promise<StoredModel | undefined> {
+  const own = await findIntact(context, key);
+  return own ?? (context.store.writable ? undefined : lowerModel(context, key));
+}
+
+async function findOrOwn(context: Context, key: ModelKey): Promise<StoredModel | undefined> {
+  return (await findIntact(context, key)) ?? (await ownLowerModel(context, key))?.model;
 }
 
 /** A directory of this conversion, with what its converter may use. Removed afterwards. */

@@ -11,7 +11,7 @@ import { readFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { arch, platform, version as nodeVersion } from 'node:process';
 import envPaths from 'env-paths';
-import { otherTools } from './adopt.js';
+import { otherTools, type BlobSource } from './adopt.js';
 import { findCredential, removeCredential, saveCredential } from './config/credentials.js';
 import { loadConfig, type LoadedConfig } from './config/load.js';
 import { configSchema, DEFAULTS, type Config, type ConfigSchema } from './config/schema.js';
@@ -27,7 +27,7 @@ import type { PullOptions } from './pull.js';
 import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
 import type { ConversionFilter } from './stored.js';
-import { openStore } from './store/layout.js';
+import { openStore, type Store } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
 import { createConnectionBudget } from './transfer/helpers.js';
 import { createHttpClient, HTTP_DEFAULTS, type HttpClient } from './transfer/http.js';
@@ -231,6 +231,9 @@ async function createContext(
     emit,
   });
 
+  const lower = await openLower(config.cache?.readFrom ?? [], store);
+  const tools = (config.adopt ?? DEFAULTS.adopt) === 'never' ? [] : otherTools(environment, home);
+
   let session: Promise<Session> | undefined;
   const clients = new Map<string, Promise<HttpClient>>();
   const credentials = new Map<string, Promise<Credential | undefined>>();
@@ -245,7 +248,8 @@ async function createContext(
     toolchains: plugins.toolchains,
     syntaxes: plugins.hubs.map((hub) => hub.syntax),
     store,
-    elsewhere: (config.adopt ?? DEFAULTS.adopt) === 'never' ? [] : otherTools(environment, home),
+    lower: lower.stores,
+    elsewhere: [...lower.blobs, ...tools],
     freshness,
     maxWaitMs,
     spaceCheck: options.spaceCheck ?? true,
@@ -330,6 +334,17 @@ async function createContext(
       await (await session?.catch(() => undefined))?.close();
     },
   };
+}
+
+/** Loaded where there are any: it costs every start. */
+async function openLower(
+  directories: readonly string[],
+  own: Store,
+): Promise<{ readonly stores: readonly Store[]; readonly blobs: readonly BlobSource[] }> {
+  if (directories.length === 0) return { stores: [], blobs: [] };
+  const { lowerBlobs, openLowerStores } = await import('./lower.js');
+  const stores = await openLowerStores(directories, own);
+  return { stores, blobs: stores.map(lowerBlobs) };
 }
 
 /** Extra certificates by the configuration and by the variables that other tools read. */

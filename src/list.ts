@@ -1,6 +1,7 @@
 /** Looking at the store: list, path, show. */
 import { format, parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
+import { storeOf, visibleModels } from './lower.js';
 import { pinnedReference, resolveReference } from './resolve.js';
 import type { ModelList, ShownModel } from './results.js';
 import {
@@ -14,14 +15,15 @@ import {
   wantsConversion,
   type ConversionFilter,
 } from './stored.js';
-import { listModels, physicalBytes, touchUsed, type StoredModel } from './store/models.js';
+import { physicalBytes, touchUsed, type StoredModel } from './store/models.js';
 
 export async function list(context: Context): Promise<ModelList> {
-  const stored = await listModels(context.store);
+  const stored = await visibleModels(context);
   const nameOf = namesAmong(stored);
   const models = await Promise.all(stored.map((model) => describeListed(context, model, nameOf(model))));
+  const own = stored.filter((model) => storeOf(context, model) === context.store);
   const bytes = models.reduce((sum, model) => sum + model.bytes, 0);
-  return { models, totals: { models: models.length, bytes, physicalBytes: physicalBytes(stored) } };
+  return { models, totals: { models: models.length, bytes, physicalBytes: physicalBytes(own) } };
 }
 
 /**
@@ -35,8 +37,8 @@ export async function path(
 ): Promise<{ reference: string; path: string }> {
   const model = await findStored(context, parse(context, text), filter);
   await assertIntact(context, model);
-  await touchUsed(context.store, model.path);
-  const nameOf = namesAmong(await listModels(context.store));
+  await touchUsed(storeOf(context, model), model.path);
+  const nameOf = namesAmong(await visibleModels(context));
   return { reference: nameOf(model), path: modelLocation(model) };
 }
 
@@ -64,6 +66,7 @@ export async function show(context: Context, text: string, filter: ConversionFil
     id,
     revision: revision ?? '',
     path: null,
+    cache: null,
     kind: 'remote',
     bytes: snapshot.files.reduce((sum, { size }) => sum + (size ?? 0), 0),
     license: metadata.license ?? null,
@@ -102,6 +105,7 @@ async function showStored(
     id: record.id,
     revision: record.revision,
     path: modelLocation(model),
+    cache: storeOf(context, model).cacheDir,
     kind: record.conversion === undefined ? 'pulled' : 'converted',
     bytes: modelBytes(model),
     license: record.license ?? null,

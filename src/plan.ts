@@ -19,13 +19,21 @@ import {
 import { ModeldlError } from './errors.js';
 import { promisedBytes, storedFile } from './fetch.js';
 import { choose, knownListing, type ListingEntry, type SelectionRequest } from './listing.js';
-import { pullResolved, storedModel, withRevision, type Pulled, type PullOptions } from './pull.js';
+import { isStoredAnywhere } from './lower.js';
+import {
+  lowerStoredModel,
+  pullResolved,
+  storedModel,
+  withRevision,
+  type Pulled,
+  type PullOptions,
+} from './pull.js';
 import type { Reference } from './reference.js';
 import { pinnedReference, resolveReference, type Resolved } from './resolve.js';
 import type { ConvertPlan } from './results.js';
 import { literalGlob, type Chosen } from './select.js';
 import { assertIntact, conversionName, findStored } from './stored.js';
-import { findModel, type StoredModel } from './store/models.js';
+import type { StoredModel } from './store/models.js';
 import type { ModelKey } from './store/record.js';
 import { toolchainContext, toolchainNamed } from './toolchains.js';
 
@@ -119,6 +127,18 @@ async function storedAsPulled(
   const model = await storedModel(context, resolved, selection);
   if (model === undefined) return undefined;
   return { model, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale: resolved.stale };
+}
+
+/** For a plan: carried out, it makes this model the user's own. */
+async function lowerAsPulled(
+  context: Context,
+  resolved: Resolved,
+  selection: SelectionRequest,
+): Promise<Pulled | undefined> {
+  const model = await lowerStoredModel(context, resolved, selection);
+  if (model === undefined) return undefined;
+  const { reference, stale } = resolved;
+  return { model, reference, downloadedBytes: 0, adoptedBytes: 0, stale };
 }
 
 function listedFiles(
@@ -216,7 +236,9 @@ export async function planConvert(
     return describePrepared(context, await planLocal(context, found.pulled, request, options));
   const { resolved } = found;
   const selection = selectionOf(options);
-  const stored = await storedAsPulled(context, resolved, selection);
+  const stored =
+    (await storedAsPulled(context, resolved, selection)) ??
+    (await lowerAsPulled(context, resolved, selection));
   if (stored !== undefined) {
     return describePrepared(context, await planLocal(context, stored, request, options));
   }
@@ -233,7 +255,7 @@ async function describePrepared(
   context: Context,
   { pulled, converter, plan, key, modelKey }: Prepared,
 ): Promise<ConvertPlan> {
-  const stored = (await findModel(context.store, modelKey)) !== undefined;
+  const stored = await isStoredAnywhere(context, modelKey);
   const reference = conversionReference(pulled.model, plan);
   return describePlan(context, converter, plan, { reference, key, stored, downloadBytes: 0 });
 }
@@ -265,8 +287,7 @@ async function planListed(
   if (files.length === read.length && revision !== undefined) {
     key = conversionKey({ files }, plan, await toolchainDigest(context, converter));
     const { subpath } = resolved.reference;
-    stored =
-      (await findModel(context.store, modelKeyOf({ hub, id, revision, subpath }, plan, key))) !== undefined;
+    stored = await isStoredAnywhere(context, modelKeyOf({ hub, id, revision, subpath }, plan, key));
   }
   const reference = `${model.reference}+${conversionName(plan)}`;
   return describePlan(context, converter, plan, { reference, key, stored, downloadBytes });

@@ -14,9 +14,16 @@ import {
   knownListing,
   type SelectionRequest,
 } from './listing.js';
+import { anySnapshot, lowerModel, owned, ownLowerModel } from './lower.js';
 import { redactReference } from './redact.js';
 import type { Reference } from './reference.js';
-import { atPresentEndpoint, pinnedReference, resolveReference, type Resolved } from './resolve.js';
+import {
+  atPresentEndpoint,
+  pinnedReference,
+  rememberResolution,
+  resolveReference,
+  type Resolved,
+} from './resolve.js';
 import type { Outcome, PulledModel, PullPlan } from './results.js';
 import { requireOutput, writeModelOutput } from './space.js';
 import { assertIntact, findStored, modelLocation } from './stored.js';
@@ -24,6 +31,7 @@ import { dropBlob } from './store/blobs.js';
 import { withClaim, type Claim } from './store/claim.js';
 import { assertWritable } from './store/layout.js';
 import { checkModel, findModel, touchUsed, updateRecord, type StoredModel } from './store/models.js';
+import type { ModelKey } from './store/record.js';
 
 export interface PullOptions extends BringOptions {
   readonly revision?: string;
@@ -119,8 +127,7 @@ export async function pullModel(
   if (reference.conversion !== undefined) {
     const model = await storedSelection(context, reference, options);
     await assertIntact(context, model);
-    await touchUsed(context.store, model.path);
-    return { model, reference, downloadedBytes: 0, adoptedBytes: 0, stale: false };
+    return { ...(await owned(context, model)), reference, downloadedBytes: 0, stale: false };
   }
   return pullResolved(context, await resolveReference(context, reference), options);
 }
@@ -138,6 +145,12 @@ export async function pullResolved(
     if (stored !== undefined)
       return { model: stored, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
   }
+  const key = reuse ? chosenKey(resolved, options) : undefined;
+  if (reuse && !context.store.writable) {
+    const model = await lowerStoredModel(context, resolved, options);
+    if (model !== undefined)
+      return { model, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
+  }
   assertWritable(context.store);
   const session = await context.session();
   const { hub, id } = resolved.snapshot;
@@ -154,6 +167,13 @@ export async function pullResolved(
     const stored = reuse ? await storedModel(context, resolved, options, held) : undefined;
     if (stored !== undefined)
       return { model: stored, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
+    const lower = key === undefined ? undefined : await ownLowerModel(context, key, askedOf(options));
+    if (lower !== undefined) {
+      const { hub: name, revision } = lower.model.record;
+      const listing = await anySnapshot(context, name, lower.model.record.id, revision);
+      if (listing !== undefined) await rememberResolution(context, resolved, listing);
+      return { ...lower, reference: resolved.reference, downloadedBytes: 0, stale };
+    }
     const outdated = resolved.remembered && !(await isComplete(context, resolved, options));
     const source = outdated ? await atPresentEndpoint(context, resolved) : resolved;
     const brought = await bring(context, source, options, scope);
@@ -185,20 +205,25 @@ async function storedSelection(
   return model;
 }
 
+/** What names the model that a resolution and selection mean; undefined while that takes bytes to know. */
+function chosenKey({ snapshot, reference }: Resolved, options: PullOptions): ModelKey | undefined {
+  const listing = knownListing(snapshot);
+  if (snapshot.revision === undefined || listing === undefined) return undefined;
+  return keyOf(snapshot, snapshot.revision, choose(listing, reference, options));
+}
+
 /**
  * The stored model that a resolution and selection mean, when its files are what its record says. Who holds the claim
  * tells what is wrong with them, and drops the bytes that are.
  */
 export async function storedModel(
   context: Context,
-  { snapshot, reference }: Resolved,
+  resolved: Resolved,
   options: PullOptions,
   held?: Claim,
 ): Promise<StoredModel | undefined> {
-  const listing = knownListing(snapshot);
-  if (snapshot.revision === undefined || listing === undefined) return undefined;
-  const selection = choose(listing, reference, options);
-  const model = await findModel(context.store, keyOf(snapshot, snapshot.revision, selection));
+  const key = chosenKey(resolved, options);
+  const model = key === undefined ? undefined : await findModel(context.store, key);
   if (model === undefined) return undefined;
   const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
   if (damaged.length + missing.length === 0) {
@@ -215,6 +240,16 @@ export async function storedModel(
   return undefined;
 }
 
+/** The same model as it lies in a lower cache. */
+export async function lowerStoredModel(
+  context: Context,
+  resolved: Resolved,
+  options: PullOptions,
+): Promise<StoredModel | undefined> {
+  const key = context.lower.length === 0 ? undefined : chosenKey(resolved, options);
+  return key === undefined ? undefined : lowerModel(context, key);
+}
+
 /** Is every chosen file a blob already, so that nothing need be fetched? */
 async function isComplete(
   context: Context,
@@ -225,7 +260,9 @@ async function isComplete(
   if (options.force === true || listing === undefined || snapshot.files.some(isArchive)) return false;
   const known = await knownFiles(context, snapshot);
   for (const { path, file } of choose(listing, reference, options).chosen) {
-    if ((await storedFile(context, { path, source: file.source }, known)) === undefined) return false;
+    if ((await storedFile(context, { path, source: file.source }, known)) !== undefined) continue;
+    const promised = promisedBytes(file.source, known);
+    if (promised === undefined || !(await isElsewhere(context.elsewhere, promised))) return false;
   }
   return true;
 }
@@ -322,6 +359,15 @@ async function describePlan(
     return { ...head, files, leftOut: [], bytes, downloadBytes: bytes, adoptBytes: 0, archive: true };
   }
   const stored = await storedModel(context, resolved, options);
+  const lower =
+    stored === undefined && options.force !== true
+      ? await lowerStoredModel(context, resolved, options)
+      : undefined;
+  if (lower !== undefined) {
+    const plan = describeStored(lower, requested);
+    const files = plan.files.map((file) => ({ ...file, stored: false }));
+    return { ...plan, files, adoptBytes: plan.bytes };
+  }
   const selection = choose(listing, reference, options);
   const known = await knownFiles(context, snapshot);
   const archives = new Map(

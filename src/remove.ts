@@ -1,6 +1,7 @@
 /** Removing: models by name, and by age or size when pruning. First a plan, then its execution. */
 import { parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
+import { ownOnly } from './lower.js';
 import { redactReference } from './redact.js';
 import type { ListedModel, PrunePlan, PruneResult, RemovalPlan, RemovalResult } from './results.js';
 import {
@@ -30,7 +31,7 @@ export async function planRemove(
   const doomed = new Map<string, StoredModel>();
   for (const text of references) {
     const reference = parse(context, text);
-    const all = await storedModels(context, reference, { allRevisions: true });
+    const all = await storedModels(ownOnly(context), reference, { allRevisions: true });
     const converted = wantsConversion(reference, filter);
     const named = converted ? all.filter((model) => conversionMatches(model, reference, filter)) : all;
     if (converted) assertOneConversion(context, reference, named);
@@ -38,7 +39,11 @@ export async function planRemove(
     if (models.length === 0) {
       const shown = redactReference(text);
       throw new ModeldlError('NOT_FOUND', `Not stored: ${shown}`, {
-        hint: '`modeldl list` shows what is',
+        hint: (await storedModels(context, reference, { allRevisions: true })).some((model) =>
+          conversionMatches(model, reference, filter),
+        )
+          ? 'it lies in a cache of `cache.readFrom`, which is never changed'
+          : '`modeldl list` shows what is',
         details: { reference: shown },
       });
     }

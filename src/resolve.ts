@@ -2,9 +2,10 @@
 import { createHash } from 'node:crypto';
 import { format, hubContext, hubNamed, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
+import { anySnapshot, floatedTo } from './lower.js';
 import type { Hub, HubContext, Reading, Snapshot } from './hub.js';
 import type { Reference } from './reference.js';
-import { readRef, readSnapshot, saveRef, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
+import { readRef, saveRef, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
 
 export interface Resolved {
   /** As asked, with the id as the hub spells it. */
@@ -39,12 +40,10 @@ export async function storedSnapshot(
 ): Promise<StoredSnapshot | undefined> {
   const named = namedRevision(reference);
   if (named !== undefined) {
-    const pinned = await readSnapshot(context.store, reference.hub, reference.id, named);
+    const pinned = await anySnapshot(context, reference.hub, reference.id, named);
     if (pinned !== undefined) return pinned;
   }
-  const last = await readRef(context.store, floatingName(context, reference));
-  if (last === undefined) return undefined;
-  return readSnapshot(context.store, reference.hub, last.id, last.revision);
+  return floatedTo(context, reference.hub, floatingName(context, reference));
 }
 
 /**
@@ -133,7 +132,7 @@ export async function resolveReference(context: Context, asked: Reference): Prom
 
 async function askHub(context: Context, hub: Hub, reference: Reference): Promise<Snapshot> {
   context.emit({ type: 'resolve', reference: format(context, reference) });
-  const known: HubContext['known'] = (id, revision) => readSnapshot(context.store, hub.name, id, revision);
+  const known: HubContext['known'] = (id, revision) => anySnapshot(context, hub.name, id, revision);
   return hub.resolve(
     reference,
     await hubContext(context, hub, context.freshness === 'refresh' ? {} : { known }),
@@ -179,7 +178,7 @@ async function withMembers(
 ): Promise<Snapshot | StoredSnapshot> {
   const { hub, id, revision } = snapshot;
   if (revision === undefined) return snapshot;
-  const stored = await readSnapshot(context.store, hub, id, revision);
+  const stored = await anySnapshot(context, hub, id, revision);
   if (stored === undefined) return snapshot;
   await rememberRef(context, reference, stored);
   return stored.members === undefined ? snapshot : { ...snapshot, revision, members: stored.members };

@@ -38,7 +38,7 @@ export interface PulledModel {
   readonly output: string | null;
   readonly bytes: number;
   readonly downloadedBytes: number;
-  /** Taken from a cache of another tool, by a link or copy, instead of being fetched. */
+  /** Linked or copied from a cache of another tool, or from one that is only read, instead of being fetched. */
   readonly adoptedBytes: number;
   /** Nothing had to be fetched. */
   readonly cached: boolean;
@@ -63,7 +63,7 @@ export interface PullPlan {
   readonly leftOut: readonly LeftOutFile[];
   readonly bytes: number;
   readonly downloadBytes: number;
-  /** What seems to be in a cache of another tool, and is not to be fetched if it is what it is said to be. */
+  /** What seems to be in such a cache, and is not to be fetched if it is what it is said to be. */
   readonly adoptBytes: number;
   /** True when the files are members of an archive that has to be fetched before they can be listed. */
   readonly archive: boolean;
@@ -106,6 +106,8 @@ export interface ListedModel {
   readonly precision: string | null;
   readonly device: string | null;
   readonly path: string;
+  /** The cache that it lies in: the user's own, or one of `cache.readFrom`. */
+  readonly cache: string;
   readonly bytes: number;
   readonly pulledAt: string;
   readonly lastUsedAt: string | null;
@@ -113,6 +115,7 @@ export interface ListedModel {
 
 export interface ModelList {
   readonly models: readonly ListedModel[];
+  /** Of all that are listed, but `physicalBytes` of the user's own cache. */
   readonly totals: { readonly models: number; readonly bytes: number; readonly physicalBytes: number };
 }
 
@@ -123,6 +126,7 @@ export interface ShownModel {
   readonly revision: string;
   /** Null when the model is not stored and was looked up at its hub. */
   readonly path: string | null;
+  readonly cache: string | null;
   readonly kind: 'pulled' | 'converted' | 'remote';
   readonly bytes: number;
   readonly license: string | null;

@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { format, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import { onlyQuantization } from './listing.js';
+import { storeOf, visibleModels } from './lower.js';
 import type { Reference } from './reference.js';
 import { namedRevision, storedReading, storedSnapshot } from './resolve.js';
 import type { ListedModel } from './results.js';
-import { checkModel, lastUsed, listModels, type StoredModel } from './store/models.js';
+import { checkModel, lastUsed, type StoredModel } from './store/models.js';
 import { deviceSlug } from './store/record.js';
 
 /** Path that a user's program opens: the directory, or the one file that the reference named. */
@@ -73,7 +74,7 @@ export async function storedModels(
   const revision = snapshot?.revision ?? named;
   const id = snapshot?.id ?? reference.id;
   const anyRevision = named === undefined && (options.allRevisions || revision === undefined);
-  return (await listModels(context.store)).filter(
+  return (await visibleModels(context)).filter(
     ({ record }) =>
       record.hub === reference.hub &&
       (record.id === id || record.id === reference.id) &&
@@ -255,11 +256,14 @@ function exactReference({ record }: StoredModel): string {
 
 /** @throws ModeldlError INTEGRITY when a cheap look shows that the model is not what its record says */
 export async function assertIntact(context: Context, model: StoredModel): Promise<void> {
-  const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
+  const store = storeOf(context, model);
+  const { damaged, missing } = await checkModel(store, model, false, context.signal);
   if (damaged.length + missing.length === 0) return;
   const reference = exactReference(model);
+  const mend =
+    store === context.store ? 'repair it with `modeldl verify --repair' : 'fetch it with `modeldl pull';
   throw new ModeldlError('INTEGRITY', `The stored model is damaged: ${[...damaged, ...missing].join(', ')}`, {
-    hint: `repair it with \`modeldl verify --repair ${reference}\``,
+    hint: `${mend} ${reference}\``,
     details: { reference },
   });
 }
@@ -271,13 +275,15 @@ export async function describeListed(
   reference: string,
 ): Promise<ListedModel> {
   const { record } = model;
-  const used = await lastUsed(context.store, model.path);
+  const store = storeOf(context, model);
+  const used = await lastUsed(store, model.path);
   return {
     reference,
     kind: record.conversion === undefined ? 'pulled' : 'converted',
     precision: record.conversion?.precision ?? null,
     device: record.conversion?.device ?? null,
     path: modelLocation(model),
+    cache: store.cacheDir,
     bytes: modelBytes(model),
     pulledAt: record.pulledAt,
     lastUsedAt: used?.toISOString() ?? null,

@@ -1,6 +1,7 @@
 /** Verifying: every byte of stored models is hashed again, and what is bad is fetched again when asked. */
 import { parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
+import { ownOnly } from './lower.js';
 import { pullModel } from './pull.js';
 import type { VerifiedModel } from './results.js';
 import { literalGlob } from './select.js';
@@ -20,7 +21,7 @@ export async function verify(
   if (options.repair && store.writable) await mendDocuments(store);
   const all = await listModels(store);
   const nameOf = namesAmong(all);
-  const models = references.length === 0 ? all : await named(context, references);
+  const models = references.length === 0 ? all : await named(ownOnly(context), references);
   const verified: VerifiedModel[] = [];
   for (const model of models) {
     const found = options.repair ? await checkAndRepair(context, model) : await checked(context, model);

@@ -1,5 +1,5 @@
 /** What environment variables set, as one more file would that beats the others. */
-import { resolve } from 'node:path';
+import { delimiter, resolve } from 'node:path';
 import { ModeldlError } from '../errors.js';
 import { ADOPT, type Config, type HubKeys } from './schema.js';
 
@@ -16,6 +16,7 @@ const VARIABLES = {
   cacheDir: ['MODELDL_CACHE_DIR'],
   offline: ['MODELDL_OFFLINE', 'HF_HUB_OFFLINE'],
   adopt: ['MODELDL_ADOPT'],
+  'cache.readFrom': ['MODELDL_CACHE_READ_FROM'],
   'proxy.http': ['http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'],
   'proxy.https': ['https_proxy', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY'],
   'proxy.no': ['no_proxy', 'NO_PROXY'],
@@ -41,6 +42,7 @@ export function environmentLayer(
   };
   const cacheDir = read('cacheDir', VARIABLES.cacheDir);
   const offline = read('offline', VARIABLES.offline);
+  const readFrom = read('cache.readFrom', VARIABLES['cache.readFrom']);
   const adopt = read('adopt', VARIABLES.adopt);
   const http = read('proxy.http', VARIABLES['proxy.http'], true);
   const https = read('proxy.https', VARIABLES['proxy.https'], true);
@@ -55,6 +57,7 @@ export function environmentLayer(
   const config: Config = {
     ...(cacheDir === undefined ? {} : { cacheDir: resolve(cwd, cacheDir) }),
     ...(offline === undefined ? {} : { offline: isTrue(offline) }),
+    ...(readFrom === undefined ? {} : { cache: { readFrom: pathList(readFrom, cwd) } }),
     ...(adopt === undefined ? {} : { adopt: adoptNamed(adopt) }),
     proxy: {
       ...(http === undefined ? {} : { http }),
@@ -64,6 +67,12 @@ export function environmentLayer(
     hubs: Object.fromEntries(settings),
   };
   return { config, variables };
+}
+
+/** As PATH has it: separated by `:`, on Windows by `;`. */
+function pathList(text: string, cwd: string): string[] {
+  const paths = text.split(delimiter).map((path) => path.trim());
+  return paths.filter((path) => path !== '').map((path) => resolve(cwd, path));
 }
 
 function adoptNamed(text: string): (typeof ADOPT)[number] {

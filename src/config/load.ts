@@ -275,12 +275,15 @@ export function contentDigest(content: string): string {
 
 /** Paths in a file are relative to it; a Python without a slash is looked for on the PATH. */
 function absolutePaths(config: Config, directory: string): Config {
-  const { cacheDir, caFile, toolchains } = config;
+  const { cacheDir, cache, caFile, toolchains } = config;
   const program = (name: string): string => (/[\\/]/.test(name) ? resolve(directory, name) : name);
   const interpreters = Object.entries(toolchains?.interpreters ?? {});
   return {
     ...config,
     ...(cacheDir === undefined ? {} : { cacheDir: resolve(directory, cacheDir) }),
+    ...(cache?.readFrom === undefined
+      ? {}
+      : { cache: { ...cache, readFrom: cache.readFrom.map((path) => resolve(directory, path)) } }),
     ...(caFile === undefined ? {} : { caFile: resolve(directory, caFile) }),
     toolchains: {
       ...toolchains,
@@ -296,6 +299,7 @@ function merge(base: Config, over: Config): Config {
   return {
     ...base,
     ...over,
+    cache: { ...base.cache, ...over.cache },
     proxy: { ...base.proxy, ...over.proxy },
     convert: { ...base.convert, ...over.convert },
     toolchains: {

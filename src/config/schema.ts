@@ -17,6 +17,18 @@ const ENTRIES = {
   cacheDir: v.exactOptional(
     v.pipe(text, v.description('Where models are stored; relative to the file that sets it')),
   ),
+  cache: v.exactOptional(
+    v.strictObject({
+      readFrom: v.exactOptional(
+        v.pipe(
+          v.array(text),
+          v.description(
+            'Caches of others below the own one, nearest first: read, never written to; relative to the file that sets them',
+          ),
+        ),
+      ),
+    }),
+  ),
   offline: v.exactOptional(v.pipe(v.boolean(), v.description('Open no connection'))),
   jobs: v.exactOptional(
     v.pipe(

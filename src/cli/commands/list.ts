@@ -10,15 +10,19 @@ export const command: CommandDefinition<object> = {
     const { models, totals } = await modeldl.list();
     call.settle();
     const now = Date.now();
-    const rows = models.map(({ reference, kind, precision, device, bytes, lastUsedAt }) => [
+    // Where only the own cache has models, it need not be named.
+    const shared = models.some(({ cache }) => cache !== modeldl.cacheDir);
+    const rows = models.map(({ reference, kind, precision, device, bytes, lastUsedAt, cache }) => [
       reference,
       kind,
       precision ?? '-',
       device ?? '-',
       formatBytes(bytes),
       formatAgo(lastUsedAt, now),
+      ...(shared ? [cache === modeldl.cacheDir ? '-' : cache] : []),
     ]);
     const header = ['REFERENCE', 'KIND', 'PRECISION', 'DEVICE', 'SIZE', 'LAST USED'];
+    if (shared) header.push('READ FROM');
     const lines = call.output.quiet
       ? models.map(({ reference }) => reference)
       : models.length === 0

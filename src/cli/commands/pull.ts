@@ -41,7 +41,7 @@ export const command: CommandDefinition<PullFlags> = {
       .option('--jobs <n>', 'large files at once')
       .option('--connections <n>', 'at most so many for one large file, 1 to 16')
       .option('--limit-rate <rate>', 'bytes per second, such as 20M')
-      .option('--force', 'fetch again what is stored')
+      .option('--force', 'fetch again what is stored or in other caches here')
       .option('--unpack', 'unpack an archive')
       .option('--dry-run', 'show the plan only')
       .option('--quant <name>', 'which of several GGUF quantizations')

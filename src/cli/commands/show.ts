@@ -17,16 +17,20 @@ export const command: CommandDefinition<FilterFlags> = {
     const modeldl = await call.open();
     const model = await modeldl.show(reference, filterOf(call.flags));
     call.settle();
-    call.output.result(call.output.quiet ? [model.reference] : lines(model), { ok: true, models: [model] });
+    call.output.result(call.output.quiet ? [model.reference] : lines(model, modeldl.cacheDir), {
+      ok: true,
+      models: [model],
+    });
     return undefined;
   },
 };
 
-function lines(model: ShownModel): readonly string[] {
+function lines(model: ShownModel, cacheDir: string): readonly string[] {
   const facts: readonly (readonly [string, string | null])[] = [
     ['kind', model.kind],
     ['revision', model.revision],
     ['path', model.path ?? 'not stored'],
+    ['read from', model.cache === null || model.cache === cacheDir ? null : model.cache],
     ['size', `${formatBytes(model.bytes)} in ${formatCount(model.files.length, 'file')}`],
     ['licence', model.license],
     ['gated', model.gated === true ? 'yes' : null],
