@@ -99,12 +99,15 @@ const DISK_HINTS: Readonly<Record<string, string>> = {
 /** Calls that only look; `open` may be for either. */
 const READING_CALLS = /^(scandir|opendir|read|readlink|stat|lstat|access|statfs)$/;
 
-/** Turns a file system error into a DISK error that names the file; returns anything else unchanged. */
-export function diskError(error: unknown, file: string): unknown {
+/**
+ * Turns a file system error into a DISK error that names the file; returns anything else unchanged.
+ * @param doing what was tried, where the call alone does not tell
+ */
+export function diskError(error: unknown, file: string, doing?: 'read' | 'write'): unknown {
   const code = systemErrorCode(error);
   if (error instanceof ModeldlError || code === undefined || !(code in DISK_CODES)) return error;
   const call = error instanceof Error && 'syscall' in error ? String(error.syscall) : '';
-  const verb = READING_CALLS.test(call) ? 'read' : 'write';
+  const verb = doing ?? (READING_CALLS.test(call) ? 'read' : 'write');
   return new ModeldlError('DISK', `Cannot ${verb} ${file}: ${DISK_CODES[code]}`, {
     hint: DISK_HINTS[code],
     cause: error,

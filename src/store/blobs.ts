@@ -156,6 +156,16 @@ export function isTouched(store: Store, sha256: string): boolean {
   return found !== undefined && found.mtimeMs % 1000 !== 0;
 }
 
+/** Of another user's blob only that one may set the time: it is hashed again until he does. */
+async function roundTime(path: string): Promise<void> {
+  const { mtimeMs } = await stat(path);
+  if (mtimeMs % 1000 === 0) return;
+  const seconds = Math.floor(mtimeMs / 1000);
+  await utimes(path, seconds, seconds).catch((error: unknown) => {
+    if (systemErrorCode(error) !== 'EPERM') throw error;
+  });
+}
+
 /** Hashes a doubtful blob once. A wrong one is dropped. @returns whether it is good */
 export async function settleBlob(store: Store, sha256: string, signal?: AbortSignal): Promise<boolean> {
   const path = blobPath(store, sha256);
@@ -163,8 +173,7 @@ export async function settleBlob(store: Store, sha256: string, signal?: AbortSig
   if (!good) await dropBlob(store, sha256);
   else {
     store.verified.add(sha256);
-    const seconds = Math.floor((await stat(path)).mtimeMs / 1000);
-    await utimes(path, seconds, seconds);
+    await roundTime(path);
   }
   return good;
 }

@@ -19,7 +19,7 @@ export async function writeJson(
 ): Promise<void> {
   const temporary = inStore(store, 'tmp', `${uniqueName()}.json`);
   try {
-    const file = await open(temporary, 'wx', 0o644);
+    const file = await open(temporary, 'wx');
     try {
       await file.writeFile(`${JSON.stringify(document, null, 2)}\n`);
       if (flush) await file.sync();
@@ -92,7 +92,7 @@ export async function readText(path: string): Promise<string | undefined> {
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     // A directory in its place holds no text.
     if (code === 'EISDIR') return '';
-    throw diskError(error, path);
+    throw diskError(error, path, 'read');
   }
 }
 

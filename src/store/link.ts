@@ -27,12 +27,17 @@ export interface Linker {
 
 /**
  * @param modes ways to try, best first; a tree in the store takes all, an independent copy leaves out hard links
- * @param onFallback told once, when only copying worked
+ * @param onFallback told once, when a file could only be copied
  */
 export function createLinker(modes: readonly LinkMode[], onFallback?: () => void): Linker {
   const left = [...modes];
   /** Directories that are there, since many files go into few. */
   const made = new Set<string>();
+  let told = false;
+  const fallBack = (): void => {
+    if (!told) onFallback?.();
+    told = true;
+  };
   return {
     async place(from, to) {
       for (;;) {
@@ -48,15 +53,16 @@ export function createLinker(modes: readonly LinkMode[], onFallback?: () => void
           const code = systemErrorCode(error) ?? '';
           if (mode === 'copy' || !FALLS_THROUGH.has(code)) throw error;
           await rm(to, { force: true });
-          // Too many links to one file says nothing about the next file.
-          if (mode === 'hardlink' && code === 'EMLINK') {
+          // Too many links to one file, or that it is another user's, says nothing about the next file.
+          if (mode === 'hardlink' && (code === 'EMLINK' || code === 'EPERM') && left.includes('copy')) {
             await placeBy('copy', from, to);
+            if (code === 'EPERM') fallBack();
             return 'copy';
           }
           // The last way has failed: its own error says why.
           if (left.length === 1) throw error;
           left.shift();
-          if (left[0] === 'copy') onFallback?.();
+          if (left[0] === 'copy') fallBack();
         }
       }
     },

@@ -29,7 +29,7 @@ export async function stageTree(
   const linker = createLinker(['reflink', 'hardlink', 'copy'], () => {
     if (toldOfCopies.has(store)) return;
     toldOfCopies.add(store);
-    store.emit({ type: 'note', message: 'This file system has no links: models take their space twice' });
+    store.emit({ type: 'note', message: 'No links can be made here: models take their space twice' });
   });
   const files: RecordFile[] = [];
   const missing: string[] = [];

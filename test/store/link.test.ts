@@ -101,7 +101,7 @@ describe('one copy (promise 3)', () => {
     await publishModel(store, other, recordOf(other, { 'a.bin': 'four' }));
     expect(physicalBytes(await listModels(store))).toBe(28);
     expect(store.events).toEqual([
-      { type: 'note', message: 'This file system has no links: models take their space twice' },
+      { type: 'note', message: 'No links can be made here: models take their space twice' },
     ]);
   });
 
@@ -142,7 +142,15 @@ describe('one copy (promise 3)', () => {
     onTestFinished(() => {
       execFileSync('chattr', ['-i', from]);
     });
-    expect(await createLinker(['hardlink', 'copy']).place(from, join(directory, 'to'))).toBe('copy');
+    const told: string[] = [];
+    const linker = createLinker(['hardlink', 'copy'], () => told.push('copies'));
+    expect(await linker.place(from, join(directory, 'to'))).toBe('copy');
+    expect(await linker.place(from, join(directory, 'again'))).toBe('copy');
+    expect(told).toEqual(['copies']);
+    // It says nothing about the next file, and where only links will do it is an error.
+    expect(await linker.place(join(directory, 'to'), join(directory, 'next'))).toBe('hardlink');
+    const strict = createLinker(['hardlink']).place(from, join(directory, 'strict'));
+    await expect(strict).rejects.toMatchObject({ code: 'EPERM' });
   });
 
   const ext = hasProgram('stat', ['-f', tmpdir()])
