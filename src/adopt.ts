@@ -49,38 +49,37 @@ export function otherTools(environment: Environment, home: string): readonly Blo
  * digest. Newer versions may have a link to a place for all models there.
  */
 function huggingFaceCache(directory: string): BlobSource {
-  let index: Promise<ReadonlyMap<string, string>> | undefined;
-  return {
-    title: 'the Hugging Face cache',
-    directory,
-    find: async (sha256) => (await (index ??= indexRepositories(directory))).get(sha256),
-  };
-}
-
-async function indexRepositories(directory: string): Promise<ReadonlyMap<string, string>> {
-  const paths = new Map<string, string>();
-  for (const repository of await names(directory)) {
-    if (!repository.startsWith('models--')) continue;
-    const blobs = join(directory, repository, 'blobs');
-    for (const name of await names(blobs))
-      if (/^[0-9a-f]{64}$/.test(name)) paths.set(name, join(blobs, name));
-  }
-  return paths;
+  return indexed('the Hugging Face cache', directory, /^[0-9a-f]{64}$/, async () => {
+    const repositories = (await names(directory)).filter((name) => name.startsWith('models--'));
+    return repositories.map((name) => join(directory, name, 'blobs'));
+  });
 }
 
 /** `blobs/sha256-<hex>`, as `ollama pull` and `ollama create` write it by rename. */
 function ollamaStore(directory: string): BlobSource {
-  return {
-    title: 'the Ollama store',
-    directory,
-    find: async (sha256) => {
-      const path = join(directory, 'blobs', `sha256-${sha256}`);
-      return stat(path).then(
-        () => path,
-        () => undefined,
-      );
-    },
+  return indexed('the Ollama store', directory, /^sha256-[0-9a-f]{64}$/, () =>
+    Promise.resolve([join(directory, 'blobs')]),
+  );
+}
+
+/** A source whose directories are read once, when they are first needed, since most of what is looked for is not there. */
+function indexed(
+  title: string,
+  directory: string,
+  pattern: RegExp,
+  blobDirectories: () => Promise<readonly string[]>,
+): BlobSource {
+  const read = async (): Promise<ReadonlyMap<string, string>> => {
+    const paths = new Map<string, string>();
+    for (const blobs of await blobDirectories()) {
+      for (const name of await names(blobs)) {
+        if (pattern.test(name)) paths.set(name.replace('sha256-', ''), join(blobs, name));
+      }
+    }
+    return paths;
   };
+  let index: ReturnType<typeof read> | undefined;
+  return { title, directory, find: async (sha256) => (await (index ??= read())).get(sha256) };
 }
 
 /** What is not there, or not for us to read, holds nothing. */

@@ -325,7 +325,7 @@ function describeStored({ record }: StoredModel, requested: string): PullPlan {
     hub,
     id,
     revision,
-    files: files.map(({ path, bytes }) => ({ path, bytes, stored: true })),
+    files: files.map(({ path, bytes }) => ({ path, bytes, stored: true, elsewhere: false })),
     leftOut,
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     downloadBytes: 0,
@@ -355,7 +355,12 @@ async function describePlan(
   const listing = knownListing(snapshot);
   if (listing === undefined) {
     const bytes = snapshot.files.reduce((sum, { size }) => sum + (size ?? 0), 0);
-    const files = snapshot.files.map(({ path, size }) => ({ path, bytes: size ?? null, stored: false }));
+    const files = snapshot.files.map(({ path, size }) => ({
+      path,
+      bytes: size ?? null,
+      stored: false,
+      elsewhere: false,
+    }));
     return { ...head, files, leftOut: [], bytes, downloadBytes: bytes, adoptBytes: 0, archive: true };
   }
   const stored = await storedModel(context, resolved, options);
@@ -365,7 +370,7 @@ async function describePlan(
       : undefined;
   if (lower !== undefined) {
     const plan = describeStored(lower, requested);
-    const files = plan.files.map((file) => ({ ...file, stored: false }));
+    const files = plan.files.map((file) => ({ ...file, stored: false, elsewhere: true }));
     return { ...plan, files, adoptBytes: plan.bytes };
   }
   const selection = choose(listing, reference, options);
@@ -375,7 +380,7 @@ async function describePlan(
       file.archive === undefined ? [] : [[file.archive, file.source] as const],
     ),
   );
-  const files: { path: string; bytes: number | null; stored: boolean }[] = [];
+  const files: PullPlan['files'][number][] = [];
   let adoptBytes = 0;
   let downloadBytes =
     stored === undefined ? [...archives.values()].reduce((sum, { size }) => sum + (size ?? 0), 0) : 0;
@@ -384,12 +389,12 @@ async function describePlan(
       stored !== undefined ||
       (file.archive === undefined &&
         (await storedFile(context, { path, source: file.source }, known)) !== undefined);
-    files.push({ path, bytes: file.size ?? null, stored: held });
-    if (held || file.archive !== undefined) continue;
-    const promised = options.force === true ? undefined : promisedBytes(file.source, known);
-    if (promised !== undefined && (await isElsewhere(context.elsewhere, promised)))
-      adoptBytes += file.size ?? 0;
-    else downloadBytes += file.size ?? 0;
+    const settled = held || file.archive !== undefined || options.force === true;
+    const promised = settled ? undefined : promisedBytes(file.source, known);
+    const elsewhere = promised !== undefined && (await isElsewhere(context.elsewhere, promised));
+    files.push({ path, bytes: file.size ?? null, stored: held, elsewhere });
+    if (elsewhere) adoptBytes += file.size ?? 0;
+    else if (!held && file.archive === undefined) downloadBytes += file.size ?? 0;
   }
   return {
     ...head,

@@ -59,11 +59,13 @@ export interface PullPlan {
     readonly path: string;
     readonly bytes: number | null;
     readonly stored: boolean;
+    /** Not stored, and in another cache on this machine as far as names and sizes tell. */
+    readonly elsewhere: boolean;
   }[];
   readonly leftOut: readonly LeftOutFile[];
   readonly bytes: number;
   readonly downloadBytes: number;
-  /** What seems to be in such a cache, and is not to be fetched if it is what it is said to be. */
+  /** Of the files that are elsewhere: not fetched if they are what they are said to be. */
   readonly adoptBytes: number;
   /** True when the files are members of an archive that has to be fetched before they can be listed. */
   readonly archive: boolean;

@@ -296,7 +296,9 @@ describe('adopting', () => {
     expect(JSON.parse(run.stdout)).toMatchObject({
       models: [{ adoptBytes: LARGE.length, downloadBytes: SMALL.length + 2 }],
     });
-    expect((await world.run('pull', 'hf:org/model', '--dry-run')).stdout).toContain('on this machine');
+    const { stdout } = await world.run('pull', 'hf:org/model', '--dry-run');
+    expect(stdout).toContain('9.0 MiB on this machine');
+    expect(stdout).toMatch(/adopt {3}model.safetensors {2}9.0 MiB/);
     expect(await stat(layerOf(store, LARGE))).toMatchObject({ nlink: 1 });
   });
 

@@ -29,7 +29,7 @@ export const command: CommandDefinition<object> = {
         ? []
         : [
             ...formatTable(header, rows, [4]),
-            `${formatCount(totals.models, 'model')}, ${formatBytes(totals.bytes)}, ${formatBytes(totals.physicalBytes)} on disk`,
+            `${formatCount(totals.models, 'model')}, ${formatBytes(totals.bytes)}, ${formatBytes(totals.physicalBytes)} on disk${shared ? ' in the own cache' : ''}`,
           ];
     if (models.length === 0)
       call.output.note('Nothing is stored yet: `modeldl pull <reference>` fetches a model');

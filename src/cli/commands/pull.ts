@@ -140,8 +140,8 @@ function planLines(plan: PullPlan): readonly string[] {
   return [
     `${plan.reference}: ${formatBytes(plan.downloadBytes)} to fetch, ${adoptText(plan)}${formatBytes(plan.bytes)} in ${formatCount(plan.files.length, 'file')}`,
     ...plan.files.map(
-      ({ path, bytes, stored }) =>
-        `  ${stored ? 'stored' : 'fetch '}  ${path}  ${bytes === null ? 'unknown size' : formatBytes(bytes)}`,
+      ({ path, bytes, stored, elsewhere }) =>
+        `  ${stored ? 'stored' : elsewhere ? 'adopt ' : 'fetch '}  ${path}  ${bytes === null ? 'unknown size' : formatBytes(bytes)}`,
     ),
     ...plan.leftOut.map(
       ({ path, bytes }) => `  left out  ${path}${bytes === undefined ? '' : `  ${formatBytes(bytes)}`}`,
