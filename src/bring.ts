@@ -225,8 +225,7 @@ async function pullNeeds(
 export async function knownFiles(context: Context, snapshot: Snapshot | StoredSnapshot): Promise<KnownFiles> {
   const known = new Map<string, { sha256: string; bytes: number }>();
   if (snapshot.files.every((file) => file.digest?.algorithm === 'sha256')) return known;
-  for (const { record } of await visibleModels(context)) {
-    if (record.hub !== snapshot.hub || record.id !== snapshot.id) continue;
+  for (const { record } of await visibleModels(context, snapshot.hub, [snapshot.id])) {
     for (const { upstream, sha256, bytes } of record.files) {
       if (upstream !== undefined) known.set(digestKey(upstream), { sha256, bytes });
     }

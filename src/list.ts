@@ -1,29 +1,34 @@
 /** Looking at the store: list, path, show. */
 import { format, parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
-import { storeOf, visibleModels } from './lower.js';
+import { storeOf, visibleCatalogue, visibleModels } from './lower.js';
 import { pinnedReference, resolveReference } from './resolve.js';
-import type { ModelList, ShownModel } from './results.js';
+import type { ListedModel, ModelList, ShownModel } from './results.js';
 import {
   assertIntact,
   describeListed,
   findStored,
-  modelBytes,
+  measured,
   modelLocation,
   namesAmong,
   storedModels,
   wantsConversion,
   type ConversionFilter,
 } from './stored.js';
-import { physicalBytes, touchUsed, type StoredModel } from './store/models.js';
+import { touchUsed, type StoredModel } from './store/models.js';
+import { createTurns } from './store/turns.js';
 
 export async function list(context: Context): Promise<ModelList> {
-  const stored = await visibleModels(context);
+  const { models: stored, physicalBytes } = await visibleCatalogue(context);
   const nameOf = namesAmong(stored);
-  const models = await Promise.all(stored.map((model) => describeListed(context, model, nameOf(model))));
-  const own = stored.filter((model) => storeOf(context, model) === context.store);
+  const models: ListedModel[] = [];
+  const turn = createTurns();
+  for (const model of stored) {
+    await turn();
+    models.push(describeListed(context, model, nameOf(model)));
+  }
   const bytes = models.reduce((sum, model) => sum + model.bytes, 0);
-  return { models, totals: { models: models.length, bytes, physicalBytes: physicalBytes(own) } };
+  return { models, totals: { models: models.length, bytes, physicalBytes } };
 }
 
 /**
@@ -38,7 +43,7 @@ export async function path(
   const model = await findStored(context, parse(context, text), filter);
   await assertIntact(context, model);
   await touchUsed(storeOf(context, model), model.path);
-  const nameOf = namesAmong(await visibleModels(context));
+  const nameOf = namesAmong(await visibleModels(context, model.record.hub, [model.record.id]));
   return { reference: nameOf(model), path: modelLocation(model) };
 }
 
@@ -52,7 +57,7 @@ export async function show(context: Context, text: string, filter: ConversionFil
       { ...reference, revision: model.record.revision },
       { allRevisions: false },
     );
-    return await showStored(context, model, siblings);
+    return showStored(context, model, siblings);
   } catch (error) {
     const absent = error instanceof ModeldlError && error.code === 'NOT_FOUND';
     if (!absent || wantsConversion(reference, filter) || context.freshness === 'offline') throw error;
@@ -88,11 +93,7 @@ export async function show(context: Context, text: string, filter: ConversionFil
   };
 }
 
-async function showStored(
-  context: Context,
-  model: StoredModel,
-  siblings: readonly StoredModel[],
-): Promise<ShownModel> {
+function showStored(context: Context, model: StoredModel, siblings: readonly StoredModel[]): ShownModel {
   const { record } = model;
   // Of a pulled model all of its revision: what each read may have been pulled for it alone.
   const conversions = siblings.filter(({ record: { conversion } }) =>
@@ -107,15 +108,15 @@ async function showStored(
     path: modelLocation(model),
     cache: storeOf(context, model).cacheDir,
     kind: record.conversion === undefined ? 'pulled' : 'converted',
-    bytes: modelBytes(model),
+    bytes: measured(model).bytes,
     license: record.license ?? null,
     gated: record.gated ?? null,
     task: record.conversion?.task ?? record.task ?? null,
     page: record.page ?? null,
     files: record.files.map(({ path: name, bytes, sha256 }) => ({ path: name, bytes, sha256 })),
     leftOut: record.leftOut,
-    conversions: await Promise.all(
-      conversions.map((conversion) => describeListed(context, conversion, nameOf(conversion))),
+    conversions: conversions.map((conversion) =>
+      describeListed(context, measured(conversion), nameOf(conversion)),
     ),
     precision: record.conversion?.precision ?? null,
     device: record.conversion?.device ?? null,

@@ -11,18 +11,19 @@ import type { Emit } from './events.js';
 import { decidingRequest } from './listing.js';
 import { cacheNeed, requireSpace } from './space.js';
 import { blobPath, hasBlob } from './store/blobs.js';
+import { readCatalogue, type Catalogue } from './store/catalogue.js';
 import { inStore, openStore, type Store } from './store/layout.js';
 import { workingMode } from './store/link.js';
 import {
   checkModel,
   findModel,
-  listModels,
+  modelsNamed,
   publishModel,
   touchUsed,
   type NewRecord,
   type StoredModel,
 } from './store/models.js';
-import type { Asked, ModelKey } from './store/record.js';
+import type { Asked, ConversionRecord, ModelKey, ModelRecord } from './store/record.js';
 import { readRef, readSnapshot, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
 
 /** Opens the caches that are there and are not the own one; what else is named is told and left out. */
@@ -128,25 +129,53 @@ export function floatedTo(context: Context, hub: string, name: string): Promise<
 }
 
 /** The cache that a model lies in. */
-export function storeOf(context: Context, model: StoredModel): Store {
+export function storeOf(context: Context, model: Pick<StoredModel, 'directory'>): Store {
   const holds = (store: Store): boolean => model.directory.startsWith(inStore(store, 'models') + sep);
   return context.lower.find(holds) ?? context.store;
 }
 
-/** Every stored model, sorted by path: a lower cache's only where no higher one has the same. */
-export async function visibleModels(context: Context): Promise<readonly StoredModel[]> {
-  const seen = new Map<string, StoredModel>();
-  const add = (models: readonly StoredModel[]): void => {
+/** What tells a model from all others, in whatever cache it lies. */
+interface IdentifiedModel extends Pick<StoredModel, 'path'> {
+  readonly record: Pick<ModelRecord, 'hub' | 'id' | 'revision' | 'selection'> & {
+    readonly conversion?: Pick<ConversionRecord, 'key'>;
+  };
+}
+
+/** Own models and those of lower caches, sorted by path: a lower cache's only where no higher one has the same. */
+async function withLower<Model extends IdentifiedModel>(
+  context: Context,
+  own: readonly Model[],
+  read: (store: Store) => Promise<readonly Model[]>,
+): Promise<readonly Model[]> {
+  if (context.lower.length === 0) return own;
+  const seen = new Map<string, Model>();
+  const add = (models: readonly Model[]): void => {
     for (const model of models) {
       const { hub, id, revision, selection = '', conversion } = model.record;
       const identity = JSON.stringify([hub, id, revision, selection, conversion?.key]);
       if (!seen.has(identity)) seen.set(identity, model);
     }
   };
-  add(await listModels(context.store));
-  if (context.lower.length === 0) return [...seen.values()];
-  for (const store of context.lower) add((await reading(context, store, (lower) => listModels(lower))) ?? []);
+  add(own);
+  for (const store of context.lower) add((await reading(context, store, read)) ?? []);
   return [...seen.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/** The stored models of one hub and some names there. */
+export async function visibleModels(
+  context: Context,
+  hub: string,
+  ids: readonly string[],
+): Promise<readonly StoredModel[]> {
+  const named = (store: Store): Promise<readonly StoredModel[]> => modelsNamed(store, hub, ids);
+  return withLower(context, await named(context.store), named);
+}
+
+/** Every stored model as lists need it, and what the own ones take on disk. */
+export async function visibleCatalogue(context: Context): Promise<Catalogue> {
+  const { models: own, physicalBytes } = await readCatalogue(context.store);
+  const models = await withLower(context, own, async (store) => (await readCatalogue(store)).models);
+  return { models, physicalBytes };
 }
 
 /** Is this model stored, in whatever cache? No look at its files. */

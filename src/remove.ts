@@ -10,6 +10,7 @@ import {
   describeListed,
   modelLocation,
   namesAmong,
+  measured,
   storedModels,
   wantsConversion,
   type ConversionFilter,
@@ -62,12 +63,13 @@ function goesWith({ path, record }: StoredModel, removed: StoredModel): boolean 
 
 async function describeRemoval(context: Context, models: readonly StoredModel[]): Promise<RemovalPlan> {
   const nameOf = namesAmong(await listModels(context.store));
-  const listed = await Promise.all(models.map((model) => describeListed(context, model, nameOf(model))));
+  const listed = models.map((model) => describeListed(context, measured(model), nameOf(model)));
   return { models: listed, bytes: await reclaimed(context, models) };
 }
 
 /** Bytes that only these models hold. */
 async function reclaimed(context: Context, doomed: readonly StoredModel[]): Promise<number> {
+  if (doomed.length === 0) return 0;
   const paths = new Set(doomed.map((model) => model.path));
   const all = await listModels(context.store);
   return physicalBytes(all) - physicalBytes(all.filter((model) => !paths.has(model.path)));
@@ -143,23 +145,46 @@ async function chooseEvicted(context: Context, options: PruneOptions): Promise<r
   const models = await listModels(context.store);
   const used = new Map<StoredModel, number>();
   for (const model of models) {
-    const last = await lastUsed(context.store, model.path);
+    const last = lastUsed(context.store, model.path);
     used.set(model, last?.getTime() ?? Date.parse(model.record.pulledAt));
   }
   const oldestFirst = [...models].sort((a, b) => (used.get(a) ?? 0) - (used.get(b) ?? 0));
   const limit = options.olderThanMs === undefined ? -Infinity : Date.now() - options.olderThanMs;
-  const kept = [...oldestFirst];
+  const size = options.maxBytes === undefined ? undefined : createSize(models);
   const evicted: StoredModel[] = [];
-  while (kept.length > 0) {
-    const [next] = kept;
-    if (next === undefined) break;
-    const tooOld = (used.get(next) ?? 0) < limit;
-    const tooLarge = options.maxBytes !== undefined && physicalBytes(kept) > options.maxBytes;
+  for (const model of oldestFirst) {
+    const tooOld = (used.get(model) ?? 0) < limit;
+    const tooLarge = size !== undefined && size.bytes() > (options.maxBytes ?? Infinity);
     if (!tooOld && !tooLarge) break;
-    evicted.push(next);
-    kept.shift();
+    evicted.push(model);
+    size?.without(model);
   }
   return evicted;
+}
+
+/** As {@link physicalBytes}, of models that become fewer. */
+function createSize(models: readonly StoredModel[]): { bytes(): number; without(model: StoredModel): void } {
+  const holders = new Map<string, number>();
+  for (const { record } of models) {
+    for (const sha256 of blobsOf(record)) holders.set(sha256, (holders.get(sha256) ?? 0) + 1);
+  }
+  let bytes = physicalBytes(models);
+  return {
+    bytes: () => bytes,
+    without({ record }) {
+      bytes -= record.copiedBytes ?? 0;
+      const sizes = new Map(record.files.map((file) => [file.sha256, file.bytes]));
+      for (const sha256 of blobsOf(record)) {
+        const left = (holders.get(sha256) ?? 0) - 1;
+        holders.set(sha256, left);
+        if (left === 0) bytes -= sizes.get(sha256) ?? 0;
+      }
+    },
+  };
+}
+
+function blobsOf(record: StoredModel['record']): ReadonlySet<string> {
+  return new Set(record.files.map(({ sha256 }) => sha256));
 }
 
 /** Carries a prune plan out. @throws ModeldlError DISK */

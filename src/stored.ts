@@ -8,10 +8,18 @@ import type { Reference } from './reference.js';
 import { namedRevision, storedReading, storedSnapshot } from './resolve.js';
 import type { ListedModel } from './results.js';
 import { checkModel, lastUsed, type StoredModel } from './store/models.js';
-import { deviceSlug } from './store/record.js';
+import { deviceSlug, type ConversionRecord, type ModelRecord } from './store/record.js';
+
+/** As much of a stored model as its names need. */
+export interface NamedModel extends Pick<StoredModel, 'path' | 'directory'> {
+  readonly record: Pick<ModelRecord, 'reference' | 'selection' | 'single' | 'pulledAt'> & {
+    readonly asked?: unknown;
+    readonly conversion?: Pick<ConversionRecord, 'key' | 'precision' | 'device'>;
+  };
+}
 
 /** Path that a user's program opens: the directory, or the one file that the reference named. */
-export function modelLocation(model: StoredModel): string {
+export function modelLocation(model: NamedModel): string {
   const { single } = model.record;
   return single === undefined ? model.directory : join(model.directory, single);
 }
@@ -74,10 +82,8 @@ export async function storedModels(
   const revision = snapshot?.revision ?? named;
   const id = snapshot?.id ?? reference.id;
   const anyRevision = named === undefined && (options.allRevisions || revision === undefined);
-  return (await visibleModels(context)).filter(
+  return (await visibleModels(context, reference.hub, [id, reference.id])).filter(
     ({ record }) =>
-      record.hub === reference.hub &&
-      (record.id === id || record.id === reference.id) &&
       (anyRevision || record.revision === revision) &&
       (reference.subpath === undefined
         ? options.allRevisions || record.subpath === undefined
@@ -196,7 +202,7 @@ function meantSelection(
   });
 }
 
-function wholeOrDefault(selections: readonly StoredModel[]): StoredModel | undefined {
+function wholeOrDefault<Model extends NamedModel>(selections: readonly Model[]): Model | undefined {
   const newestFirst = [...selections].sort((a, b) => (a.record.pulledAt < b.record.pulledAt ? 1 : -1));
   return (
     newestFirst.find(({ record }) => record.selection === undefined) ??
@@ -208,11 +214,13 @@ function wholeOrDefault(selections: readonly StoredModel[]): StoredModel | undef
  * What names each of the stored models: its reference, or where that means another one or may come to, its exact one.
  * @param all every stored model that could share a reference with those that are named
  */
-export function namesAmong(all: readonly StoredModel[]): (model: StoredModel) => string {
-  const alike = new Map<string, StoredModel[]>();
+export function namesAmong(all: readonly NamedModel[]): (model: NamedModel) => string {
+  const alike = new Map<string, NamedModel[]>();
   for (const model of all) {
     const { reference } = model.record;
-    alike.set(reference, [...(alike.get(reference) ?? []), model]);
+    const others = alike.get(reference);
+    if (others === undefined) alike.set(reference, [model]);
+    else others.push(model);
   }
   return (model) => {
     const { conversion, reference } = model.record;
@@ -248,7 +256,7 @@ export function assertOneConversion(
 }
 
 /** The reference that names exactly this model: a conversion by its key, a selection by its hash. */
-function exactReference({ record }: StoredModel): string {
+function exactReference({ record }: NamedModel): string {
   const { conversion, selection, reference } = record;
   if (conversion !== undefined) return `${reference.replace(/\+[^+]*$/, '')}+${conversion.key.slice(0, 8)}`;
   return selection === undefined ? reference : `${reference}+${selection.slice(0, 8)}`;
@@ -269,14 +277,14 @@ export async function assertIntact(context: Context, model: StoredModel): Promis
 }
 
 /** @param reference what names the model, as {@link namesAmong} tells */
-export async function describeListed(
+export function describeListed(
   context: Context,
-  model: StoredModel,
+  model: NamedModel & { readonly bytes: number },
   reference: string,
-): Promise<ListedModel> {
+): ListedModel {
   const { record } = model;
   const store = storeOf(context, model);
-  const used = await lastUsed(store, model.path);
+  const used = lastUsed(store, model.path);
   return {
     reference,
     kind: record.conversion === undefined ? 'pulled' : 'converted',
@@ -284,12 +292,13 @@ export async function describeListed(
     device: record.conversion?.device ?? null,
     path: modelLocation(model),
     cache: store.cacheDir,
-    bytes: modelBytes(model),
+    bytes: model.bytes,
     pulledAt: record.pulledAt,
     lastUsedAt: used?.toISOString() ?? null,
   };
 }
 
-export function modelBytes({ record }: StoredModel): number {
-  return record.files.reduce((sum, { bytes }) => sum + bytes, 0);
+/** A model with its size. */
+export function measured(model: StoredModel): StoredModel & { readonly bytes: number } {
+  return { ...model, bytes: model.record.files.reduce((sum, { bytes }) => sum + bytes, 0) };
 }

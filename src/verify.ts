@@ -8,7 +8,7 @@ import { literalGlob } from './select.js';
 import { findStored, modelLocation, namesAmong, storedModels } from './stored.js';
 import { assertWritable } from './store/layout.js';
 import { mendBlobs, mendDocuments, mendPermissions, mendStrayBlobs, mendTree } from './store/mend.js';
-import { checkModel, listModels, removeModel, type StoredModel } from './store/models.js';
+import { checkModel, listModels, modelsNamed, removeModel, type StoredModel } from './store/models.js';
 import { readSnapshot, settleSnapshots } from './store/snapshots.js';
 
 /** Hashes the named models, or all. Damage is in the result, not an error. */
@@ -19,9 +19,9 @@ export async function verify(
 ): Promise<readonly VerifiedModel[]> {
   const { store } = context;
   if (options.repair && store.writable) await mendDocuments(store);
-  const all = await listModels(store);
-  const nameOf = namesAmong(all);
-  const models = references.length === 0 ? all : await named(ownOnly(context), references);
+  const models =
+    references.length === 0 ? await listModels(store) : await named(ownOnly(context), references);
+  const nameOf = namesAmong(references.length === 0 ? models : await besides(context, models));
   const verified: VerifiedModel[] = [];
   for (const model of models) {
     const found = options.repair ? await checkAndRepair(context, model) : await checked(context, model);
@@ -61,6 +61,15 @@ async function checkAndRepair(context: Context, model: StoredModel): Promise<Fin
   await session.want(model.record.files.map(({ sha256 }) => sha256));
   const repaired = (await mendTree(store, model, wrong, signal)) || (await fetchAgain(context, model));
   return { ...found, ok: repaired, repaired };
+}
+
+/** Every own model that could share a reference with these. */
+async function besides({ store }: Context, models: readonly StoredModel[]): Promise<readonly StoredModel[]> {
+  const all = new Map<string, StoredModel>();
+  for (const { record } of models) {
+    for (const model of await modelsNamed(store, record.hub, [record.id])) all.set(model.path, model);
+  }
+  return [...all.values()];
 }
 
 async function named(context: Context, references: readonly string[]): Promise<readonly StoredModel[]> {

@@ -1,4 +1,5 @@
 /** Small JSON files of the store: written whole by rename, read with a schema, set aside when they are damaged. */
+import { readFileSync } from 'node:fs';
 import { open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
@@ -73,7 +74,7 @@ export async function readJson<Schema extends v.GenericSchema>(
   path: string,
   schema: Schema,
 ): Promise<v.InferOutput<Schema> | undefined> {
-  const text = await readText(path);
+  const text = readDocument(path);
   if (text === undefined) return undefined;
   const document = parseJson(text);
   const parsed = v.safeParse(schema, document);
@@ -83,17 +84,31 @@ export async function readJson<Schema extends v.GenericSchema>(
   return undefined;
 }
 
+/** Synchronous: documents are read by the thousand, and the thread pool takes several times what reading one does. */
+function readDocument(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    return textInstead(error, path);
+  }
+}
+
 /** The text of a small file, or undefined when it is absent. */
 export async function readText(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    const code = systemErrorCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    // A directory in its place holds no text.
-    if (code === 'EISDIR') return '';
-    throw diskError(error, path, 'read');
+    return textInstead(error, path);
   }
+}
+
+/** What a file holds that could not be read: undefined when it is absent. @throws ModeldlError DISK */
+function textInstead(error: unknown, path: string): string | undefined {
+  const code = systemErrorCode(error);
+  if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+  // A directory in its place holds no text.
+  if (code === 'EISDIR') return '';
+  throw diskError(error, path, 'read');
 }
 
 /** Undefined, which no schema of the store accepts, for what is not JSON. */

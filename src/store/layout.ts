@@ -3,7 +3,7 @@
  * every function of this room takes it first.
  */
 import { randomBytes } from 'node:crypto';
-import { access, constants, writeFile } from 'node:fs/promises';
+import { access, constants, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeDirectories } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
@@ -114,4 +114,14 @@ export function inStore(store: Store, area: Area, ...rest: readonly string[]): s
 /** A name that nothing else in this store has. */
 export function uniqueName(): string {
   return randomBytes(8).toString('hex');
+}
+
+/** Now, by the clock that times of files in the cache are of, milliseconds since 1970. */
+export async function fileSystemTime(store: Store): Promise<number> {
+  if (!store.writable) return Date.now();
+  const probe = inStore(store, 'tmp', `${uniqueName()}.json`);
+  await writeFile(probe, '');
+  const { ctimeMs } = await stat(probe);
+  await rm(probe, { force: true });
+  return ctimeMs;
 }

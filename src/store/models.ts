@@ -1,7 +1,8 @@
 /** Models: trees and their records. Published whole or not at all; handed out only after a look. */
 import { createHash } from 'node:crypto';
-import { readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { join, relative, sep } from 'node:path';
+import { readdirSync, statSync } from 'node:fs';
+import { rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import * as v from 'valibot';
 import { discard } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
@@ -10,7 +11,14 @@ import { flushFiles, flushTree, placementOf, standingOf, type Standing } from '.
 import { hashFile } from './hash.js';
 import { NewerDocument, readJson, writeJson } from './json.js';
 import { assertWritable, inStore, uniqueName, type Store } from './layout.js';
-import { modelPath, recordMatches, recordSchema, type ModelKey, type ModelRecord } from './record.js';
+import {
+  modelPath,
+  recordMatches,
+  shelfOf,
+  recordSchema,
+  type ModelKey,
+  type ModelRecord,
+} from './record.js';
 import {
   lookAtTree,
   moveIntoPlace,
@@ -64,27 +72,75 @@ async function readModel(store: Store, path: string): Promise<StoredModel | unde
   return record === undefined ? undefined : { record, path, directory: treePath(store, path) };
 }
 
+/** Told of each record that a later version wrote. */
+export type OnNewer = (error: NewerDocument) => void;
+
+function leaveOut(store: Store): OnNewer {
+  return (error) => {
+    store.emit({ type: 'warning', message: `${error.message}, it is left out: ${error.hint ?? ''}` });
+  };
+}
+
 /**
  * Every model in the store, sorted by path.
- * @param onNewer told of each record that a later version wrote; by default it is left out with a warning
+ * @param onNewer by default such a record is left out with a warning
  */
 export async function listModels(
   store: Store,
-  onNewer: (error: NewerDocument) => void = (error) => {
-    store.emit({ type: 'warning', message: `${error.message}, it is left out: ${error.hint ?? ''}` });
-  },
+  onNewer: OnNewer = leaveOut(store),
 ): Promise<readonly StoredModel[]> {
-  const root = inStore(store, 'records');
-  const files = await readdir(root, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
-    // A cache that cannot be written may not have been made yet.
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    throw diskError(error, root);
-  });
-  const paths = files
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.json'))
-    .map((entry) => relative(root, join(entry.parentPath, entry.name)).split(sep).join('/').slice(0, -5))
-    .sort();
   const models: StoredModel[] = [];
+  const turn = createTurns();
+  for (const shelf of listShelves(store)) {
+    await turn();
+    models.push(...(await modelsOn(store, shelf, onNewer)));
+  }
+  return models;
+}
+
+/** The models of one hub and some names there, found without a look at any other. */
+export async function modelsNamed(
+  store: Store,
+  hub: string,
+  ids: readonly string[],
+): Promise<readonly StoredModel[]> {
+  const models: StoredModel[] = [];
+  for (const id of new Set(ids))
+    models.push(...(await modelsOn(store, shelfOf({ hub, id }), leaveOut(store))));
+  return models.filter(({ record }) => record.hub === hub && ids.includes(record.id));
+}
+
+/** Where the records of one hub and id lie, below `records/` and `/`-separated; sorted. */
+export function listShelves(store: Store): readonly string[] {
+  const root = inStore(store, 'records');
+  // `/` sorts before most characters that a name may hold, but not before all.
+  return namesIn(root)
+    .flatMap((hub) => namesIn(join(root, hub)).map((id) => `${hub}/${id}/`))
+    .sort()
+    .map((shelf) => shelf.slice(0, -1));
+}
+
+/** Sorted. What is no directory holds nothing, and a cache that cannot be written may not have been made yet. */
+function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory).sort();
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) return [];
+    throw diskError(error, directory);
+  }
+}
+
+/** The models of one shelf, sorted by path. */
+export async function modelsOn(
+  store: Store,
+  shelf: string,
+  onNewer: OnNewer = leaveOut(store),
+): Promise<readonly StoredModel[]> {
+  const models: StoredModel[] = [];
+  const paths = namesIn(inStore(store, 'records', ...shelf.split('/')))
+    .filter((name) => name.endsWith('.json'))
+    .map((name) => `${shelf}/${name.slice(0, -5)}`)
+    .sort();
   for (const path of paths) {
     try {
       const model = await readModel(store, path);
@@ -234,9 +290,9 @@ export async function touchUsed(store: Store, path: string): Promise<void> {
 }
 
 /** Last use, or undefined when it was never marked. */
-export async function lastUsed(store: Store, path: string): Promise<Date | undefined> {
+export function lastUsed(store: Store, path: string): Date | undefined {
   try {
-    return (await stat(usedPath(store, path))).mtime;
+    return statSync(usedPath(store, path), { throwIfNoEntry: false })?.mtime;
   } catch {
     return undefined;
   }

@@ -137,6 +137,11 @@ export function revisionSegment(revision: string, length = 12): string {
   return `${encodeSegment(revision).slice(0, 120)}-${hash}`;
 }
 
+/** Directory of a hub's id below `models/` and `records/`, `/`-separated: all its revisions and conversions lie there. */
+export function shelfOf({ hub, id }: Pick<ModelKey, 'hub' | 'id'>): string {
+  return `${hub}/${encodeSegment(id)}`;
+}
+
 /** Path of a model below `models/` and `records/`, `/`-separated; a longer `length` ends a collision. */
 export function modelPath(key: ModelKey, length = 12): string {
   const selection = key.selection === undefined ? '' : `+${key.selection.slice(0, length - 4)}`;
@@ -144,7 +149,7 @@ export function modelPath(key: ModelKey, length = 12): string {
     key.conversion === undefined
       ? ''
       : `--openvino-${key.conversion.precision}-${deviceSlug(key.conversion.device)}-${key.conversion.key.slice(0, length - 4)}`;
-  return `${key.hub}/${encodeSegment(key.id)}/${revisionSegment(key.revision, length)}${selection}${conversion}`;
+  return `${shelfOf(key)}/${revisionSegment(key.revision, length)}${selection}${conversion}`;
 }
 
 /** Does this record describe exactly the model that the key names? */

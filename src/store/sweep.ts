@@ -5,17 +5,19 @@
  * Whatever changed since the oldest living command began belongs to it as far as a sweep can tell, and stays. Times
  * are the file system's own, so that the clocks of machines that share a cache need not agree.
  */
-import { lstat, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { lstatSync, readdirSync, renameSync, type Stats } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { blobPath } from './blobs.js';
 import { releaseAbandoned } from './claim.js';
 import { readJson, type NewerDocument } from './json.js';
-import { assertWritable, inStore, uniqueName, type Area, type Store } from './layout.js';
+import { assertWritable, fileSystemTime, inStore, uniqueName, type Area, type Store } from './layout.js';
 import { listModels } from './models.js';
 import { recordSchema } from './record.js';
 import { isGone, listSessions, openSession, readWants, removeSession, sessionTimes } from './session.js';
+import { createTurns } from './turns.js';
 
 export interface SweepOptions {
   /**
@@ -71,23 +73,25 @@ export async function planSweep(store: Store, options: SweepOptions): Promise<Sw
   const count = byteCounter();
   const old = Math.min(horizon.before, horizon.now - options.minimumAgeMs);
   const blobs: SweptItem[] = [];
-  for (const directory of await names(inStore(store, 'blobs/sha256'))) {
-    for (const sha256 of await names(inStore(store, 'blobs/sha256', directory))) {
+  const turn = createTurns();
+  for (const directory of names(inStore(store, 'blobs/sha256'))) {
+    for (const sha256 of names(inStore(store, 'blobs/sha256', directory))) {
       if (wanted.has(sha256)) continue;
       const path = inStore(store, 'blobs/sha256', directory, sha256);
-      const found = await stat(path).catch(() => undefined);
+      await turn();
+      const found = lookAt(path);
       // What was removed need not age, but a living command may have fetched it anew.
       if (found === undefined || found.ctimeMs >= (released.has(sha256) ? horizon.oldest : old)) continue;
-      blobs.push({ path, bytes: await count(path) });
+      blobs.push({ path, bytes: count(path) });
     }
   }
   const partials: SweptItem[] = [];
-  for (const path of options.partials ? await inArea(store, 'partials') : []) {
-    if ((await lastChange(path)) < horizon.before) partials.push({ path, bytes: await count(path) });
+  for (const path of options.partials ? inArea(store, 'partials') : []) {
+    if (lastChange(path) < horizon.before) partials.push({ path, bytes: count(path) });
   }
   const leftovers: SweptItem[] = [];
-  for (const path of await leftoverPaths(store, horizon, new Set(models.map((model) => model.directory)))) {
-    leftovers.push({ path, bytes: await count(path) });
+  for (const path of leftoverPaths(store, horizon, new Set(models.map((model) => model.directory)))) {
+    leftovers.push({ path, bytes: count(path) });
   }
   return { blobs, partials, leftovers };
 }
@@ -107,11 +111,14 @@ export async function sweep(store: Store, plan: SweepPlan): Promise<number> {
     await makeDirectories(grave);
     const horizon = await lookAround(store, session.id);
     const standing = new Set((await listModels(store, refuseNewer)).map((model) => model.directory));
-    for (const { path } of plan.blobs) await bury(path, grave, moved);
-    for (const { path } of plan.partials)
-      if ((await lastChange(path)) < horizon.before) await bury(path, grave, moved);
+    const turn = createTurns();
+    for (const { path } of plan.blobs) {
+      await turn();
+      bury(path, grave, moved);
+    }
+    for (const { path } of plan.partials) if (lastChange(path) < horizon.before) bury(path, grave, moved);
     for (const { path } of plan.leftovers) {
-      if (!standing.has(path) && (await changedAt(path)) < horizon.before) await bury(path, grave, moved);
+      if (!standing.has(path) && changedAt(path) < horizon.before) bury(path, grave, moved);
     }
     const models = await listModels(store, refuseNewer);
     const wanted = await wantedBlobs(store, await lookAround(store, session.id), models);
@@ -120,7 +127,7 @@ export async function sweep(store: Store, plan: SweepPlan): Promise<number> {
     let freed = 0;
     for (const item of moved) {
       if (wanted.has(basename(item.from)) || trees.has(item.from)) await exhume(item);
-      else freed += await count(item.to);
+      else freed += count(item.to);
     }
     await forgetReleased(store);
     await releaseAbandoned(store);
@@ -139,10 +146,10 @@ interface Moved {
   readonly to: string;
 }
 
-async function bury(path: string, grave: string, moved: Moved[]): Promise<void> {
+function bury(path: string, grave: string, moved: Moved[]): void {
   const to = join(grave, uniqueName());
   try {
-    await rename(path, to);
+    renameSync(path, to);
     moved.push({ from: path, to });
   } catch (error) {
     if (systemErrorCode(error) !== 'ENOENT') throw error;
@@ -151,7 +158,7 @@ async function bury(path: string, grave: string, moved: Moved[]): Promise<void> 
 
 /** Puts something back, unless its place was taken meanwhile by what is as good. */
 async function exhume({ from, to }: Moved): Promise<void> {
-  if (await exists(from)) return;
+  if (exists(from)) return;
   await makeDirectories(dirname(from));
   await rename(to, from);
 }
@@ -175,15 +182,6 @@ async function lookAround(store: Store, except?: string): Promise<Horizon> {
   return { now, sessions, oldest, before: Math.min(now, oldest) };
 }
 
-async function fileSystemTime(store: Store): Promise<number> {
-  if (!store.writable) return Date.now();
-  const probe = inStore(store, 'tmp', `${uniqueName()}.json`);
-  await writeFile(probe, '');
-  const { ctimeMs } = await stat(probe);
-  await rm(probe, { force: true });
-  return ctimeMs;
-}
-
 /** The sessions of the horizon were listed before the records were: who published in between is in the records. */
 async function wantedBlobs(
   store: Store,
@@ -199,7 +197,7 @@ async function wantedBlobs(
 /** Blobs of models that were removed on purpose. */
 async function releasedBlobs(store: Store): Promise<ReadonlySet<string>> {
   const released = new Set<string>();
-  for (const path of await inArea(store, 'removed')) {
+  for (const path of inArea(store, 'removed')) {
     const record = await readJson(store, path, recordSchema);
     for (const file of record?.files ?? []) released.add(file.sha256);
   }
@@ -211,38 +209,37 @@ async function forgetReleased(store: Store): Promise<void> {
   const held = new Set(
     (await listModels(store, refuseNewer)).flatMap(({ record }) => record.files.map((file) => file.sha256)),
   );
-  for (const path of await inArea(store, 'removed')) {
+  for (const path of inArea(store, 'removed')) {
     const record = await readJson(store, path, recordSchema);
     const left = (record?.files ?? []).filter((file) => !held.has(file.sha256));
-    const present = await Promise.all(left.map((file) => exists(blobPath(store, file.sha256))));
-    if (!present.includes(true)) await rm(path, { force: true });
+    if (!left.some((file) => exists(blobPath(store, file.sha256)))) await rm(path, { force: true });
   }
 }
 
-async function leftoverPaths(
+function leftoverPaths(
   store: Store,
   { now, before }: Horizon,
   recorded: ReadonlySet<string>,
-): Promise<readonly string[]> {
+): readonly string[] {
   const paths: string[] = [];
-  for (const path of await inArea(store, 'tmp')) {
+  for (const path of inArea(store, 'tmp')) {
     const limit = path.endsWith('.json') ? Math.min(before, now - DOCUMENT_AGE_MS) : before;
-    if ((await changedAt(path)) < limit) paths.push(path);
+    if (changedAt(path) < limit) paths.push(path);
   }
-  for (const path of await inArea(store, 'trash')) {
-    if ((await changedAt(path)) < before) paths.push(path);
+  for (const path of inArea(store, 'trash')) {
+    if (changedAt(path) < before) paths.push(path);
   }
-  for (const path of await treePaths(store)) {
-    if (!recorded.has(path) && (await changedAt(path)) < before) paths.push(path);
+  for (const path of treePaths(store)) {
+    if (!recorded.has(path) && changedAt(path) < before) paths.push(path);
   }
   return paths;
 }
 
-async function treePaths(store: Store): Promise<readonly string[]> {
+function treePaths(store: Store): readonly string[] {
   const paths: string[] = [];
-  for (const hub of await names(inStore(store, 'models'))) {
-    for (const id of await names(inStore(store, 'models', hub))) {
-      for (const revision of await names(inStore(store, 'models', hub, id))) {
+  for (const hub of names(inStore(store, 'models'))) {
+    for (const id of names(inStore(store, 'models', hub))) {
+      for (const revision of names(inStore(store, 'models', hub, id))) {
         paths.push(inStore(store, 'models', hub, id, revision));
       }
     }
@@ -250,13 +247,13 @@ async function treePaths(store: Store): Promise<readonly string[]> {
   return paths;
 }
 
-async function inArea(store: Store, area: Area): Promise<readonly string[]> {
-  return (await names(inStore(store, area))).map((name) => inStore(store, area, name));
+function inArea(store: Store, area: Area): readonly string[] {
+  return names(inStore(store, area)).map((name) => inStore(store, area, name));
 }
 
-async function names(directory: string): Promise<readonly string[]> {
+function names(directory: string): readonly string[] {
   try {
-    return await readdir(directory);
+    return readdirSync(directory);
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return [];
@@ -265,27 +262,33 @@ async function names(directory: string): Promise<readonly string[]> {
 }
 
 /** Change time; what is gone counts as just changed. */
-async function changedAt(path: string): Promise<number> {
-  return lstat(path).then(
-    ({ ctimeMs }) => ctimeMs,
-    () => Infinity,
-  );
+function changedAt(path: string): number {
+  return lookAt(path)?.ctimeMs ?? Infinity;
+}
+
+/** Follows no link; undefined for what is gone. */
+function lookAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
 }
 
 /** The last change of a directory or of anything directly in it: a download goes on in the files. */
-async function lastChange(directory: string): Promise<number> {
-  const times = [await changedAt(directory)];
-  for (const name of await names(directory)) times.push(await changedAt(join(directory, name)));
+function lastChange(directory: string): number {
+  const times = [changedAt(directory)];
+  for (const name of names(directory)) times.push(changedAt(join(directory, name)));
   return Math.max(...times);
 }
 
 /** Counts what removing files one after the other gives back: a file's bytes go with the last of its names. */
-function byteCounter(): (path: string) => Promise<number> {
+function byteCounter(): (path: string) => number {
   const namesSeen = new Map<string, number>();
-  return async (path) => {
+  return (path) => {
     let bytes = 0;
-    for (const file of await filesIn(path)) {
-      const found = await lstat(file).catch(() => undefined);
+    for (const file of filesIn(path)) {
+      const found = lookAt(file);
       if (found === undefined) continue;
       const inode = `${found.dev}:${found.ino}`;
       const seen = (namesSeen.get(inode) ?? 0) + 1;
@@ -297,18 +300,16 @@ function byteCounter(): (path: string) => Promise<number> {
   };
 }
 
-async function filesIn(path: string): Promise<readonly string[]> {
+function filesIn(path: string): readonly string[] {
+  if (lookAt(path)?.isDirectory() !== true) return [path];
   try {
-    const entries = await readdir(path, { recursive: true, withFileTypes: true });
+    const entries = readdirSync(path, { recursive: true, withFileTypes: true });
     return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
-  } catch (error) {
-    return systemErrorCode(error) === 'ENOTDIR' ? [path] : [];
+  } catch {
+    return [];
   }
 }
 
-async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  );
+function exists(path: string): boolean {
+  return lookAt(path) !== undefined;
 }

@@ -122,7 +122,7 @@ describe('whole or absent (promise 1)', () => {
     await removeModel(store, model);
     expect(await listModels(store)).toEqual([]);
     expect(await readdir(join(model.directory, '..'))).toEqual([]);
-    expect(await lastUsed(store, model.path)).toBeUndefined();
+    expect(lastUsed(store, model.path)).toBeUndefined();
     expect(await isStored(store, sha256Of('weights'))).toBe(true);
   });
 
@@ -396,9 +396,9 @@ describe('use', () => {
     await utimes(inStore(store, 'used', mark), 1000, 1000);
     await writeFile(inStore(store, 'used', mark), 'garbage');
     await utimes(inStore(store, 'used', mark), 1000, 1000);
-    expect(await lastUsed(store, model.path)).toEqual(new Date(1_000_000));
+    expect(lastUsed(store, model.path)).toEqual(new Date(1_000_000));
     await touchUsed(store, model.path);
-    expect((await lastUsed(store, model.path))?.getTime()).toBeGreaterThan(1_000_000);
+    expect(lastUsed(store, model.path)?.getTime()).toBeGreaterThan(1_000_000);
   });
 
   it('a record can learn more', async () => {

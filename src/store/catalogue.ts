@@ -1,0 +1,195 @@
+/**
+ * What a list of all models shows, kept in one file, since reading ten thousand records takes seconds. It is made of the
+ * records and never believed over them: a shelf's part holds only while its directory is the same and has not changed
+ * since, by inode and change time, which every record that is written or removed there moves and no copy keeps.
+ */
+import { statSync } from 'node:fs';
+import { rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { parseJson, readText } from './json.js';
+import { fileSystemTime, inStore, uniqueName, type Store } from './layout.js';
+import { listShelves, modelsOn, type StoredModel } from './models.js';
+import { createTurns } from './turns.js';
+
+const modelSchema = v.object({
+  /** Below `models/`, `/`-separated. */
+  path: v.string(),
+  /** What tells it from others and names it, of its record. */
+  record: v.object({
+    hub: v.string(),
+    id: v.string(),
+    revision: v.string(),
+    reference: v.string(),
+    selection: v.exactOptional(v.string()),
+    asked: v.exactOptional(v.unknown()),
+    single: v.exactOptional(v.string()),
+    conversion: v.exactOptional(v.object({ key: v.string(), precision: v.string(), device: v.string() })),
+    pulledAt: v.string(),
+  }),
+  bytes: v.number(),
+  copiedBytes: v.number(),
+  /** `<16 hex of the sha256>:<bytes>` of each file, separated by spaces: one text is read faster than many. */
+  blobs: v.string(),
+});
+
+type Entry = v.InferOutput<typeof modelSchema>;
+
+/** A model as lists need it. */
+export interface ListedEntry extends Entry {
+  /** Absolute directory of the tree. */
+  readonly directory: string;
+}
+
+const shelfSchema = v.object({ inode: v.number(), changedMs: v.number(), models: v.array(modelSchema) });
+const catalogueSchema = v.object({
+  version: v.literal(1),
+  shelves: v.record(v.string(), shelfSchema),
+  /** Of all models on these shelves. */
+  physicalBytes: v.number(),
+});
+
+type Shelf = v.InferOutput<typeof shelfSchema>;
+
+/**
+ * Some file systems keep times in steps of two seconds: a directory that changed so lately may change again without
+ * another time.
+ */
+const STEP_MS = 2000;
+/** So many directories that had to be read make writing the file worthwhile. */
+const WORTH_WRITING = 100;
+
+export interface CatalogueOptions {
+  readonly stepMs?: number;
+  readonly worthWriting?: number;
+}
+
+export interface Catalogue {
+  /** Sorted by path. */
+  readonly models: readonly ListedEntry[];
+  /** What they take on disk, as `physicalBytes` tells of their records. */
+  readonly physicalBytes: number;
+}
+
+/** Every model. Tells of damaged and of newer records as `listModels` does. */
+export async function readCatalogue(
+  store: Store,
+  { stepMs = STEP_MS, worthWriting = WORTH_WRITING }: CatalogueOptions = {},
+): Promise<Catalogue> {
+  const started = performance.now();
+  const known = await readKnown(store);
+  const shelves = new Map<string, Shelf>();
+  const models: ListedEntry[] = [];
+  const turn = createTurns();
+  let read = 0;
+  for (const name of listShelves(store)) {
+    await turn();
+    // Before what is in it, so that a change meanwhile is seen by the next look.
+    const found = statSync(inStore(store, 'records', ...name.split('/')), { throwIfNoEntry: false });
+    if (found === undefined) continue;
+    let shelf = known.shelves.get(name);
+    if (shelf?.inode !== found.ino || shelf.changedMs !== found.ctimeMs) {
+      const { models: listed, whole } = await readShelf(store, name);
+      shelf = { inode: found.ino, changedMs: found.ctimeMs, models: [...listed] };
+      // What is told once is told by every list.
+      if (!whole) shelf.changedMs = Infinity;
+      read += 1;
+    }
+    shelves.set(name, shelf);
+    for (const model of shelf.models)
+      models.push({ ...model, directory: inStore(store, 'models', ...model.path.split('/')) });
+  }
+  const same = read === 0 && shelves.size === known.shelves.size;
+  const physicalBytes = same ? known.physicalBytes : sumPhysical(models);
+  if (read >= worthWriting && store.writable)
+    await write(store, shelves, performance.now() - started + stepMs);
+  return { models, physicalBytes };
+}
+
+function sumPhysical(models: readonly Entry[]): number {
+  const blobs = new Map<string, number>();
+  let bytes = 0;
+  for (const model of models) {
+    for (const blob of model.blobs.split(' ')) blobs.set(blob, Number(blob.slice(17)));
+    bytes += model.copiedBytes;
+  }
+  for (const size of blobs.values()) bytes += size;
+  return bytes;
+}
+
+function cataloguePath(store: Store): string {
+  return join(store.root, 'catalogue.json');
+}
+
+interface Known {
+  readonly shelves: ReadonlyMap<string, Shelf>;
+  readonly physicalBytes: number;
+}
+
+async function readKnown(store: Store): Promise<Known> {
+  const text = await readText(cataloguePath(store)).catch(() => undefined);
+  const parsed = v.safeParse(catalogueSchema, parseJson(text ?? ''));
+  if (!parsed.success) return { shelves: new Map(), physicalBytes: 0 };
+  const { shelves, physicalBytes } = parsed.output;
+  return { shelves: new Map(Object.entries(shelves)), physicalBytes };
+}
+
+async function readShelf(store: Store, name: string): Promise<{ models: readonly Entry[]; whole: boolean }> {
+  let whole = true;
+  const telling: Store = {
+    ...store,
+    emit: (event) => {
+      whole = false;
+      store.emit(event);
+    },
+  };
+  return { models: (await modelsOn(telling, name)).map(entryOf), whole };
+}
+
+function entryOf({ path, record }: StoredModel): Entry {
+  const { hub, id, revision, reference, selection, asked, single, conversion, pulledAt } = record;
+  const { copiedBytes = 0, files } = record;
+  return {
+    path,
+    record: {
+      hub,
+      id,
+      revision,
+      reference,
+      ...(selection === undefined ? {} : { selection }),
+      ...(asked === undefined ? {} : { asked }),
+      ...(single === undefined ? {} : { single }),
+      ...(conversion === undefined
+        ? {}
+        : {
+            conversion: { key: conversion.key, precision: conversion.precision, device: conversion.device },
+          }),
+      pulledAt,
+    },
+    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+    copiedBytes,
+    blobs: files.map(({ sha256, bytes }) => `${sha256.slice(0, 16)}:${bytes}`).join(' '),
+  };
+}
+
+/**
+ * Several processes may write it at once: each writes all it knows, and the last one stays.
+ * @param agoMs only what has not changed since so long ago is written down
+ */
+async function write(store: Store, shelves: ReadonlyMap<string, Shelf>, agoMs: number): Promise<void> {
+  const temporary = inStore(store, 'tmp', `${uniqueName()}.json`);
+  try {
+    const settledBefore = (await fileSystemTime(store)) - agoMs;
+    const settled = [...shelves].filter(([, { changedMs }]) => changedMs < settledBefore);
+    const document = {
+      version: 1,
+      shelves: Object.fromEntries(settled),
+      physicalBytes: sumPhysical(settled.flatMap(([, { models }]) => models)),
+    };
+    await writeFile(temporary, JSON.stringify(document), { flag: 'wx' });
+    await rename(temporary, cataloguePath(store));
+  } catch {
+    // Lists need no write; the next one reads the records again.
+    await rm(temporary, { force: true }).catch(() => undefined);
+  }
+}
