@@ -11,6 +11,7 @@ import { execa } from 'execa';
 import { expect, it } from 'vitest';
 import { startHfHub } from '../test/helpers/hf-hub.js';
 import { pythonClient, type PythonClient } from '../test/helpers/python-client.js';
+import { plantedReference, plantStore } from './large-store.js';
 import { startNginx } from './nginx.js';
 
 const PROGRAM = fileURLToPath(new URL('../dist/bin/modeldl.js', import.meta.url));
@@ -95,6 +96,33 @@ it('measures one large file beside curl', async () => {
   });
 });
 
+it.each([1, 1000, 10_000])('measures a store of %d models', async (models) => {
+  await inDirectory(async (directory) => {
+    await plantStore({ cacheDir: join(directory, 'cache'), models, filesPerModel: 9 }, models);
+    const run =
+      (...args: readonly string[]): Run =>
+      (home) =>
+        modeldl(args, home, NO_HUB);
+    const reference = plantedReference(0);
+    await compare(
+      `${models} models, ${models * 10} blobs`,
+      5,
+      {
+        'modeldl list': run('list'),
+        'modeldl list --json': run('list', '--json'),
+        'modeldl path': run('path', reference),
+        'modeldl pull': run('pull', reference),
+        'modeldl verify': run('verify', reference),
+        'modeldl prune -n': run('prune', '--dry-run'),
+      },
+      directory,
+    );
+    const start = performance.now();
+    await modeldl(['prune', '--yes'], directory, NO_HUB);
+    report(`  modeldl prune        ${((performance.now() - start) / 1000).toFixed(3)} s`);
+  });
+});
+
 function surroundings(
   directory: string,
   endpoint: string,
@@ -124,12 +152,12 @@ async function inDirectory<Result>(work: (directory: string) => Promise<Result>)
   }
 }
 
-/** Alternates the programs, each in a fresh directory, or in one where the same was done before (`stored`). */
+/** Alternates the programs, each in a fresh directory, in one where the same was done before (`true`), or in a given one. */
 async function compare(
   title: string,
   times: number,
   programs: Readonly<Record<string, Run>>,
-  stored = false,
+  stored: boolean | string = false,
 ): Promise<void> {
   const seconds = new Map(Object.keys(programs).map((name) => [name, new Array<number>()]));
   const once = async (name: string, run: Run, directory: string): Promise<void> => {
@@ -144,8 +172,10 @@ async function compare(
       await place((directory) => once(name, run, directory));
     }
   };
-  if (stored) {
-    await inDirectory(async (directory) => {
+  if (stored !== false) {
+    const inOne = (work: (directory: string) => Promise<void>): Promise<void> =>
+      stored === true ? inDirectory(work) : work(stored);
+    await inOne(async (directory) => {
       for (const run of Object.values(programs)) await run(directory);
       for (let time = 0; time < times; time += 1) await round((work) => work(directory));
     });

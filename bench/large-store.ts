@@ -32,7 +32,7 @@ function revisionOf(index: number): string {
   return createHash('sha1').update(`revision ${index}`).digest('hex');
 }
 
-/** @param unwanted how many blobs beside these belong to no model, for a prune to find */
+/** @param unwanted how many removed models of one blob each there were beside these, for a prune to find */
 export async function plantStore(
   { cacheDir, models, filesPerModel }: LargeStore,
   unwanted = 0,
@@ -77,7 +77,22 @@ export async function plantStore(
       metadata: {},
     });
   }
-  for (let index = 0; index < unwanted; index += 1) plantBlob(store, made, `unwanted ${index}`);
+  for (let index = 0; index < unwanted; index += 1) {
+    const blob = plantBlob(store, made, `unwanted ${index}`);
+    // Only what was removed on purpose need not age before it is swept.
+    const record: ModelRecord = {
+      version: 1,
+      hub: 'hf',
+      id: `removed/${index}`,
+      revision: revisionOf(index),
+      reference: `hf:removed/${index}@${revisionOf(index)}`,
+      files: [{ path: 'model.safetensors', ...blob, mtime: WRITTEN }],
+      leftOut: [],
+      pulledAt: '2026-01-01T00:00:00.000Z',
+      placement: { bootId: store.bootId, device: 0, inode: 0, durable: true },
+    };
+    plantDocument(made, inStore(store, 'removed', `${index}.json`), record);
+  }
 }
 
 interface PlantedBlob {

@@ -51,7 +51,8 @@ export function formatTable(
   right: readonly number[] = [],
 ): readonly string[] {
   const widths = header.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)),
+    // Not one call with all rows: it would take no more arguments than the stack holds.
+    rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), title.length),
   );
   return [header, ...rows].map((row) =>
     row

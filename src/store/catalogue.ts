@@ -80,12 +80,14 @@ export async function readCatalogue(
   const known = await readKnown(store);
   const shelves = new Map<string, Shelf>();
   const models: ListedEntry[] = [];
+  const records = inStore(store, 'records');
+  const trees = inStore(store, 'models');
   const turn = createTurns();
   let read = 0;
   for (const name of listShelves(store)) {
     await turn();
     // Before what is in it, so that a change meanwhile is seen by the next look.
-    const found = statSync(inStore(store, 'records', ...name.split('/')), { throwIfNoEntry: false });
+    const found = statSync(`${records}/${name}`, { throwIfNoEntry: false });
     if (found === undefined) continue;
     let shelf = known.shelves.get(name);
     if (shelf?.inode !== found.ino || shelf.changedMs !== found.ctimeMs) {
@@ -96,8 +98,7 @@ export async function readCatalogue(
       read += 1;
     }
     shelves.set(name, shelf);
-    for (const model of shelf.models)
-      models.push({ ...model, directory: inStore(store, 'models', ...model.path.split('/')) });
+    for (const model of shelf.models) models.push({ ...model, directory: join(trees, model.path) });
   }
   const same = read === 0 && shelves.size === known.shelves.size;
   const physicalBytes = same ? known.physicalBytes : sumPhysical(models);

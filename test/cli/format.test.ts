@@ -82,6 +82,11 @@ describe('formatTable', () => {
       'long name   100  x',
     ]);
   });
+
+  it('takes more rows than a call takes arguments', () => {
+    const rows = Array.from({ length: 200_000 }, () => ['model']);
+    expect(formatTable(['REFERENCE'], rows)).toHaveLength(200_001);
+  });
 });
 
 describe('formatCommand', () => {
