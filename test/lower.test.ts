@@ -1,11 +1,20 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Converter, Toolchain } from '../src/converter.js';
 import { createModeldl, type Modeldl, type ModeldlEvent } from '../src/index.js';
 import { openLowerStores } from '../src/lower.js';
 import { builtInPlugins } from '../src/plugins.js';
-import { temporaryDirectory, temporaryStore } from './helpers/store.js';
+import { readCatalogue } from '../src/store/catalogue.js';
+import {
+  clockTick,
+  COMMIT,
+  keyOf,
+  openedStore,
+  putModel,
+  temporaryDirectory,
+  temporaryStore,
+} from './helpers/store.js';
 
 const toolchain: Toolchain = {
   name: 'none',
@@ -97,5 +106,51 @@ describe('what a lower cache is opened by', () => {
     const stores = await openLowerStores(names, own);
     expect(stores.map(({ cacheDir, writable }) => [cacheDir, writable])).toEqual([[system.cacheDir, false]]);
     expect(own.events).toHaveLength(1);
+  });
+});
+
+describe('a list of own and lower models', () => {
+  it('takes each from the catalogue of its cache, the same ones from the own, and writes none of the lower', async () => {
+    const cwd = await temporaryDirectory();
+    const system = await openedStore(join(cwd, 'system'));
+    const own = await openedStore(join(cwd, 'own'));
+    await putModel(system, { 'config.json': 'of both' }, keyOf('org/both'));
+    await putModel(system, { 'config.json': 'of the system' }, keyOf('org/system'));
+    await putModel(own, { 'config.json': 'of both' }, keyOf('org/both'));
+    await putModel(own, { 'config.json': 'own' }, keyOf('org/own'));
+    const atOnce = { worthWriting: 1, stepMs: -60_000 };
+    for (const store of [system, own]) {
+      await readCatalogue(store, atOnce);
+      const file = join(store.root, 'catalogue.json');
+      // A mark that no record has: who tells it has not read the record.
+      await writeFile(
+        file,
+        (await readFile(file, 'utf8')).replaceAll('"reference":"hf:', '"reference":"marked:'),
+      );
+      await clockTick(store);
+    }
+    const written = await readFile(join(system.root, 'catalogue.json'), 'utf8');
+    const environment = { MODELDL_CACHE_READ_FROM: system.cacheDir };
+    const user = await open(cwd, countingConverter(), own.cacheDir, environment);
+    const both = { reference: `marked:org/both@${COMMIT}`, cache: own.cacheDir, bytes: 7 };
+    const ownOne = { reference: `marked:org/own@${COMMIT}`, cache: own.cacheDir, bytes: 3 };
+    const lowerOne = { reference: `marked:org/system@${COMMIT}`, cache: system.cacheDir, bytes: 13 };
+    expect(await user.list()).toMatchObject({
+      models: [both, ownOne, lowerOne],
+      totals: { models: 3, bytes: 23, physicalBytes: 10 },
+    });
+
+    const later = COMMIT.replaceAll('0', 'f');
+    await putModel(system, { 'config.json': 'later' }, keyOf('org/system', later));
+    const { models, totals } = await user.list();
+    expect(models.map(({ reference }) => reference)).toEqual([
+      both.reference,
+      ownOne.reference,
+      `hf:org/system@${COMMIT}`,
+      `hf:org/system@${later}`,
+    ]);
+    expect(totals.physicalBytes).toBe(10);
+    for (const store of await openLowerStores([system.cacheDir], own)) await readCatalogue(store, atOnce);
+    expect(await readFile(join(system.root, 'catalogue.json'), 'utf8')).toBe(written);
   });
 });

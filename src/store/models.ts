@@ -62,9 +62,12 @@ export async function findModel(store: Store, key: ModelKey): Promise<StoredMode
   return undefined;
 }
 
+/** Some file systems spell a directory as whoever made it did: what names have in common there. */
+function spelt(text: string): string {
+  return text.normalize().toLowerCase();
+}
+
 async function readModel(store: Store, path: string): Promise<StoredModel | undefined> {
-  // Some file systems spell a directory as whoever made it did.
-  const spelt = (text: string): string => text.normalize().toLowerCase();
   const isHere = (record: ModelRecord): boolean =>
     PATH_LENGTHS.some((length) => spelt(modelPath(record, length)) === spelt(path));
   // A record that names another model than its place is as damaged as one that cannot be read.
@@ -98,15 +101,19 @@ export async function listModels(
   return models;
 }
 
-/** The models of one hub and some names there, found without a look at any other. */
+/** The models of one hub and some names there, found without a look into any other's directory. */
 export async function modelsNamed(
   store: Store,
   hub: string,
   ids: readonly string[],
 ): Promise<readonly StoredModel[]> {
+  const wanted = new Set(ids.map((id) => spelt(shelfOf({ hub, id }))));
   const models: StoredModel[] = [];
-  for (const id of new Set(ids))
-    models.push(...(await modelsOn(store, shelfOf({ hub, id }), leaveOut(store))));
+  for (const name of namesIn(inStore(store, 'records', hub))) {
+    // As it is spelt here, since that is how a list of all models names it.
+    const shelf = `${hub}/${name}`;
+    if (wanted.has(spelt(shelf))) models.push(...(await modelsOn(store, shelf)));
+  }
   return models.filter(({ record }) => record.hub === hub && ids.includes(record.id));
 }
 

@@ -25,6 +25,7 @@ import {
   findModel,
   lastUsed,
   listModels,
+  modelsNamed,
   publishModel,
   removeModel,
   touchUsed,
@@ -465,5 +466,26 @@ describe('`durability: flush`', () => {
       expect(model.record.placement.durable).toBe(false);
     }
     expect(flushed).toEqual([]);
+  });
+});
+
+describe('models by name', () => {
+  it('are those of the names and no others, each once', async () => {
+    const store = await temporaryStore();
+    const model = await putModel(store, FILES);
+    await putModel(store, FILES, keyOf('org/name-2'));
+    expect(await modelsNamed(store, 'hf', ['org/name', 'org/name', 'org/Name'])).toEqual([model]);
+    expect(await modelsNamed(store, 'hf', ['org/none'])).toEqual([]);
+    expect(await modelsNamed(store, 'none', ['org/name'])).toEqual([]);
+  });
+
+  it('lie where a list of all finds them, also where another name of theirs spelt the directory', async () => {
+    const store = await temporaryStore();
+    await putModel(store, FILES);
+    for (const area of ['records', 'models'] as const)
+      await rename(inStore(store, area, 'hf', 'org--name'), inStore(store, area, 'hf', 'org--Name'));
+    const all = await listModels(store);
+    expect(all.map(({ directory }) => directory)).toEqual([expect.stringContaining('org--Name')]);
+    expect(await modelsNamed(store, 'hf', ['org/name', 'org/Name'])).toEqual(all);
   });
 });
