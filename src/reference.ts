@@ -170,6 +170,9 @@ export function parseReference(
   const body = conversion === null ? text : text.slice(0, conversion.index);
   if (body === '') throw malformed(text, 'nothing precedes the conversion');
   const parsed = parseBody(body, syntaxes, options);
+  // Written `%00`, which no file system and no hub takes.
+  if (Object.values(parsed).some((part) => typeof part === 'string' && part.includes('\0')))
+    throw malformed(text, 'it holds a NUL character');
   if (options.unpack === true) refuseUnpacking(text, parsed.hub, syntaxes);
   return { ...parsed, ...(conversion?.[1] ? { conversion: conversion[1] } : {}) };
 }
@@ -201,16 +204,20 @@ function parseBody(text: string, syntaxes: readonly ReferenceSyntax[], options: 
     }
     const syntax = syntaxes.find((candidate) => candidate.schemes.includes(scheme));
     if (syntax === undefined) throw unknownScheme(text, scheme, syntaxes);
-    const rest = text.slice(scheme.length + 1);
-    const parts = syntax.parse ? syntax.parse(rest, { ...options, scheme }) : parseStandard(rest, text);
-    return { hub: syntax.hub, ...parts };
+    return readBy(syntax, text.slice(scheme.length + 1), scheme, options);
   }
   const bare = syntaxes.find((syntax) => syntax.bareNames);
   const { head } = splitSubpath(text);
   const at = head.lastIndexOf('@');
   const name = at > 0 ? head.slice(0, at) : head;
   if (bare === undefined || !BARE_NAME.test(decodePart(name))) throw notAReference(text, name, syntaxes);
-  return { hub: bare.hub, ...parseStandard(text) };
+  return readBy(bare, text, bare.schemes[0] ?? bare.hub, options);
+}
+
+/** What follows a hub's scheme, or stands without one, as that hub reads it. */
+function readBy(syntax: ReferenceSyntax, rest: string, scheme: string, options: ParseOptions): Reference {
+  const parts = syntax.parse ? syntax.parse(rest, { ...options, scheme }) : parseStandard(rest);
+  return { hub: syntax.hub, ...parts };
 }
 
 function absolutePath(text: string, options: ParseOptions): string {

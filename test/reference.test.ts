@@ -136,6 +136,7 @@ describe('a reference', () => {
       { hub: 'file', id: '/abs/dir', revision: SHA256, subpath: 'sub' },
       `file:/abs/dir@${SHA256}//sub`,
     ],
+    ['file:%2F//sub', { hub: 'file', id: '/', subpath: 'sub' }, 'file:%2F//sub'],
   ])('%s', (text, expected, canonical) => {
     expect(parse(text)).toEqual(expected);
     expect(format(expected)).toBe(canonical);
@@ -157,6 +158,9 @@ describe('a refused reference says what was probably meant', () => {
     ['', 'it is empty', '[scheme:]id[@revision][//subpath]'],
     ['   ', 'it is empty', '[scheme:]id'],
     ['a\0b', 'NUL', '[scheme:]id'],
+    ['file:%00', 'NUL', '[scheme:]id'],
+    ['hf:org/name//a%00', 'NUL', '[scheme:]id'],
+    ['a'.repeat(300), 'no name of a model', 'org/name'],
     ['+int8-cpu', 'nothing precedes the conversion', '[scheme:]id'],
     ['hff:org/name', 'Unknown scheme `hff:`', 'hf:org/name'],
     ['s3:bucket/x', 'Unknown scheme `s3:`', './s3:bucket/x'],

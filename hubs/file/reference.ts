@@ -51,7 +51,8 @@ export function formatPath(parts: ReferenceParts): string {
   if (revision === undefined && subpath === undefined && looksLikePath(id) && !endsLikeConversion(id))
     return id;
   const path = encodePart(id)
-    .replace(/^%2F/, '/')
+    // Before a subpath the root itself would look like the start of a host.
+    .replace(/^%2F(?=.)/, '/')
     .replace(/^(\/[A-Za-z]):(?=[\\/])/, '$1%3A');
   return `file:${path}${revision === undefined ? '' : `@${revision}`}${formatSubpath(subpath)}`;
 }
