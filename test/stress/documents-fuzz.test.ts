@@ -135,7 +135,7 @@ describe('records', () => {
           }),
         );
       }),
-      { numRuns: runs(150, 10_000), seed: SEED },
+      { numRuns: runs(150, 1500), seed: SEED },
     );
   });
 
@@ -151,7 +151,7 @@ describe('records', () => {
         expect(plan?.blobs ?? []).toEqual([]);
         expect(await blobs()).toEqual(before);
       }),
-      { numRuns: runs(100, 5000), seed: SEED },
+      { numRuns: runs(100, 1000), seed: SEED },
     );
   });
 });
@@ -188,7 +188,7 @@ describe('snapshots and refs', () => {
         );
         for (const { path } of selection?.chosen ?? []) expect(isInside(path)).toBe(true);
       }),
-      { numRuns: runs(200, 20_000), seed: SEED },
+      { numRuns: runs(200, 3000), seed: SEED },
     );
   });
 
@@ -204,7 +204,7 @@ describe('snapshots and refs', () => {
         expect(read.reference).toBe('hf:org/name');
         for (const value of Object.values(read)) expect(typeof value).toBe('string');
       }),
-      { numRuns: runs(200, 20_000), seed: SEED },
+      { numRuns: runs(200, 3000), seed: SEED },
     );
   });
 });
@@ -235,7 +235,7 @@ describe('sessions and claims', () => {
         await rm(inStore(store, 'sessions'), { recursive: true });
         await mkdir(inStore(store, 'sessions'));
       }),
-      { numRuns: runs(100, 5000), seed: SEED },
+      { numRuns: runs(100, 1000), seed: SEED },
     );
   });
 
@@ -256,7 +256,7 @@ describe('sessions and claims', () => {
           await answered(other.assertHeld());
           await (await claim(store, session, 'bytes', waiting)).release();
         }),
-        { numRuns: runs(50, 2000), seed: SEED },
+        { numRuns: runs(50, 500), seed: SEED },
       );
     } finally {
       await session.close();
@@ -298,7 +298,7 @@ describe('configuration files', () => {
         expect(typeof loaded.config.cacheDir).toBe('string');
         if (loaded.config.jobs !== undefined) expect(Number.isInteger(loaded.config.jobs)).toBe(true);
       }),
-      { numRuns: runs(100, 5000), seed: SEED },
+      { numRuns: runs(100, 1000), seed: SEED },
     );
   });
 });
