@@ -64,7 +64,7 @@ export async function readPartBody(
       transfer.fetchedBytes += wanted.length;
       written = assembly.write(wanted, part.at);
       part.at += wanted.length;
-      if (part.at >= part.end && part.end < end) throw new PartTaken();
+      if (part.at >= part.end && part.end < limit) throw new PartTaken();
       const waitMs = http.throttle(wanted.length);
       if (waitMs === 0) return written;
       transfer.limitedAt = performance.now();

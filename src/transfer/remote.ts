@@ -1,11 +1,9 @@
 /** Fetching a file from a server: what lacks, on one connection or on as many as make it faster. */
-import { ModeldlError, throwIfAborted } from '../errors.js';
-import { redactUrl } from '../redact.js';
+import { throwIfAborted } from '../errors.js';
 import type { Assembly } from './assembly.js';
 import type { DownloadOptions, DownloadRequest } from './download.js';
 import { helpWith, type Helpers } from './helpers.js';
 import type { HttpClient } from './http.js';
-import { backoff } from './limits.js';
 import { readPartBody, type Outcome, type Transfer } from './part-body.js';
 import { createParts, type Part } from './parts.js';
 import {
@@ -18,6 +16,7 @@ import {
   statusError,
   versionOf,
 } from './response.js';
+import { createRetries } from './retries.js';
 
 /**
  * Fetches what the assembly lacks. One connection is always there and decides what happens to the file; others help.
@@ -55,7 +54,11 @@ export async function readRemote(
 /** Reads until the file is complete, however many connections one after another it takes. */
 async function readAll(transfer: Transfer, helpers: Helpers, signal: AbortSignal): Promise<void> {
   const { http, request, assembly, parts } = transfer;
-  let failures = 0;
+  const retries = createRetries(http, request, () =>
+    mayContinue(request, assembly.source)
+      ? 'run the same command again to resume; what was fetched is kept'
+      : 'run the same command again; this server does not say enough about the file to resume it',
+  );
   for (;;) {
     throwIfAborted(signal);
     const part = helpers.active() > 0 ? parts.next() : parts.rest();
@@ -72,25 +75,7 @@ async function readAll(transfer: Transfer, helpers: Helpers, signal: AbortSignal
     if (outcome === 'whole') return;
     if (outcome === 'part') continue;
     const advanced = part.at > before && assembly.restarts === restarts;
-    failures = advanced ? 1 : failures + 1;
-    // A file that starts over again and again may break off later each time, and never end.
-    if (Math.max(failures, assembly.restarts) > http.settings.retries) {
-      throw new ModeldlError('NETWORK', `Cannot finish ${request.label}: ${outcome.problem}`, {
-        hint: mayContinue(request, assembly.source)
-          ? 'run the same command again to resume; what was fetched is kept'
-          : 'run the same command again; this server does not say enough about the file to resume it',
-        details: { url: redactUrl(request.url), file: request.label },
-      });
-    }
-    const waitMs = advanced ? 0 : backoff(failures, Math.random);
-    http.settings.emit({
-      type: 'retry',
-      url: redactUrl(request.url),
-      reason: outcome.problem,
-      attempt: failures,
-      waitMs,
-    });
-    if (waitMs > 0) await http.wait(waitMs, signal);
+    await retries.after(outcome.problem, advanced, assembly.restarts, signal);
   }
 }
 

@@ -1,13 +1,11 @@
 /** Small files: fetched into memory in one go, since the calls for a file in progress cost more than its bytes. */
 import { createReadStream } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { ModeldlError, throwIfAborted } from '../errors.js';
-import { redactUrl } from '../redact.js';
+import { throwIfAborted } from '../errors.js';
 import { BrokenBody, readBody } from './body.js';
 import { createHasher } from './digest.js';
 import { unreadable, wrongSize, type DownloadOptions, type DownloadRequest } from './download.js';
 import type { HttpClient, HttpResponse } from './http.js';
-import { backoff } from './limits.js';
 import {
   checkRange,
   isOtherVersion,
@@ -20,6 +18,7 @@ import {
   versionOf,
   type FileVersion,
 } from './response.js';
+import { createRetries } from './retries.js';
 
 export interface SmallRequest extends DownloadRequest {
   /** All of it is held in memory. */
@@ -102,30 +101,18 @@ async function readRemote(
   options: SmallOptions,
   held: Held,
 ): Promise<void> {
-  let failures = 0;
+  const retries = createRetries(
+    http,
+    request,
+    () => 'run the same command again; the files that are complete are kept',
+  );
   for (;;) {
     throwIfAborted(options.signal);
     const { bytes, restarts } = held;
     const problem = await readOnce(http, request, options, held);
     if (problem === undefined) return;
     const advanced = held.bytes > bytes && held.restarts === restarts;
-    failures = advanced ? 1 : failures + 1;
-    // A file that starts over again and again may break off later each time, and never end.
-    if (Math.max(failures, held.restarts) > http.settings.retries) {
-      throw new ModeldlError('NETWORK', `Cannot finish ${request.label}: ${problem}`, {
-        hint: 'run the same command again; the files that are complete are kept',
-        details: { url: redactUrl(request.url), file: request.label },
-      });
-    }
-    const waitMs = advanced ? 0 : backoff(failures, Math.random);
-    http.settings.emit({
-      type: 'retry',
-      url: redactUrl(request.url),
-      reason: problem,
-      attempt: failures,
-      waitMs,
-    });
-    if (waitMs > 0) await http.wait(waitMs, options.signal);
+    await retries.after(problem, advanced, held.restarts, options.signal);
   }
 }
 

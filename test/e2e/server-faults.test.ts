@@ -130,7 +130,7 @@ const otherVersion: Fault['kind'] = {
 };
 
 const cut = { server: 'cdn', times: 1, part: 'first', kind: { cut: MIDWAY } } as const;
-const cannotFinish = { code: 'NETWORK', hint: /run the same command again to resume/ } as const;
+const cannotFinish = { code: 'NETWORK', hint: /run the same command again/ } as const;
 const tryLater = { code: 'NETWORK', hint: /try again later/ } as const;
 
 type Row = readonly [what: string, faults: readonly Fault[], end: End];
