@@ -125,7 +125,7 @@ describe('the catalogue', () => {
   });
 
   it('says what the records say, whatever happened to them', async () => {
-    const action = fc.constantFrom('put', 'remove', 'convert', 'ask', 'list');
+    const action = fc.constantFrom('put', 'remove', 'convert', 'ask');
     const name = fc.constantFrom('org/a', 'org/a-b', 'org/A', 'z/%');
     const step = fc.record({ action, name, revision: fc.boolean(), text: fc.constantFrom('{}', '{ }', 'x') });
     await fc.assert(
@@ -135,15 +135,13 @@ describe('the catalogue', () => {
           const key = revision ? keyOf(id) : keyOf(id, REVISION);
           const model = (await listModels(store)).find(({ record }) => record.id === id);
           if (what === 'put') await putModel(store, { 'config.json': text, shared: 'shared' }, key);
-          else if (what === 'list') await expectTrue(store);
           else if (model === undefined) continue;
           else if (what === 'remove') await removeModel(store, model);
           else if (what === 'ask')
             await updateRecord(store, model, { ...model.record, asked: { quant: text } });
           else await putConversion(store, model, { precision: 'int8', seed: text });
+          await expectTrue(store);
         }
-        await expectTrue(store);
-        await expectTrue(store);
       }),
       { numRuns: 10 },
     );
