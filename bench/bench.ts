@@ -1,111 +1,222 @@
 /**
- * `npm run bench`: modeldl beside the programs that people would use instead, in alternating runs on this machine,
- * so that both meet the same load. Prints medians; asserts nothing about time.
+ * `npm run bench`: modeldl beside the programs that people would use instead. Writes medians to `bench/results/`, as
+ * Markdown and JSON; asserts nothing about time. `npm run bench -- -t <part of a name>` measures some of it.
  */
-import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { createHash, randomBytes } from 'node:crypto';
+import { chmod, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { execa } from 'execa';
-import { expect, it } from 'vitest';
-import { startHfHub } from '../test/helpers/hf-hub.js';
+import { afterAll, it } from 'vitest';
+import { startHfHub, type HfHub } from '../test/helpers/hf-hub.js';
+import type { HfFile } from '../test/helpers/hf-repo.js';
 import { pythonClient, type PythonClient } from '../test/helpers/python-client.js';
 import { plantedReference, plantStore } from './large-store.js';
-import { startNginx } from './nginx.js';
+import { createBench, inDirectory, type Command, type Run } from './measure.js';
+import { startNginx, type Nginx } from './nginx.js';
 
 const PROGRAM = fileURLToPath(new URL('../dist/bin/modeldl.js', import.meta.url));
+const MiB = 1024 ** 2;
 const GIB = 1024 ** 3;
 /** Nothing listens there: what is measured is no model of a hub. */
 const NO_HUB = 'http://127.0.0.1:9';
-/** A program that runs another and prints its peak memory in KiB, as the kernel counted it. */
-const PEAK_MEMORY =
-  'import resource,subprocess,sys;c=subprocess.call(sys.argv[1:],stdout=subprocess.DEVNULL);' +
-  'print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss);sys.exit(c)';
 
-type Run = (directory: string) => Promise<unknown>;
+const bench = createBench();
+afterAll(() => bench.finish());
 
-it('measures', async () => {
+function modeldl(args: readonly string[], directory: string, more: Record<string, string> = {}): Command {
+  return {
+    line: [process.execPath, PROGRAM, ...args],
+    environment: {
+      HOME: directory,
+      MODELDL_CACHE_DIR: join(directory, 'cache'),
+      HF_ENDPOINT: NO_HUB,
+      ...more,
+    },
+  };
+}
+
+async function python(): Promise<PythonClient> {
   const client = await pythonClient();
-  const small = Object.fromEntries(
-    Array.from({ length: 1000 }, (_, at) => [`part/${at}.bin`, { content: randomBytes(4096), lfs: false }]),
-  );
-  const large = { 'model.safetensors': { content: randomBytes(GIB), lfs: true } };
-  const hub = await startHfHub({
-    repos: [
-      { id: 'bench/small', files: small },
-      { id: 'bench/large', files: large },
-    ],
+  if (client === undefined) throw new Error('The Python client could not be installed');
+  return client;
+}
+
+/** A pull from a hub, and the same by `hf download`. */
+function pulls(client: PythonClient, endpoint: string, id: string): Record<string, Run> {
+  return {
+    modeldl: (home) => [modeldl(['pull', `hf:${id}`, '--quiet'], home, { HF_ENDPOINT: endpoint })],
+    'hf download': (home) => [client.command(['download', id, '--quiet'], { endpoint, home })],
+  };
+}
+
+it('starting', async () => {
+  await bench.compare('--version', 15, {
+    modeldl: (home) => [modeldl(['--version'], home)],
+    'node -e 0': () => [{ line: [process.execPath, '-e', '0'] }],
   });
-  try {
-    const endpoint = hub.endpoint;
-    const pull =
-      (id: string): Run =>
-      (directory) =>
-        modeldl(['pull', `hf:${id}`, '--quiet'], directory, endpoint);
-    const hf =
-      (peer: PythonClient, id: string): Run =>
-      (directory) =>
-        peer.hf(['download', id, '--quiet'], { endpoint, home: directory });
-    await compare('modeldl --version', 15, {
-      modeldl: (directory) => modeldl(['--version'], directory, endpoint),
-      'node -e 0': () => execa(process.execPath, ['-e', '0']),
-    });
-    const runs = (id: string): Record<string, Run> => ({
-      modeldl: pull(id),
-      ...(client === undefined ? {} : { 'hf download': hf(client, id) }),
-    });
-    await compare('1,000 files of 4 KiB', 5, runs('bench/small'));
-    await compare('1,000 files, stored already', 7, runs('bench/small'), true);
-    await compare('1 GiB, sha256 included', 3, runs('bench/large'));
-  } finally {
-    await hub.close();
-  }
-  expect(client, 'the Python client could not be installed').toBeDefined();
 });
 
-it('measures one large file beside curl', async () => {
+it('small files', async () => {
+  const client = await python();
+  const files = Object.fromEntries(
+    Array.from({ length: 1000 }, (_, at): [string, HfFile] => [
+      `part/${at}.bin`,
+      { content: randomBytes(4096), lfs: false },
+    ]),
+  );
+  for (const latencyMs of [0, 30]) {
+    const hub = await startHfHub({ repos: [{ id: 'bench/small', files }], latencyMs });
+    try {
+      const programs = pulls(client, hub.endpoint, 'bench/small');
+      await bench.compare(`1,000 files of 4 KiB, ${latencyMs} ms per request`, 5, programs);
+      if (latencyMs === 0) await bench.compare('1,000 files, stored already', 7, programs, 'stored');
+    } finally {
+      await hub.close();
+    }
+  }
+});
+
+/** nginx with a file of so many bytes: random, or a hole. */
+async function withNginx(
+  bytes: number,
+  content: 'random' | 'hole',
+  work: (nginx: Nginx, root: string) => Promise<void>,
+): Promise<void> {
   await inDirectory(async (root) => {
     // The workers of nginx run as another user.
     await chmod(root, 0o755);
-    await writeFile(join(root, 'model.safetensors'), randomBytes(GIB));
+    const file = await open(join(root, 'model.safetensors'), 'w');
+    if (content === 'hole') await file.truncate(bytes);
+    else {
+      for (let at = 0; at < bytes; at += 64 * MiB)
+        await file.write(randomBytes(Math.min(64 * MiB, bytes - at)));
+    }
+    await file.close();
     const nginx = await startNginx(root);
-    if (nginx === undefined) throw new Error("nginx is missing: install it from the system's packages");
-    const url = `${nginx.origin}/model.safetensors`;
     try {
-      await compare('1 GiB from nginx, sha256 included', 5, {
-        modeldl: (directory) => modeldl(['pull', url, '--quiet'], directory, NO_HUB),
-        'curl, openssl dgst': async (directory) => {
-          const file = join(directory, 'model');
-          await execa('curl', ['-sSf', '-o', file, url]);
-          await execa('openssl', ['dgst', '-sha256', file]);
-        },
-      });
-      await inDirectory(async (directory) => {
-        const args = [process.execPath, PROGRAM, 'pull', url, '--quiet'];
-        const { stdout } = await execa(
-          'python3',
-          ['-c', PEAK_MEMORY, ...args],
-          surroundings(directory, NO_HUB),
-        );
-        report(`peak memory of a 1 GiB pull: ${Math.round(Number(stdout.trim()) / 1024)} MiB`);
-      });
+      await work(nginx, root);
     } finally {
       await nginx.stop();
     }
   });
+}
+
+/** Programs that fetch one address. */
+function fetching(url: string, caFile?: string): Record<string, Run> {
+  const file = (directory: string): string => join(directory, 'model');
+  const curl = (directory: string): Command => ({
+    line: ['curl', '-sSf', ...(caFile === undefined ? [] : ['--cacert', caFile]), '-o', file(directory), url],
+  });
+  const digest = (directory: string): Command => ({ line: ['openssl', 'dgst', '-sha256', file(directory)] });
+  const aria2 = (directory: string): Command => ({
+    line: [
+      ...['aria2c', '-q', '-x4', '-s4', '-k1M', '-d', directory, '-o', 'model'],
+      ...(caFile === undefined ? [] : [`--ca-certificate=${caFile}`]),
+      url,
+    ],
+  });
+  const trusted: Record<string, string> = caFile === undefined ? {} : { SSL_CERT_FILE: caFile };
+  return {
+    modeldl: (home) => [modeldl(['pull', url, '--quiet'], home, trusted)],
+    curl: (directory) => [curl(directory)],
+    'curl, openssl dgst': (directory) => [curl(directory), digest(directory)],
+    'aria2c -x4, openssl dgst': (directory) => [aria2(directory), digest(directory)],
+  };
+}
+
+it('one large file', async () => {
+  await withNginx(2 * GIB, 'random', async ({ plain, tls, caFile }) => {
+    await bench.compare('2 GiB from nginx', 5, fetching(`${plain}/model.safetensors`));
+    await bench.compare('2 GiB from nginx over TLS', 5, fetching(`${tls}/model.safetensors`, caFile));
+  });
 });
 
-it.each([1, 1000, 10_000])('measures a store of %d models', async (models) => {
+/** A hub whose large files lie behind nginx. */
+async function withHub(
+  count: number,
+  bytes: number,
+  origin: (nginx: Nginx) => string,
+  work: (hub: HfHub, nginx: Nginx, paths: readonly string[]) => Promise<void>,
+): Promise<void> {
+  await withNginx(0, 'hole', async (nginx, root) => {
+    const files: Record<string, HfFile> = {};
+    const paths: string[] = [];
+    for (let at = 0; at < count; at += 1) {
+      const content = randomBytes(bytes);
+      files[`model-${at}.safetensors`] = { content, lfs: true };
+      const sha256 = createHash('sha256').update(content).digest('hex');
+      paths.push(sha256);
+      await writeFile(join(root, sha256), content);
+    }
+    const hub = await startHfHub({ repos: [{ id: 'bench/large', files }], cdn: origin(nginx) });
+    try {
+      await work(hub, nginx, paths);
+    } finally {
+      await hub.close();
+    }
+  });
+}
+
+it('a hub with large files', async () => {
+  const client = await python();
+  await withHub(
+    1,
+    GIB,
+    ({ plain }) => plain,
+    async ({ endpoint }) => {
+      await bench.compare('1 GiB behind a hub', 5, pulls(client, endpoint, 'bench/large'));
+    },
+  );
+  await withHub(
+    20,
+    100 * MiB,
+    ({ plain }) => plain,
+    async ({ endpoint }) => {
+      await bench.compare('20 files of 100 MiB behind a hub', 5, pulls(client, endpoint, 'bench/large'));
+    },
+  );
+});
+
+it('connections of 20 MB/s each', async () => {
+  const client = await python();
+  await withHub(
+    1,
+    GIB,
+    ({ throttled }) => throttled,
+    async ({ endpoint }, { throttled }, [path = '']) => {
+      const { modeldl: pull, 'hf download': download } = pulls(client, endpoint, 'bench/large');
+      if (pull === undefined || download === undefined) throw new Error('Expected two programs');
+      const line = ['aria2c', '-q', '-x16', '-s16', '-k1M', '-o', 'model'];
+      await bench.compare('1 GiB at 20 MB/s per connection', 5, {
+        modeldl: pull,
+        'aria2c -x16': (directory) => [{ line: [...line, '-d', directory, `${throttled}/${path}`] }],
+      });
+      await bench.compare('1 GiB at 20 MB/s per connection, once', 1, {
+        modeldl: pull,
+        'hf download': download,
+      });
+    },
+  );
+});
+
+it('memory', async () => {
+  await withNginx(10 * GIB, 'hole', async ({ plain }) => {
+    const { modeldl: pull } = fetching(`${plain}/model.safetensors`);
+    if (pull === undefined) throw new Error('Expected a program');
+    await bench.compare('10 GiB', 1, { modeldl: pull });
+  });
+});
+
+it.each([1, 1000, 10_000])('a store of %d models', async (models) => {
   await inDirectory(async (directory) => {
     await plantStore({ cacheDir: join(directory, 'cache'), models, filesPerModel: 9 }, models);
     const run =
       (...args: readonly string[]): Run =>
-      (home) =>
-        modeldl(args, home, NO_HUB);
+      (home) => [modeldl(args, home)];
     const reference = plantedReference(0);
-    await compare(
-      `${models} models, ${models * 10} blobs`,
+    const store = `${models} models, ${models * 10} blobs`;
+    await bench.compare(
+      store,
       5,
       {
         'modeldl list': run('list'),
@@ -115,83 +226,13 @@ it.each([1, 1000, 10_000])('measures a store of %d models', async (models) => {
         'modeldl verify': run('verify', reference),
         'modeldl prune -n': run('prune', '--dry-run'),
       },
-      directory,
+      { directory },
     );
-    const start = performance.now();
-    await modeldl(['prune', '--yes'], directory, NO_HUB);
-    report(`  modeldl prune        ${((performance.now() - start) / 1000).toFixed(3)} s`);
+    await bench.compare(
+      `${store}: once`,
+      1,
+      { 'modeldl prune': run('prune', '--yes') },
+      { directory, cold: true },
+    );
   });
 });
-
-function surroundings(
-  directory: string,
-  endpoint: string,
-): { env: Record<string, string>; extendEnv: false } {
-  const { PATH = '' } = process.env;
-  return {
-    env: {
-      PATH,
-      HOME: directory,
-      MODELDL_CACHE_DIR: join(directory, 'cache'),
-      HF_ENDPOINT: endpoint,
-    },
-    extendEnv: false,
-  };
-}
-
-function modeldl(args: readonly string[], directory: string, endpoint: string): Promise<unknown> {
-  return execa(process.execPath, [PROGRAM, ...args], surroundings(directory, endpoint));
-}
-
-async function inDirectory<Result>(work: (directory: string) => Promise<Result>): Promise<Result> {
-  const directory = await mkdtemp(join(tmpdir(), 'modeldl-bench-'));
-  try {
-    return await work(directory);
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}
-
-/** Alternates the programs, each in a fresh directory, in one where the same was done before (`true`), or in a given one. */
-async function compare(
-  title: string,
-  times: number,
-  programs: Readonly<Record<string, Run>>,
-  stored: boolean | string = false,
-): Promise<void> {
-  const seconds = new Map(Object.keys(programs).map((name) => [name, new Array<number>()]));
-  const once = async (name: string, run: Run, directory: string): Promise<void> => {
-    const start = performance.now();
-    await run(directory);
-    seconds.get(name)?.push((performance.now() - start) / 1000);
-  };
-  const round = async (
-    place: (work: (directory: string) => Promise<void>) => Promise<void>,
-  ): Promise<void> => {
-    for (const [name, run] of Object.entries(programs)) {
-      await place((directory) => once(name, run, directory));
-    }
-  };
-  if (stored !== false) {
-    const inOne = (work: (directory: string) => Promise<void>): Promise<void> =>
-      stored === true ? inDirectory(work) : work(stored);
-    await inOne(async (directory) => {
-      for (const run of Object.values(programs)) await run(directory);
-      for (let time = 0; time < times; time += 1) await round((work) => work(directory));
-    });
-  } else for (let time = 0; time < times; time += 1) await round(inDirectory);
-  const [first = NaN] = [...seconds.values()].map(median);
-  report(title);
-  for (const [name, measured] of seconds) {
-    const middle = median(measured);
-    report(`  ${name.padEnd(20)} ${middle.toFixed(3)} s  ${(middle / first).toFixed(2)} × modeldl`);
-  }
-}
-
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? NaN;
-}
-
-function report(line: string): void {
-  process.stdout.write(`${line}\n`);
-}

@@ -40,6 +40,8 @@ export interface HfHubOptions {
   readonly hold?: (request: HfRequest) => Promise<void>;
   /** Told after every chunk of a body that was handed to the socket; the next one waits until this resolves. */
   readonly sent?: (request: HfRequest) => Promise<void> | void;
+  /** Another server that has the bytes of LFS files at `/<sha256>`, in place of the hub's own. */
+  readonly cdn?: string;
   /** Delay of every answer, milliseconds. */
   readonly latencyMs?: number;
   /**
@@ -142,7 +144,7 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
     origin: '',
     sign: (path) => {
       const expires = Date.now() + (options.signedForMs ?? HOUR_MS);
-      return `${cdnOrigin}${path}?X-Amz-Expires=3600&Expires=${expires}&generation=${generation}&X-Amz-Signature=${signatureOf(path, expires, generation)}`;
+      return `${options.cdn ?? cdnOrigin}${path}?X-Amz-Expires=3600&Expires=${expires}&generation=${generation}&X-Amz-Signature=${signatureOf(path, expires, generation)}`;
     },
   };
   const put = (repo: HfRepo): void => {

@@ -14,6 +14,11 @@ export interface PythonClient {
   script(text: string, options: PythonOptions): Promise<unknown>;
   /** `hf <arguments>`: its stdout. @throws with what it wrote, when it fails */
   hf(args: readonly string[], options: PythonOptions): Promise<string>;
+  /** The same for whoever runs it. */
+  command(
+    args: readonly string[],
+    options: PythonOptions,
+  ): { readonly line: readonly string[]; readonly environment: Readonly<Record<string, string>> };
 }
 
 export interface PythonOptions {
@@ -26,6 +31,8 @@ export interface PythonOptions {
 
 /** A release whose answers the tests were written for; another gets an environment of its own. */
 const VERSION = '2.4.0';
+/** The program `hf`. */
+const START = 'from huggingface_hub.cli.hf import main; main()';
 /** Installing takes a while on a slow network, milliseconds. */
 const INSTALL_MS = 300_000;
 
@@ -54,10 +61,12 @@ export async function pythonClient(): Promise<PythonClient | undefined> {
         const answer: unknown = JSON.parse(written.trim().split('\n').at(-1) ?? '');
         return answer;
       },
-      hf: async (args, options) => {
-        const start = 'from huggingface_hub.cli.hf import main; main()';
-        return (await run(python, ['-c', start, ...args], { env: environment(options) })).stdout;
-      },
+      hf: async (args, options) =>
+        (await run(python, ['-c', START, ...args], { env: environment(options) })).stdout,
+      command: (args, options) => ({
+        line: [python, '-c', START, ...args],
+        environment: environment(options),
+      }),
     };
   } catch {
     return undefined;
@@ -65,9 +74,9 @@ export async function pythonClient(): Promise<PythonClient | undefined> {
 }
 
 /** Nothing of this machine's own configuration, and no request to anything but the endpoint. */
-function environment({ endpoint, token, home }: PythonOptions): NodeJS.ProcessEnv {
+function environment({ endpoint, token, home }: PythonOptions): Record<string, string> {
   return {
-    PATH: process.env['PATH'],
+    PATH: process.env['PATH'] ?? '',
     HOME: home,
     HF_HOME: home,
     HF_ENDPOINT: endpoint,
