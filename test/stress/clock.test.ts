@@ -129,9 +129,11 @@ describe.each(CLOCKS)('with a clock %s', (_what, environment) => {
     });
     try {
       const own = { HF_ENDPOINT: stalling.endpoint };
-      const owner = world.start({ environment: own }, 'pull', 'hf:org/model');
+      // One connection, so that nothing is sent for another one to take over.
+      const pull = ['pull', 'hf:org/model', '--connections', '1'];
+      const owner = world.start({ environment: own }, ...pull);
       await expect.poll(() => inCache('partials').catch(() => []), { timeout: 30_000 }).toHaveLength(1);
-      const waiting = world.start({ environment: { ...environment, ...own } }, 'pull', 'hf:org/model');
+      const waiting = world.start({ environment: { ...environment, ...own } }, ...pull);
       await waiting.said('Waiting for process');
       expect((await world.runWith(environment, 'prune', '--partials', '-y')).exitCode).toBe(0);
       go();
