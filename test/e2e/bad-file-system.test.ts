@@ -7,14 +7,14 @@ import { canMountExfat, exfatDisk } from '../helpers/mounts.js';
 import { canCutPower, powerDisk, type PowerDisk } from '../helpers/power-disk.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
 import { expectRefusedInText } from '../helpers/refused.js';
-import { requirePeer } from '../helpers/require.js';
+import { whereKernelHas } from '../helpers/require.js';
 
 const MiB = 1024 * 1024;
 const WEIGHTS = Buffer.alloc(MiB, 'weights ');
 const LARGE = Buffer.alloc(40 * MiB, 'large weights ');
 
-const onExfat = requirePeer('root, FUSE and exFAT', canMountExfat);
-const onFailing = requirePeer('root, loop devices and ext4', canCutPower);
+const onExfat = whereKernelHas('root, FUSE and exFAT', canMountExfat);
+const onFailing = whereKernelHas('root, loop devices and ext4', canCutPower);
 
 let world: World;
 let hub: HfHub;

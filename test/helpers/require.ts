@@ -36,3 +36,17 @@ export function requirePeer(
     });
   };
 }
+
+/**
+ * A test that needs what only the kernel of a machine can give, and no package brings: skipped with its name where that
+ * is missing, whatever is required.
+ */
+export function whereKernelHas(
+  feature: string,
+  present: boolean,
+): (name: string, body: TestFunction, timeout?: number) => void {
+  if (present) return requirePeer(feature, true);
+  return (name) => {
+    it.skip(`${name} (needs ${feature})`, () => undefined);
+  };
+}

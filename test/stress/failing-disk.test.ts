@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { canCutPower, powerDisk } from '../helpers/power-disk.js';
 import { createWorld, type World } from '../helpers/program.js';
-import { requirePeer } from '../helpers/require.js';
+import { whereKernelHas } from '../helpers/require.js';
 import { runs, SEED, seededRandom } from '../helpers/stress.js';
 
 const MiB = 1024 * 1024;
@@ -40,7 +40,7 @@ afterAll(async () => {
 });
 
 describe('a disk that fails with EIO', () => {
-  requirePeer('root, loop devices and ext4', canCutPower)(
+  whereKernelHas('root, loop devices and ext4', canCutPower)(
     'at any step ends in the disk code, and the next run completes',
     async () => {
       const failures: string[] = [];

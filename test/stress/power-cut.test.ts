@@ -12,7 +12,7 @@ import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { writeScript } from '../helpers/interpreter.js';
 import { canCutPower, powerDisk, type DiskKind, type PowerDisk } from '../helpers/power-disk.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
-import { requirePeer } from '../helpers/require.js';
+import { whereKernelHas } from '../helpers/require.js';
 import { runs, SEED, seededRandom } from '../helpers/stress.js';
 
 const MiB = 1024 * 1024;
@@ -36,7 +36,7 @@ const LOCAL = 'bytes that only a real toolchain would look at';
 const CONVERTED = { 'model.xml': Buffer.from('network\n'), 'model.bin': Buffer.from('weights\n') };
 const DURABILITIES: readonly Durability[] = ['lazy', 'flush', 'trust'];
 
-const afterCuts = requirePeer('root, loop devices and ext4', canCutPower);
+const afterCuts = whereKernelHas('root, loop devices and ext4', canCutPower);
 
 let hub: HfHub;
 let world: World;
