@@ -4,12 +4,13 @@ import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { sep } from 'node:path';
 
-const { rename, access, rm } = fs.promises;
+const { rename, lstat, rm } = fs.promises;
 const isClaim = (path) => String(path).includes(`${sep}v1${sep}claims${sep}`);
 
 fs.promises.rename = async (from, to) => {
   if (!isClaim(to)) return rename(from, to);
   if (!isClaim(from)) await rm(from, { recursive: true, force: true });
 };
-fs.promises.access = async (path, mode) => (isClaim(path) ? undefined : access(path, mode));
+// The one look at a claim is whether it is still there.
+fs.promises.lstat = async (path, options) => (isClaim(path) ? undefined : lstat(path, options));
 syncBuiltinESMExports();
