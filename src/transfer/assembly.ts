@@ -60,7 +60,7 @@ export function createAssembly(options: AssemblyOptions): Assembly {
   const { handle, journal } = options;
   const received = createRanges(options.ranges);
   const written = createRanges(options.ranges);
-  let flushed: readonly Range[] = [];
+  let flushed: readonly Range[] = options.durable ? options.ranges : [];
   let hasher = options.hasher;
   /** Everything before this offset is hashed. */
   let hashed = received.endOf(0);

@@ -164,6 +164,11 @@ export async function readBodyInSlabs(
         },
       );
       fail = watch.settle;
+      // What broke before anybody listened says nothing any more.
+      if (message.destroyed && !message.readableEnded) {
+        watch.settle(new BrokenBody('the connection ended early'));
+        return;
+      }
       direct = divert(message, {
         slabs,
         onBytes: watch.heard,
@@ -174,7 +179,11 @@ export async function readBodyInSlabs(
         onError: watch.settle,
       });
       if (direct === undefined) {
-        readBody(message, { ...options, onChunk: (chunk) => slabs.put(chunk) }).then(() => {
+        const onChunk = (chunk: Buffer): Promise<void> | undefined => {
+          watch.heard();
+          return slabs.put(chunk)?.then(watch.heard);
+        };
+        readBody(message, { ...options, onChunk }).then(() => {
           watch.settle();
         }, watch.settle);
         return;
@@ -188,6 +197,7 @@ export async function readBodyInSlabs(
     });
   } catch (error) {
     if (error instanceof BrokenBody) await slabs.finish();
+    else slabs.close();
     throw error;
   }
   await slabs.finish();

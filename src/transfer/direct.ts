@@ -40,6 +40,11 @@ function createTap(): { onread: object; watch: (socket: unknown) => void } {
       callback: (bytes: number, memory: Uint8Array): boolean => {
         const chunk = Buffer.from(memory.buffer, memory.byteOffset, bytes);
         if (tap.diversion !== undefined) return tap.diversion.received(chunk, memory.buffer !== own.buffer);
+        // Bytes that nobody asked for would be taken for the next answer's.
+        if (watched?.listenerCount('data') === 0) {
+          watched.destroy();
+          return false;
+        }
         // As a socket without `onread` gives it; the parser may keep it, so it gets a copy.
         watched?.emit('data', Buffer.from(chunk));
         return true;
@@ -154,8 +159,12 @@ export function divert(message: IncomingMessage, options: DirectOptions): Direct
         return false;
       }
       if (waiting > 0) return false;
-      if (left === 0) onEnd();
-      return left > 0 && slabs.space() !== undefined;
+      if (left === 0) {
+        onEnd();
+        // The connection is somebody else's now, and must hear when its other end goes.
+        return true;
+      }
+      return slabs.space() !== undefined;
     },
   };
   const early: unknown = message.read();

@@ -66,6 +66,7 @@ export async function downloadResumable(
       identity: identityOf(request),
       mayContinue: (source) => mayContinue(request, source),
       bootId: options.bootId,
+      durable: options.durable,
       signal: options.signal,
       assertOwned: () => options.assertOwned(),
       onPrefix: (chunk) => {

@@ -64,7 +64,9 @@ export async function readPartBody(
       transfer.fetchedBytes += wanted.length;
       written = assembly.write(wanted, part.at);
       part.at += wanted.length;
-      if (part.at >= part.end && part.end < limit) throw new PartTaken();
+      // Where the file ends with the part, what follows is for the check above.
+      const isCut = part.end < limit || (!promised.whole && chunk.length > wanted.length);
+      if (part.at >= part.end && isCut) throw new PartTaken();
       const waitMs = http.throttle(wanted.length);
       if (waitMs === 0) return written;
       transfer.limitedAt = performance.now();

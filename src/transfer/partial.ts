@@ -73,6 +73,8 @@ export interface PartialOptions {
   /** Can bytes of this version be continued? */
   mayContinue(source: FileVersion | undefined): boolean;
   readonly bootId: string;
+  /** Flush before the journal names a range. */
+  readonly durable: boolean;
   readonly signal: AbortSignal;
   /** Throws when another process took over. */
   assertOwned(): Promise<void>;
@@ -104,7 +106,7 @@ export async function openPartial(directory: string, options: PartialOptions): P
       ranges,
       source: ranges.length > 0 ? usable?.source : undefined,
       record: (written, flushed, source) =>
-        writeJournal(directory, {
+        writeJournal(directory, options.durable, {
           version: 1,
           data: name,
           identity: options.identity,
@@ -117,7 +119,8 @@ export async function openPartial(directory: string, options: PartialOptions): P
     };
     try {
       await options.assertOwned();
-      await partial.record(ranges, [], partial.source);
+      if (options.durable && ranges.length > 0) await handle.datasync();
+      await partial.record(ranges, options.durable ? ranges : [], partial.source);
       // The journal names the new file now; before, the old one had to stay.
       for (const other of others.filter((entry) => entry !== JOURNAL)) {
         await options.assertOwned();
@@ -200,11 +203,12 @@ async function readJournal(directory: string): Promise<Journal | undefined> {
   }
 }
 
-async function writeJournal(directory: string, journal: Journal): Promise<void> {
+async function writeJournal(directory: string, durable: boolean, journal: Journal): Promise<void> {
   const temporary = join(directory, `journal.${randomBytes(4).toString('hex')}`);
   const handle = await open(temporary, 'w');
   try {
     await handle.writeFile(JSON.stringify(journal));
+    if (durable) await handle.sync();
   } finally {
     await handle.close();
   }

@@ -12,6 +12,9 @@ export interface Part {
   end: number;
   /** When bytes came last, milliseconds on a clock that never jumps. */
   heardAt: number;
+  /** Where and when it began. */
+  readonly from: number;
+  readonly since: number;
   /** Ends the reading at once, after everything was taken from it. */
   stop?: () => void;
 }
@@ -29,6 +32,9 @@ export interface Parts {
 export const PART_BYTES = 16 * 1024 * 1024;
 /** Less than twice this is left to whoever fetches it: another request would take longer. */
 const LEAST_BYTES = 256 * 1024;
+/** Who brings so little in so long is as good as silent. */
+const SLOW_MS = 10_000;
+const SLOW_BYTES_PER_MS = 16;
 /** Who brings nothing for so long loses its part to whoever has nothing to do, milliseconds. */
 const SILENT_MS = 2000;
 
@@ -59,15 +65,20 @@ export function createParts(
   }
 
   function take(start: number, end: number): Part {
-    const part: Part = { at: start, end, heardAt: clock() };
+    const part: Part = { at: start, end, heardAt: clock(), from: start, since: clock() };
     open.add(part);
     return part;
+  }
+
+  function isSlow({ at, from, since }: Part): boolean {
+    const elapsed = clock() - since;
+    return elapsed >= SLOW_MS && (at - from) / elapsed < SLOW_BYTES_PER_MS;
   }
 
   function steal(): Part | undefined {
     const left = (part: Part): number => part.end - part.at;
     const busy = [...open].filter((part) => left(part) > 0).sort((a, b) => left(b) - left(a));
-    const silent = busy.find(({ heardAt }) => clock() - heardAt >= SILENT_MS);
+    const silent = busy.find((part) => clock() - part.heardAt >= SILENT_MS || isSlow(part));
     if (silent !== undefined) {
       const { at, end } = silent;
       silent.end = at;

@@ -63,7 +63,8 @@ async function readAll(transfer: Transfer, helpers: Helpers, signal: AbortSignal
     throwIfAborted(signal);
     const part = helpers.active() > 0 ? parts.next() : parts.rest();
     if (part === undefined) {
-      if (helpers.active() === 0) return;
+      const isHere = transfer.size !== undefined && assembly.received.endOf(0) >= transfer.size;
+      if (helpers.active() === 0 || isHere) return;
       await helpers.pause();
       continue;
     }
@@ -78,6 +79,9 @@ async function readAll(transfer: Transfer, helpers: Helpers, signal: AbortSignal
     await retries.after(outcome.problem, advanced, assembly.restarts, signal);
   }
 }
+
+/** What servers answer that allow only so many connections. */
+const CROWDED: readonly number[] = [403, 429, 503];
 
 /** The range to ask for: none for the whole file, an open one for all of its end. */
 function rangeHeaders({ assembly, size }: Transfer, part: Part): Record<string, string> {
@@ -114,6 +118,12 @@ async function readPart(
     await restart();
     return { problem: 'the server no longer has the part that was asked for' };
   }
+  if (helpers.active() > 0 && CROWDED.includes(response.status)) {
+    // It counts connections, and those of the others are some.
+    response.discard();
+    await helpers.stop();
+    return { problem: `the server refused one of several connections (${response.status})` };
+  }
   if (response.status === 403 && new URL(response.url).origin !== new URL(request.url).origin) {
     // A signed address that expired: the stable address gives a new one.
     response.discard();
@@ -128,7 +138,9 @@ async function readPart(
     const length = response.header('content-length');
     const size = length === undefined ? undefined : Number(length);
     assembly.source = versionOf(response, size);
-    transfer.size ??= size;
+    // Nothing is here yet, so that an earlier answer's word holds no more.
+    transfer.size = request.size ?? size;
+    part.end = transfer.size ?? Infinity;
     return readPartBody(transfer, part, response, { end: size, whole: true });
   }
   const range = checkRange(response.header('content-range'), start, asked, request.size);
@@ -142,9 +154,11 @@ async function readPart(
         : 'the server sent another range than was asked for',
     };
   }
-  transfer.size ??= range.total;
+  // Where this answer leaves it open, the first one told how long this version of the file is.
+  const total = range.total ?? request.size ?? assembly.source?.size;
+  transfer.size ??= total;
   if (asked >= (transfer.size ?? Infinity)) {
-    return readPartBody(transfer, part, response, { end: range.total, whole: true });
+    return readPartBody(transfer, part, response, { end: total, whole: true });
   }
   return readPartBody(transfer, part, response, { end: asked, whole: false });
 }

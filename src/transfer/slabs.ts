@@ -12,6 +12,8 @@ export interface Slabs {
   put(chunk: Buffer): Promise<void> | undefined;
   /** Hands out what is left, waits until everything was taken and gives the memory back. Throws what `onChunk` throws. */
   finish(): Promise<void>;
+  /** Takes no more: whoever waits with a chunk drops it. */
+  close(): void;
 }
 
 /** Memory that one body after another uses. */
@@ -63,8 +65,11 @@ export function createSlabs(options: SlabOptions): Slabs {
   const free: Slab[] = [];
   const taken = new Set<Promise<void>>();
   const waiting: (() => void)[] = [];
+  /** Chunks that wait for memory. */
+  const placing = new Set<Promise<void>>();
   let made = 0;
   let current: Slab | undefined;
+  let isOver = false;
   let handedOutAt = performance.now();
 
   function next(): Slab | undefined {
@@ -118,12 +123,18 @@ export function createSlabs(options: SlabOptions): Slabs {
       if (full) release(slab);
     },
     put(chunk) {
+      // Whoever waited for memory comes too late.
+      if (isOver) return undefined;
       let rest = chunk;
       while (rest.length > 0) {
         const space = slabs.space();
         if (space === undefined) {
           const left = rest;
-          return new Promise<void>((resolve) => waiting.push(resolve)).then(() => slabs.put(left));
+          const placed = new Promise<void>((resolve) => waiting.push(resolve)).then(() => slabs.put(left));
+          placing.add(placed);
+          // Its failure is the caller's.
+          placed.catch(() => undefined).finally(() => placing.delete(placed));
+          return placed;
         }
         const bytes = rest.copy(space);
         rest = rest.subarray(bytes);
@@ -131,9 +142,15 @@ export function createSlabs(options: SlabOptions): Slabs {
       }
       return undefined;
     },
+    close() {
+      isOver = true;
+    },
     async finish() {
+      // Memory comes from what was taken; a failure of that is the end.
+      while (placing.size > 0) await Promise.race([...placing, ...taken]);
+      isOver = true;
       if (current !== undefined) handOut(current);
-      await Promise.all(taken);
+      while (taken.size > 0) await Promise.all(taken);
       if (current !== undefined && current.pending === 0) free.push(current);
       current = undefined;
       for (const { memory } of free.splice(0)) pool.give(memory);
