@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { ModeldlError } from './errors.js';
+import type { Digest, DigestAlgorithm, RemoteFile } from './hub.js';
 
 /** How the file system that will hold a tree treats names. */
 export interface FileSystemRules {
@@ -106,6 +107,34 @@ export function checkListing(paths: readonly string[], rules: FileSystemRules, w
   for (const [folded, path] of files) {
     const inside = directories.get(folded);
     if (inside !== undefined) throw refuse(path, within, `it is also the directory of ${shownName(inside)}`);
+  }
+}
+
+const HEX_DIGITS: Readonly<Record<DigestAlgorithm, number>> = {
+  sha256: 64,
+  sha512: 128,
+  sha384: 96,
+  sha1: 40,
+  'git-sha1': 40,
+};
+
+/** Is it as many lower-case hex digits as its algorithm gives? A digest becomes the name of a file. */
+export function isDigest({ algorithm, hex }: Digest): boolean {
+  return /^[0-9a-f]+$/.test(hex) && hex.length === HEX_DIGITS[algorithm];
+}
+
+/** @throws ModeldlError INTEGRITY naming the file whose digest is none */
+export function checkDigests(files: readonly RemoteFile[]): void {
+  for (const { path, digest } of files) {
+    if (digest === undefined || isDigest(digest)) continue;
+    throw new ModeldlError(
+      'INTEGRITY',
+      `Refused the digest of ${shownName(path)}: ${shownName(digest.hex)} is no ${digest.algorithm}`,
+      {
+        hint: 'nothing was written; the source of this model is broken or hostile',
+        details: { file: path },
+      },
+    );
   }
 }
 

@@ -5,6 +5,7 @@ import { ModeldlError } from './errors.js';
 import { anySnapshot, floatedTo } from './lower.js';
 import type { Hub, HubContext, Reading, Snapshot } from './hub.js';
 import type { Reference } from './reference.js';
+import { checkDigests } from './paths.js';
 import { readRef, saveRef, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
 
 export interface Resolved {
@@ -133,10 +134,12 @@ export async function resolveReference(context: Context, asked: Reference): Prom
 async function askHub(context: Context, hub: Hub, reference: Reference): Promise<Snapshot> {
   context.emit({ type: 'resolve', reference: format(context, reference) });
   const known: HubContext['known'] = (id, revision) => anySnapshot(context, hub.name, id, revision);
-  return hub.resolve(
+  const snapshot = await hub.resolve(
     reference,
     await hubContext(context, hub, context.freshness === 'refresh' ? {} : { known }),
   );
+  checkDigests(snapshot.files);
+  return snapshot;
 }
 
 async function asResolved(context: Context, asked: Reference, snapshot: Snapshot): Promise<Resolved> {

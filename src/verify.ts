@@ -102,6 +102,8 @@ async function restoreListing(context: Context, model: StoredModel): Promise<boo
   if (conversion !== undefined) return false;
   if ((await readSnapshot(context.store, hub, id, revision)) !== undefined) return false;
   if (!(await pullAgain(context, model))) return false;
+  // Not every listing is kept.
+  if ((await readSnapshot(context.store, hub, id, revision)) === undefined) return false;
   context.emit({ type: 'note', message: `Restored the listing of ${model.record.reference}` });
   return true;
 }

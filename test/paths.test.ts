@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ModeldlError } from '../src/errors.js';
-import { checkListing, checkRelativePath, encodeSegment, fileSystemRules, shownName } from '../src/paths.js';
+import {
+  checkDigests,
+  checkListing,
+  checkRelativePath,
+  encodeSegment,
+  fileSystemRules,
+  shownName,
+} from '../src/paths.js';
 
 const linux = fileSystemRules('linux');
 const mac = fileSystemRules('darwin');
@@ -113,6 +120,31 @@ describe('checkListing', () => {
     for (const message of found) {
       if (message !== undefined) expect(paths.some((path) => message.includes(shownName(path)))).toBe(true);
     }
+  });
+});
+
+describe('checkDigests', () => {
+  const url = 'https://example.org/a';
+
+  it.each([
+    ['sha256', '../../../victim'],
+    ['sha256', 'a'.repeat(63)],
+    ['sha256', 'A'.repeat(64)],
+    ['sha256', `${'a'.repeat(64)}\n`],
+    ['sha1', 'a'.repeat(64)],
+  ] as const)('refuses for %s %j', (algorithm, hex) => {
+    const message = problem(() => {
+      checkDigests([{ path: 'model.onnx', url, digest: { algorithm, hex } }]);
+    });
+    expect(message).toContain('model.onnx');
+  });
+
+  it('takes as many digits as an algorithm gives, and no digest', () => {
+    checkDigests([
+      { path: 'a', url },
+      { path: 'b', url, digest: { algorithm: 'git-sha1', hex: 'a'.repeat(40) } },
+      { path: 'c', url, digest: { algorithm: 'sha512', hex: '0'.repeat(128) } },
+    ]);
   });
 });
 

@@ -13,7 +13,8 @@ import {
 import { chmod, rename, rm, stat, utimes } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makeDirectories } from '../directories.js';
-import { diskError, systemErrorCode } from '../errors.js';
+import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import { isDigest, shownName } from '../paths.js';
 import { flush } from './durability.js';
 import { hashFile } from './hash.js';
 import { inStore, uniqueName, type Store } from './layout.js';
@@ -21,7 +22,13 @@ import { inStore, uniqueName, type Store } from './layout.js';
 /** Every permission to read. */
 const MAY_READ = 0o444;
 
+/** @throws ModeldlError INTEGRITY for what is no sha256: its path could lead out of the cache */
 export function blobPath(store: Store, sha256: string): string {
+  if (!isDigest({ algorithm: 'sha256', hex: sha256 })) {
+    throw new ModeldlError('INTEGRITY', `Not a sha256: ${shownName(sha256)}`, {
+      hint: 'nothing was written; the source of this model is broken or hostile',
+    });
+  }
   return inStore(store, 'blobs/sha256', sha256.slice(0, 2), sha256);
 }
 

@@ -2,15 +2,18 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { ModeldlError } from '../errors.js';
-import { checkRelativePath, encodeSegment } from '../paths.js';
+import { checkRelativePath, encodeSegment, isDigest } from '../paths.js';
 
-const digest = v.object({
-  algorithm: v.picklist(['sha256', 'sha512', 'sha384', 'sha1', 'git-sha1']),
-  hex: v.pipe(v.string(), v.regex(/^[0-9a-f]+$/)),
-});
+export const digest = v.pipe(
+  v.object({
+    algorithm: v.picklist(['sha256', 'sha512', 'sha384', 'sha1', 'git-sha1']),
+    hex: v.string(),
+  }),
+  v.check(isDigest),
+);
 
 const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
-const size = v.pipe(v.number(), v.integer(), v.minValue(0));
+export const size = v.pipe(v.number(), v.integer(), v.minValue(0));
 
 /** A record may come with a copied cache: what it names must lie inside its tree. */
 export const treePath = v.pipe(

@@ -6,13 +6,9 @@ import * as v from 'valibot';
 import { encodeSegment } from '../paths.js';
 import { readJson, writeJson } from './json.js';
 import { inStore, type Store } from './layout.js';
-import { revisionSegment } from './record.js';
+import { digest, revisionSegment, size, treePath } from './record.js';
 
-const digest = v.object({
-  algorithm: v.picklist(['sha256', 'sha512', 'sha384', 'sha1', 'git-sha1']),
-  hex: v.string(),
-});
-
+/** A listing may come with a copied cache, as a record may: what it names must lie inside the cache and the tree. */
 const snapshotSchema = v.object({
   hub: v.string(),
   id: v.string(),
@@ -20,21 +16,21 @@ const snapshotSchema = v.object({
   validator: v.exactOptional(v.string()),
   files: v.array(
     v.object({
-      path: v.string(),
-      size: v.exactOptional(v.number()),
+      path: treePath,
+      size: v.exactOptional(size),
       digest: v.exactOptional(digest),
       url: v.string(),
-      maxBytes: v.exactOptional(v.number()),
+      maxBytes: v.exactOptional(size),
       unpack: v.exactOptional(
         v.object({
           format: v.picklist(['tar', 'tar.gz', 'tar.xz', 'tar.zst', 'zip']),
-          strip: v.exactOptional(v.number()),
+          strip: v.exactOptional(size),
         }),
       ),
     }),
   ),
   /** Members of the archives among the files, once they were read: the listing that selections work on. */
-  members: v.exactOptional(v.array(v.object({ path: v.string(), bytes: v.number(), archive: v.string() }))),
+  members: v.exactOptional(v.array(v.object({ path: treePath, bytes: size, archive: treePath }))),
   metadata: v.object({
     license: v.exactOptional(v.string()),
     gated: v.exactOptional(v.boolean()),
@@ -62,7 +58,9 @@ function snapshotPath(store: Store, hub: string, id: string, revision: string): 
   return inStore(store, 'snapshots', hub, encodeSegment(id), `${name}.json`);
 }
 
+/** A listing with a name that no tree can hold is not kept: read again, it would be damage. */
 export async function saveSnapshot(store: Store, snapshot: StoredSnapshot): Promise<void> {
+  if (!snapshot.files.every(({ path }) => v.is(treePath, path))) return;
   await writeJson(store, snapshotPath(store, snapshot.hub, snapshot.id, snapshot.revision), snapshot);
 }
 
@@ -73,7 +71,8 @@ export async function readSnapshot(
   revision: string,
 ): Promise<StoredSnapshot | undefined> {
   const snapshot = await readJson(store, snapshotPath(store, hub, id, revision), snapshotSchema);
-  return snapshot?.revision === revision && snapshot.id === id ? snapshot : undefined;
+  const isAsked = snapshot?.hub === hub && snapshot.id === id && snapshot.revision === revision;
+  return isAsked ? snapshot : undefined;
 }
 
 /** Reads every listing and what references resolved to, so that those that are damaged are set aside, with a warning. */

@@ -1,11 +1,20 @@
 import { chmod, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { blobPath, writeBlob } from '../../src/store/blobs.js';
+import { blobPath, dropBlob, hasBlob, writeBlob } from '../../src/store/blobs.js';
 import { inStore } from '../../src/store/layout.js';
 import { afterReboot, putBlob, sha256Of, temporaryStore } from '../helpers/store.js';
 
 const TEXT = 'weights';
 const SHA256 = sha256Of(TEXT);
+
+describe('what is no sha256', () => {
+  it.each(['../../../victim', 'ab', 'A'.repeat(64), ''])('has no place here: %j', async (name) => {
+    const store = await temporaryStore();
+    expect(() => blobPath(store, name)).toThrow(expect.objectContaining({ code: 'INTEGRITY' }));
+    await expect(hasBlob(store, name, 1)).rejects.toMatchObject({ code: 'INTEGRITY' });
+    await expect(dropBlob(store, name)).rejects.toMatchObject({ code: 'INTEGRITY' });
+  });
+});
 
 describe('a small file from memory', () => {
   it.each(['lazy', 'flush', 'trust'] as const)('becomes a blob as any other: %s', async (durability) => {

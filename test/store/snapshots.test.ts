@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readRef, readSnapshot, saveRef, saveSnapshot } from '../../src/store/snapshots.js';
@@ -35,6 +35,43 @@ describe('snapshots', () => {
     expect(store.events).toHaveLength(1);
     await saveSnapshot(store, snapshot);
     expect(await readSnapshot(store, 'hf', 'org/name', COMMIT)).toEqual(snapshot);
+  });
+});
+
+describe('a snapshot of a copied cache', () => {
+  const file = { path: 'a', size: 2, url: 'https://example.org/a' };
+
+  it.each([
+    [
+      'a digest that leads out',
+      { files: [{ ...file, digest: { algorithm: 'sha256', hex: '../../../victim' } }] },
+    ],
+    ['a digest that is too short', { files: [{ ...file, digest: { algorithm: 'sha1', hex: 'ab' } }] }],
+    ['a path that leads out', { files: [{ ...file, path: '../a' }] }],
+    ['a size that is none', { files: [{ ...file, size: -1 }] }],
+    ['a member that leads out', { members: [{ path: '../a', bytes: 1, archive: 'a' }] }],
+  ])('is damaged when it names %s', async (_what, change) => {
+    const store = await temporaryStore();
+    await saveSnapshot(store, snapshot);
+    const [name = ''] = await readdir(join(store.root, 'snapshots/hf/org--name'));
+    const path = join(store.root, 'snapshots/hf/org--name', name);
+    await writeFile(path, JSON.stringify({ ...snapshot, ...change }));
+    expect(await readSnapshot(store, 'hf', 'org/name', COMMIT)).toBeUndefined();
+    expect(store.events.map(({ type }) => type)).toEqual(['warning']);
+  });
+
+  it('is not taken for that of another hub', async () => {
+    const store = await temporaryStore();
+    await saveSnapshot(store, snapshot);
+    await rename(join(store.root, 'snapshots/hf'), join(store.root, 'snapshots/npm'));
+    expect(await readSnapshot(store, 'npm', 'org/name', COMMIT)).toBeUndefined();
+  });
+
+  it('with a name that no tree can hold is not kept', async () => {
+    const store = await temporaryStore();
+    await saveSnapshot(store, { ...snapshot, files: [{ ...file, path: 'a\\b' }] });
+    expect(await readSnapshot(store, 'hf', 'org/name', COMMIT)).toBeUndefined();
+    expect(store.events).toEqual([]);
   });
 });
 
