@@ -1,6 +1,6 @@
 /** Small JSON files of the store: written whole by rename, read with a schema, set aside when they are damaged. */
-import { readFileSync } from 'node:fs';
-import { open, readFile, rename, unlink } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectories } from '../directories.js';
@@ -84,10 +84,21 @@ export async function readJson<Schema extends v.GenericSchema>(
   return undefined;
 }
 
+/** What a directory, FIFO, socket or device in the place of a document holds: a damaged one. */
+const NO_TEXT = '';
+
+/** Whoever opens a FIFO otherwise waits for its writer, and no signal ends that wait. */
+const AT_ONCE = constants.O_RDONLY | constants.O_NONBLOCK;
+
 /** Synchronous: documents are read by the thousand, and the thread pool takes several times what reading one does. */
 function readDocument(path: string): string | undefined {
   try {
-    return readFileSync(path, 'utf8');
+    const file = openSync(path, AT_ONCE);
+    try {
+      return fstatSync(file).isFile() ? readFileSync(file, 'utf8') : NO_TEXT;
+    } finally {
+      closeSync(file);
+    }
   } catch (error) {
     return textInstead(error, path);
   }
@@ -96,7 +107,12 @@ function readDocument(path: string): string | undefined {
 /** The text of a small file, or undefined when it is absent. */
 export async function readText(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8');
+    const file = await open(path, AT_ONCE);
+    try {
+      return (await file.stat()).isFile() ? await file.readFile('utf8') : NO_TEXT;
+    } finally {
+      await file.close();
+    }
   } catch (error) {
     return textInstead(error, path);
   }
@@ -106,8 +122,8 @@ export async function readText(path: string): Promise<string | undefined> {
 function textInstead(error: unknown, path: string): string | undefined {
   const code = systemErrorCode(error);
   if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-  // A directory in its place holds no text.
-  if (code === 'EISDIR') return '';
+  // Some systems open no directory, and none opens a socket.
+  if (code === 'EISDIR' || code === 'ENXIO') return NO_TEXT;
   throw diskError(error, path, 'read');
 }
 
