@@ -12,8 +12,9 @@ import { CACHEDIR_TAG, inStore, uniqueName, type Area, type Store } from './layo
 import { createLinker } from './link.js';
 import { publishModel, type StoredModel } from './models.js';
 
-/** Of blobs and of files in trees. */
-const READ_ONLY = 0o444;
+const MAY_READ = 0o444;
+const MAY_WRITE = 0o222;
+const OWNER_MAY_READ = 0o400;
 const OWNER_MAY_READ_AND_WRITE = 0o600;
 
 function told(store: Store, message: string): void {
@@ -30,13 +31,37 @@ export async function mendPermissions(store: Store, model: StoredModel): Promise
   return mended;
 }
 
+/** Who else may read a blob or a file of a tree, the umask of whoever wrote it has decided. */
+function isReadOnly(mode: number): boolean {
+  return (mode & MAY_WRITE) === 0 && (mode & OWNER_MAY_READ) !== 0;
+}
+
+const readOnlyModes = new WeakMap<Store, Promise<number>>();
+
+/** The permissions of a blob written now: asked of a file, since a default ACL decides as well as the umask. */
+function readOnlyMode(store: Store): Promise<number> {
+  const known = readOnlyModes.get(store) ?? probeMode(store);
+  readOnlyModes.set(store, known);
+  return known;
+}
+
+async function probeMode(store: Store): Promise<number> {
+  const probe = inStore(store, 'tmp', uniqueName());
+  try {
+    await writeFile(probe, '', { flag: 'wx' });
+    return ((await lstat(probe)).mode & MAY_READ) | OWNER_MAY_READ;
+  } finally {
+    await discard(probe);
+  }
+}
+
 async function mendMode(store: Store, path: string): Promise<boolean> {
   try {
     const found = await lstat(path);
-    if (!found.isFile() || (found.mode & 0o7777) === READ_ONLY) return false;
-    await chmod(path, READ_ONLY);
+    if (!found.isFile() || isReadOnly(found.mode)) return false;
+    await chmod(path, await readOnlyMode(store));
     // Some file systems have no permissions, and say that they were set.
-    if (((await lstat(path)).mode & 0o7777) !== READ_ONLY) return false;
+    if (!isReadOnly((await lstat(path)).mode)) return false;
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EPERM') return false;
@@ -129,9 +154,15 @@ export async function mendStrayBlobs(
     const sha256 = entry.name;
     const path = join(entry.parentPath, sha256);
     if (!/^[0-9a-f]{64}$/.test(sha256) || path !== blobPath(store, sha256) || known.has(sha256)) continue;
-    await mendMode(store, path);
-    if (entry.isFile() && (await settleBlob(store, sha256, signal))) continue;
-    await dropBlob(store, sha256);
+    try {
+      await mendMode(store, path);
+      if (entry.isFile() && (await settleBlob(store, sha256, signal))) continue;
+      await dropBlob(store, sha256);
+    } catch (error) {
+      // Another process pruned it.
+      if (systemErrorCode(error) === 'ENOENT') continue;
+      throw diskError(error, path);
+    }
     told(store, `Removed, since its bytes are not those of its name: ${path}`);
   }
 }
@@ -144,11 +175,15 @@ export async function mendDocuments(store: Store): Promise<void> {
     for (const entry of await readdir(inStore(store, area), { recursive: true, withFileTypes: true })) {
       if (!entry.isFile()) continue;
       const path = join(entry.parentPath, entry.name);
-      const { mode } = await lstat(path);
-      if ((mode & OWNER_MAY_READ_AND_WRITE) === OWNER_MAY_READ_AND_WRITE) continue;
-      await chmod(path, 0o644).catch((error: unknown) => {
+      try {
+        const { mode } = await lstat(path);
+        if ((mode & OWNER_MAY_READ_AND_WRITE) === OWNER_MAY_READ_AND_WRITE) continue;
+        await chmod(path, (mode & 0o7777) | OWNER_MAY_READ_AND_WRITE);
+      } catch (error) {
+        // Another process removed what it was of.
+        if (systemErrorCode(error) === 'ENOENT') continue;
         throw diskError(error, path);
-      });
+      }
       told(store, `Restored the permissions of ${path}`);
     }
   }

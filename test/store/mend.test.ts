@@ -1,7 +1,9 @@
+import { rmSync } from 'node:fs';
 import { chmod, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { blobPath } from '../../src/store/blobs.js';
+import { inStore } from '../../src/store/layout.js';
 import { mendBlobs, mendDocuments, mendPermissions, mendStrayBlobs, mendTree } from '../../src/store/mend.js';
 import { checkModel, listModels } from '../../src/store/models.js';
 import { isStored, putBlob, putConversion, putModel, sha256Of, temporaryStore } from '../helpers/store.js';
@@ -54,6 +56,53 @@ describe('a store mends itself', () => {
     expect(await checkModel(store, model, false)).toEqual({ damaged: ['config.json'], missing: [] });
     expect([await mendPermissions(store, model), await mendPermissions(store, model)]).toEqual([true, false]);
     expect((await stat(file)).mode & 0o777).toBe(0o444);
+  });
+
+  it('what only its owner or group may read stays so', async () => {
+    const store = await temporaryStore();
+    const model = await putModel(store, FILES);
+    const file = join(model.directory, 'config.json');
+    for (const mode of [0o440, 0o400]) {
+      await chmod(file, mode);
+      expect(await mendPermissions(store, model)).toBe(false);
+      expect((await stat(file)).mode & 0o777).toBe(mode);
+    }
+    expect(store.events).toEqual([]);
+  });
+
+  it('permissions that are restored are those that the umask leaves', async () => {
+    const store = await temporaryStore();
+    const model = await putModel(store, FILES);
+    const umask = process.umask(0o027);
+    onTestFinished(() => {
+      process.umask(umask);
+    });
+    const file = join(model.directory, 'config.json');
+    for (const mode of [0o640, 0]) {
+      await chmod(file, mode);
+      expect(await mendPermissions(store, model)).toBe(true);
+      expect((await stat(file)).mode & 0o777).toBe(0o440);
+    }
+  });
+
+  it('a document that its owner may not read gets no other reader', async () => {
+    const store = await temporaryStore();
+    const record = inStore(store, 'records', `${(await putModel(store, FILES)).path}.json`);
+    await chmod(record, 0o040);
+    await mendDocuments(store);
+    expect((await stat(record)).mode & 0o777).toBe(0o640);
+  });
+
+  it('a blob that another process pruned meanwhile needs no mending', async () => {
+    const store = await temporaryStore();
+    await putBlob(store, 'stray');
+    const known = new Set<string>();
+    known.has = (sha256) => {
+      rmSync(blobPath(store, sha256));
+      return false;
+    };
+    await mendStrayBlobs(store, known, signal);
+    expect(store.events).toEqual([]);
   });
 
   it('a blob that no model holds goes when its bytes are not those of its name', async () => {
