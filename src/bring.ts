@@ -25,14 +25,13 @@ import {
   type ListingEntry,
   type SelectionRequest,
 } from './listing.js';
-import { visibleModels } from './lower.js';
 import { decodePart, type Reference } from './reference.js';
 import { contentRevision, pinnedReference, rememberResolution, type Resolved } from './resolve.js';
 import type { Selection } from './select.js';
 import { cacheNeed, outputNeed, requireSpace, type OutputRequest } from './space.js';
 import { dropBlob } from './store/blobs.js';
 import { workingMode } from './store/link.js';
-import { findModel, publishModel, type NewRecord, type StoredModel } from './store/models.js';
+import { findModel, modelsNamed, publishModel, type NewRecord, type StoredModel } from './store/models.js';
 import type { OutputFile } from './store/output.js';
 import type { Asked, ModelKey } from './store/record.js';
 import type { StoredSnapshot } from './store/snapshots.js';
@@ -221,11 +220,14 @@ async function pullNeeds(
   return [cacheNeed(context, bytes), await outputNeed(context, options, files)];
 }
 
-/** What records of the same model say about upstream digests that are not sha256. */
+/**
+ * What records of the same model say about upstream digests that are not sha256. Only the own ones vouch: what another
+ * cache's say was not checked by this one.
+ */
 export async function knownFiles(context: Context, snapshot: Snapshot | StoredSnapshot): Promise<KnownFiles> {
   const known = new Map<string, { sha256: string; bytes: number }>();
   if (snapshot.files.every((file) => file.digest?.algorithm === 'sha256')) return known;
-  for (const { record } of await visibleModels(context, snapshot.hub, [snapshot.id])) {
+  for (const { record } of await modelsNamed(context.store, snapshot.hub, [snapshot.id])) {
     for (const { upstream, sha256, bytes } of record.files) {
       if (upstream !== undefined) known.set(digestKey(upstream), { sha256, bytes });
     }

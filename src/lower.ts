@@ -2,13 +2,16 @@
  * Caches below the user's own: read, and never written to. Their models are listed and handed out as they are, after the
  * same look as the own ones. A pull makes one the user's own, so that nothing is missing when the lower cache goes.
  */
+import { createReadStream } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { sep } from 'node:path';
 import { tellAdopted, adopt, costsNothing, type Adopted, type BlobSource } from './adopt.js';
 import type { Context } from './context.js';
-import { ModeldlError, systemErrorCode } from './errors.js';
+import { ModeldlError, systemErrorCode, throwIfAborted } from './errors.js';
 import type { Emit } from './events.js';
-import { decidingRequest } from './listing.js';
+import type { Snapshot } from './hub.js';
+import { decidingRequest, keyOf, knownListing } from './listing.js';
+import { below } from './select.js';
 import { cacheNeed, requireSpace } from './space.js';
 import { blobPath, hasBlob } from './store/blobs.js';
 import { readCatalogue, type Catalogue } from './store/catalogue.js';
@@ -25,6 +28,7 @@ import {
 } from './store/models.js';
 import type { Asked, ConversionRecord, ModelKey, ModelRecord } from './store/record.js';
 import { readRef, readSnapshot, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
+import { createHasher } from './transfer/digest.js';
 
 /** Opens the caches that are there and are not the own one; what else is named is told and left out. */
 export async function openLowerStores(directories: readonly string[], own: Store): Promise<readonly Store[]> {
@@ -230,6 +234,7 @@ export interface Owned {
 /**
  * Makes a model of a lower cache the user's own: every file is linked or copied, and hashed. The caller holds the claim.
  * @param asked what chose the files now
+ * @param listing what the hub says of this revision, when it was asked
  * @returns undefined when no lower cache has it whole: what is good of it stays a blob
  * @throws ModeldlError DISK, INTERRUPTED
  */
@@ -237,15 +242,17 @@ export async function ownLowerModel(
   context: Context,
   key: ModelKey,
   asked?: Asked,
+  listing?: Snapshot | StoredSnapshot,
 ): Promise<Owned | undefined> {
   const model = await lowerModel(context, key);
-  return model === undefined ? undefined : ownModel(context, model, asked);
+  return model === undefined ? undefined : ownModel(context, model, asked, listing);
 }
 
 async function ownModel(
   context: Context,
   model: StoredModel,
   asked: Asked | undefined,
+  given?: Snapshot | StoredSnapshot,
 ): Promise<Owned | undefined> {
   const { store, signal } = context;
   const lower = storeOf(context, model);
@@ -262,12 +269,45 @@ async function ownModel(
     adopted.push(taken);
   }
   const { hub, id, revision } = model.record;
-  const snapshot = await reading(context, lower, () => readSnapshot(lower, hub, id, revision));
+  const snapshot = await anySnapshot(context, hub, id, revision);
+  const listing = given ?? snapshot;
+  const kept = await reading(context, lower, () => keepsPromises(context, model, listing));
+  if (kept === undefined) return undefined;
   if (snapshot !== undefined) await saveSnapshot(store, snapshot);
   const published = await publishModel(store, model.record, ownRecord(model, asked));
   if ('missing' in published) return undefined;
   tellAdopted(context, adopted);
   return { model: published, adoptedBytes: adopted.reduce((sum, { bytes }) => sum + bytes, 0) };
+}
+
+/**
+ * Are the files that a record names, which are blobs now, those that the listing promises? What a conversion made, no
+ * listing knows. @throws ModeldlError INTEGRITY
+ */
+async function keepsPromises(
+  { store, signal }: Context,
+  { record }: StoredModel,
+  listing: Snapshot | StoredSnapshot | undefined,
+): Promise<true> {
+  const entries = listing === undefined ? undefined : knownListing(listing);
+  if (record.conversion !== undefined || listing === undefined || entries === undefined) return true;
+  const { revision, selection, subpath, files } = record;
+  const listed = new Map(below(entries, subpath).candidates.map((chosen) => [chosen.path, chosen]));
+  const chosen = files.flatMap(({ path }) => listed.get(path) ?? []);
+  const complete = subpath === undefined && chosen.length === entries.length;
+  const named = keyOf(listing, revision, { chosen, leftOut: [], complete });
+  if (chosen.length !== files.length || named.selection !== selection)
+    throw new ModeldlError('INTEGRITY', `The files of ${record.reference} are not those of its revision`);
+  for (const { path, sha256, bytes } of files) {
+    throwIfAborted(signal);
+    const entry = listed.get(path)?.file;
+    const digest = entry?.archive === undefined ? entry?.source.digest : undefined;
+    if (digest === undefined || (digest.algorithm === 'sha256' && digest.hex === sha256)) continue;
+    const hasher = createHasher(digest, bytes);
+    for await (const chunk of createReadStream(blobPath(store, sha256))) hasher.update(chunk as Buffer);
+    hasher.finish(path, bytes);
+  }
+  return true;
 }
 
 /** What is copied, and the tree where it cannot be links. */

@@ -167,7 +167,8 @@ export async function pullResolved(
     const stored = reuse ? await storedModel(context, resolved, options, held) : undefined;
     if (stored !== undefined)
       return { model: stored, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
-    const lower = key === undefined ? undefined : await ownLowerModel(context, key, askedOf(options));
+    const lower =
+      key === undefined ? undefined : await ownLowerModel(context, key, askedOf(options), resolved.snapshot);
     if (lower !== undefined) {
       const { hub: name, revision } = lower.model.record;
       const listing = await anySnapshot(context, name, lower.model.record.id, revision);

@@ -70,7 +70,8 @@ export function select<File extends ListedFile>(
   return { chosen: taken, leftOut, complete, ...(single === undefined ? {} : { single }) };
 }
 
-function below<File extends ListedFile>(
+/** The files of a subpath, by their paths in the tree. @throws ModeldlError NOT_FOUND */
+export function below<File extends ListedFile>(
   files: readonly File[],
   subpath: string | undefined,
 ): { candidates: readonly Chosen<File>[]; single?: string } {

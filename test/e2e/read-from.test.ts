@@ -7,8 +7,8 @@ import { canMount, smallDisk, withReadOnly } from '../helpers/mounts.js';
 import { canRunAs, createWorld, type Run, type World } from '../helpers/program.js';
 import { expectRefusal } from '../helpers/refused.js';
 import { requirePeer } from '../helpers/require.js';
-import { openedStore, putConversion } from '../helpers/store.js';
-import { listModels } from '../../src/store/models.js';
+import { openedStore, putBlob, putConversion } from '../helpers/store.js';
+import { listModels, publishModel } from '../../src/store/models.js';
 
 const MiB = 1024 * 1024;
 const LARGE = Buffer.alloc(9 * MiB, 'large weights ');
@@ -149,8 +149,10 @@ describe('a model of a lower cache', () => {
   });
 
   it('gives its files to a narrower choice of them, without network', async () => {
-    const model = only(await run('pull', 'hf:org/model', '--json', '--offline', '--include', 'config.json'));
-    expect(model).toMatchObject({ downloadedBytes: 0, adoptedBytes: CONFIG.length });
+    const model = only(
+      await run('pull', 'hf:org/model', '--json', '--offline', '--include', '*.safetensors'),
+    );
+    expect(model).toMatchObject({ downloadedBytes: 0, adoptedBytes: LARGE.length });
     expect(hub.requests).toEqual([]);
   });
 
@@ -228,6 +230,33 @@ describe('a lower cache that is not as it should be', () => {
     const { stderr } = await pull();
     expect(stderr.match(/is damaged/g)).toHaveLength(1);
     expect(fetchedBytes()).toBe(LARGE.length);
+  });
+
+  /** Makes the record name other bytes, whole and under their own sha256. */
+  async function replaceInLower(name: string): Promise<void> {
+    const store = await openedStore(lower);
+    const [model] = await listModels(store);
+    if (model === undefined) throw new Error('The lower cache is empty');
+    const sha256 = await putBlob(store, 'other bytes');
+    const files = model.record.files.map((file) =>
+      file.path === name ? { ...file, sha256, bytes: 'other bytes'.length } : file,
+    );
+    await publishModel(store, model.record, { ...model.record, files });
+  }
+
+  it.each(['config.json', 'model.safetensors'])(
+    'is told once and fetched around when its record names another %s than the revision has',
+    async (name) => {
+      await replaceInLower(name);
+      const { stderr } = await pull();
+      expect(stderr.match(new RegExp(`The bytes of ${name} do not match their digest`, 'g'))).toHaveLength(1);
+    },
+  );
+
+  it('does not vouch for what its record says of a digest', async () => {
+    await replaceInLower('config.json');
+    const { path } = only(await run('pull', 'hf:org/model', '--json', '--include', 'config.json'));
+    expect(await readFile(join(path, 'config.json'), 'utf8')).toBe(CONFIG);
   });
 
   it('is told once when its records are damaged', async () => {
