@@ -131,9 +131,11 @@ export async function adoptBlob(
     await chmod(temporary, mode & MAY_READ);
     // Its name is flushed with the model that needs it.
     if (store.durability === 'flush') await flush(temporary);
+    // Whoever wrote to a linked file since then left another time, by which it is hashed again.
+    const unchanged = (await stat(temporary)).mtimeMs === seconds * 1000;
     await makeDirectories(dirname(path));
     await rename(temporary, path);
-    store.verified.add(sha256);
+    if (unchanged) store.verified.add(sha256);
   } catch (error) {
     throw diskError(error, path);
   }
@@ -164,8 +166,7 @@ export function isTouched(store: Store, sha256: string): boolean {
 }
 
 /** Of another user's blob only that one may set the time: it is hashed again until he does. */
-async function roundTime(path: string): Promise<void> {
-  const { mtimeMs } = await stat(path);
+async function roundTime(path: string, mtimeMs: number): Promise<void> {
   if (mtimeMs % 1000 === 0) return;
   const seconds = Math.floor(mtimeMs / 1000);
   await utimes(path, seconds, seconds).catch((error: unknown) => {
@@ -176,11 +177,13 @@ async function roundTime(path: string): Promise<void> {
 /** Hashes a doubtful blob once. A wrong one is dropped. @returns whether it is good */
 export async function settleBlob(store: Store, sha256: string, signal?: AbortSignal): Promise<boolean> {
   const path = blobPath(store, sha256);
+  const { mtimeMs } = await stat(path);
   const good = (await hashFile(path, signal)) === sha256;
   if (!good) await dropBlob(store, sha256);
-  else {
+  // What was written to while it was hashed stays in doubt.
+  else if ((await stat(path)).mtimeMs === mtimeMs) {
     store.verified.add(sha256);
-    await roundTime(path);
+    await roundTime(path, mtimeMs);
   }
   return good;
 }

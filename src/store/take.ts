@@ -73,14 +73,18 @@ export async function takeFile(
     if (promised.bytes !== undefined && found.size !== promised.bytes) return 'wrong';
     options.onStart?.(found.size);
     const shared = await shareFile(source, temporary);
+    const before = shared === undefined ? undefined : await stat(temporary);
     const sha256 =
       shared === undefined
         ? await copyHashed(source, temporary, signal, onProgress)
         : await hashFile(temporary, signal, onProgress);
     if (sha256 === undefined) return undefined;
-    const { size: bytes } = await stat(temporary);
+    const { size: bytes } = before ?? (await stat(temporary));
     if (sha256 !== promised.sha256 || (promised.bytes ?? bytes) !== bytes) return 'wrong';
     await options.beforeKept();
+    // Who wrote to it meanwhile may have changed what was hashed already.
+    const after = await stat(temporary);
+    if (before !== undefined && (after.mtimeMs !== before.mtimeMs || after.size !== bytes)) return 'wrong';
     await adoptBlob(store, temporary, sha256, bytes);
     return { bytes, mode: shared ?? 'copy' };
   } catch (error) {

@@ -80,6 +80,17 @@ describe('a file of another tool', () => {
     expect(await readdir(inStore(store, 'tmp'))).toEqual([]);
   });
 
+  it('is no blob with other bytes, when it is written to meanwhile', async () => {
+    const store = await temporaryStore();
+    const source = await fileElsewhere();
+    const sha256 = sha256Of(TEXT);
+    const beforeKept = (): Promise<void> => writeFile(source, 'WEIGHTS');
+    await takeFile(store, source, { sha256 }, { ...options, beforeKept });
+    // Where no inode is shared, it has what was hashed.
+    const stored = await readFile(blobPath(store, sha256), 'utf8').catch(() => undefined);
+    expect([undefined, TEXT]).toContain(stored);
+  });
+
   it('that is gone, or no file, is none', async () => {
     const store = await temporaryStore();
     const directory = await temporaryDirectory();
