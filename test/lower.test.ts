@@ -110,7 +110,7 @@ describe('what a lower cache is opened by', () => {
 });
 
 describe('a list of own and lower models', () => {
-  it('takes each from the catalogue of its cache, the same ones from the own, and writes none of the lower', async () => {
+  it('takes the own ones from the catalogue, and neither believes nor writes that of a lower cache', async () => {
     const cwd = await temporaryDirectory();
     const system = await openedStore(join(cwd, 'system'));
     const own = await openedStore(join(cwd, 'own'));
@@ -134,7 +134,7 @@ describe('a list of own and lower models', () => {
     const user = await open(cwd, countingConverter(), own.cacheDir, environment);
     const both = { reference: `marked:org/both@${COMMIT}`, cache: own.cacheDir, bytes: 7 };
     const ownOne = { reference: `marked:org/own@${COMMIT}`, cache: own.cacheDir, bytes: 3 };
-    const lowerOne = { reference: `marked:org/system@${COMMIT}`, cache: system.cacheDir, bytes: 13 };
+    const lowerOne = { reference: `hf:org/system@${COMMIT}`, cache: system.cacheDir, bytes: 13 };
     expect(await user.list()).toMatchObject({
       models: [both, ownOne, lowerOne],
       totals: { models: 3, bytes: 23, physicalBytes: 10 },

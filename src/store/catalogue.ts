@@ -1,7 +1,8 @@
 /**
  * What a list of all models shows, kept in one file, since reading ten thousand records takes seconds. It is made of the
  * records and never believed over them: a shelf's part holds only while its directory is the same and has not changed
- * since, by inode and change time, which every record that is written or removed there moves and no copy keeps.
+ * since, by inode and change time, which every record that is written or removed there moves and no copy keeps. That of
+ * a cache that cannot be written, which others keep, is not believed at all.
  */
 import { statSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
@@ -10,11 +11,12 @@ import * as v from 'valibot';
 import { parseJson, readText } from './json.js';
 import { fileSystemTime, inStore, uniqueName, type Store } from './layout.js';
 import { listShelves, modelsOn, type StoredModel } from './models.js';
+import { treePath } from './record.js';
 import { createTurns } from './turns.js';
 
 const modelSchema = v.object({
   /** Below `models/`, `/`-separated. */
-  path: v.string(),
+  path: treePath,
   /** What tells it from others and names it, of its record. */
   record: v.object({
     hub: v.string(),
@@ -23,7 +25,7 @@ const modelSchema = v.object({
     reference: v.string(),
     selection: v.exactOptional(v.string()),
     asked: v.exactOptional(v.unknown()),
-    single: v.exactOptional(v.string()),
+    single: v.exactOptional(treePath),
     conversion: v.exactOptional(v.object({ key: v.string(), precision: v.string(), device: v.string() })),
     pulledAt: v.string(),
   }),
@@ -77,7 +79,7 @@ export async function readCatalogue(
   { stepMs = STEP_MS, worthWriting = WORTH_WRITING }: CatalogueOptions = {},
 ): Promise<Catalogue> {
   const started = performance.now();
-  const known = await readKnown(store);
+  const known = store.writable ? await readKnown(store) : NOTHING;
   const shelves = new Map<string, Shelf>();
   const models: ListedEntry[] = [];
   const records = inStore(store, 'records');
@@ -127,10 +129,12 @@ interface Known {
   readonly physicalBytes: number;
 }
 
+const NOTHING: Known = { shelves: new Map(), physicalBytes: 0 };
+
 async function readKnown(store: Store): Promise<Known> {
   const text = await readText(cataloguePath(store)).catch(() => undefined);
   const parsed = v.safeParse(catalogueSchema, parseJson(text ?? ''));
-  if (!parsed.success) return { shelves: new Map(), physicalBytes: 0 };
+  if (!parsed.success) return NOTHING;
   const { shelves, physicalBytes } = parsed.output;
   return { shelves: new Map(Object.entries(shelves)), physicalBytes };
 }

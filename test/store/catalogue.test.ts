@@ -70,6 +70,7 @@ describe('the catalogue', () => {
     ['cut', (text) => text.slice(0, text.length / 2)],
     ['of a later version', (text) => text.replace('"version":1', '"version":2')],
     ['of other values', (text) => text.replaceAll(/"bytes":\d+/g, '"bytes":"many"')],
+    ['of a place elsewhere', (text) => text.replaceAll(/"path":"[^"]+"/g, '"path":"../../etc"')],
     ['no object', () => '[]'],
   ])('counts for nothing when it is %s', async (_what, damage) => {
     const store = await temporaryStore();
@@ -104,14 +105,14 @@ describe('the catalogue', () => {
     expect(await marked(await openedStore(cacheDir))).toEqual([false]);
   });
 
-  it('is used, and not written, where the store can only be read', async () => {
+  it('is neither believed nor written where the store can only be read', async () => {
     const store = { ...(await temporaryStore()), writable: false };
     await putModel({ ...store, writable: true }, { 'config.json': '{}' });
     await readCatalogue(store, AT_ONCE);
     expect(await readdir(store.root)).not.toContain('catalogue.json');
     await expectTrue({ ...store, writable: true });
     await mark(store);
-    expect(await marked(store)).toEqual([true]);
+    expect(await marked(store)).toEqual([false]);
   });
 
   it('tells of a damaged and of a newer record every time', async () => {
