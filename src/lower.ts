@@ -13,7 +13,7 @@ import type { Snapshot } from './hub.js';
 import { decidingRequest, keyOf, knownListing } from './listing.js';
 import { below } from './select.js';
 import { cacheNeed, requireSpace } from './space.js';
-import { blobPath, hasBlob } from './store/blobs.js';
+import { blobPath, hasBlob, isSettled } from './store/blobs.js';
 import { readCatalogue, type Catalogue } from './store/catalogue.js';
 import { inStore, openStore, type Store } from './store/layout.js';
 import { workingMode } from './store/link.js';
@@ -262,7 +262,8 @@ async function ownModel(
   await requireRoom(context, sources, model);
   const adopted: Adopted[] = [];
   for (const { sha256, bytes } of model.record.files) {
-    if ((await hasBlob(store, sha256, bytes)) !== undefined) continue;
+    // One in doubt is taken anew, so that damage of the own cache is not taken for that of the lower one.
+    if (await isSettled(store, sha256, bytes)) continue;
     const beforeKept = (): Promise<void> => Promise.resolve();
     const taken = await adopt(context, sources, { sha256, bytes }, { signal, beforeKept });
     if (taken === undefined) return undefined;

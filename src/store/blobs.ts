@@ -59,7 +59,7 @@ function lookAtBlob(store: Store, sha256: string): Stats | undefined {
 }
 
 /** Is there a blob that needs no doubt? */
-async function isSettled(store: Store, sha256: string, bytes: number): Promise<boolean> {
+export async function isSettled(store: Store, sha256: string, bytes: number): Promise<boolean> {
   const stored = (await hasBlob(store, sha256, bytes)) !== undefined;
   return stored && !isDoubtful(store, sha256) && !isTouched(store, sha256);
 }

@@ -178,6 +178,27 @@ describe('a model of a lower cache', () => {
     expect(withoutChangeTime(after)).toEqual(withoutChangeTime(before));
   });
 
+  /** Reference of a choice of the model that only the lower cache knows, as its hash names it. */
+  async function choiceInLower(): Promise<string> {
+    const args = ['--include', '*.safetensors', '--json', '--cache-dir', lower];
+    const { reference, path } = only(await world.run('pull', 'hf:org/model', ...args));
+    return `${reference}${/\+[0-9a-f]{8}$/.exec(path)?.[0] ?? ''}`;
+  }
+
+  it('takes the place of what is damaged in the own cache', async () => {
+    const reference = await choiceInLower();
+    expect((await world.run('pull', 'hf:org/other')).exitCode).toBe(0);
+    const blobs = join(world.cacheDir, 'v1/blobs/sha256');
+    for (const name of await readdir(blobs, { recursive: true })) {
+      if ((await lstat(join(blobs, name))).size !== LARGE.length) continue;
+      await chmod(join(blobs, name), 0o644);
+      await writeFile(join(blobs, name), Buffer.alloc(LARGE.length, 'x'));
+    }
+    const { path } = only(await run('pull', reference, '--json'));
+    expect(path.startsWith(world.cacheDir)).toBe(true);
+    expect((await readFile(join(path, 'model.safetensors'))).equals(LARGE)).toBe(true);
+  });
+
   it('has conversions, which are found likewise', async () => {
     const store = await openedStore(lower);
     const [origin] = await listModels(store);
