@@ -14,7 +14,7 @@ import {
   knownListing,
   type SelectionRequest,
 } from './listing.js';
-import { anySnapshot, lowerModel, owned, ownLowerModel } from './lower.js';
+import { anySnapshot, lowerModel, owned, ownLowerModel, storeOf } from './lower.js';
 import { redactReference } from './redact.js';
 import type { Reference } from './reference.js';
 import {
@@ -127,7 +127,16 @@ export async function pullModel(
   if (reference.conversion !== undefined) {
     const model = await storedSelection(context, reference, options);
     await assertIntact(context, model);
-    return { ...(await owned(context, model)), reference, downloadedBytes: 0, stale: false };
+    const becomesOwn = context.store.writable && storeOf(context, model) !== context.store;
+    const made = becomesOwn
+      ? await withModelClaim(context, reference, scopeOf(model.record), async () => {
+          // Another process may have made it the user's own meanwhile.
+          const found = await storedSelection(context, reference, options);
+          await assertIntact(context, found);
+          return owned(context, found);
+        })
+      : await owned(context, model);
+    return { ...made, reference, downloadedBytes: 0, stale: false };
   }
   return pullResolved(context, await resolveReference(context, reference), options);
 }
@@ -152,18 +161,8 @@ export async function pullResolved(
       return { model, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
   }
   assertWritable(context.store);
-  const session = await context.session();
-  const { hub, id } = resolved.snapshot;
-  const scope = `${hub} ${id} ${resolved.snapshot.revision ?? ''}`;
-  // One process at a time brings a revision in; the others wait and find it stored.
-  const waiting = {
-    maxWaitMs: context.maxWaitMs,
-    signal: context.signal,
-    onWait: (holder: string) => {
-      context.emit({ type: 'waiting', what: format(context, resolved.reference), holder });
-    },
-  };
-  return withClaim(context.store, session, `model ${scope}`, waiting, async (held) => {
+  const scope = scopeOf(resolved.snapshot);
+  return withModelClaim(context, resolved.reference, scope, async (held) => {
     const stored = reuse ? await storedModel(context, resolved, options, held) : undefined;
     if (stored !== undefined)
       return { model: stored, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
@@ -180,6 +179,27 @@ export async function pullResolved(
     const brought = await bring(context, source, options, scope);
     return { ...brought, reference: resolved.reference, stale };
   });
+}
+
+function scopeOf({ hub, id, revision = '' }: Pick<Resolved['snapshot'], 'hub' | 'id' | 'revision'>): string {
+  return `${hub} ${id} ${revision}`;
+}
+
+/** One process at a time brings a revision in; the others wait and find it stored. */
+async function withModelClaim<Result>(
+  context: Context,
+  reference: Reference,
+  scope: string,
+  work: (held: Claim) => Promise<Result>,
+): Promise<Result> {
+  const waiting = {
+    maxWaitMs: context.maxWaitMs,
+    signal: context.signal,
+    onWait: (holder: string) => {
+      context.emit({ type: 'waiting', what: format(context, reference), holder });
+    },
+  };
+  return withClaim(context.store, await context.session(), `model ${scope}`, waiting, work);
 }
 
 /**

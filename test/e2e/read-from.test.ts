@@ -199,6 +199,12 @@ describe('a model of a lower cache', () => {
     expect((await readFile(join(path, 'model.safetensors'))).equals(LARGE)).toBe(true);
   });
 
+  it('becomes the own one once when two pulls name its choice at once', async () => {
+    const reference = await choiceInLower();
+    const pulls = await Promise.all([1, 2].map(() => run('pull', reference, '--json')));
+    expect(pulls.map(only).reduce((sum, { adoptedBytes }) => sum + adoptedBytes, 0)).toBe(LARGE.length);
+  });
+
   it('has conversions, which are found likewise', async () => {
     const store = await openedStore(lower);
     const [origin] = await listModels(store);
