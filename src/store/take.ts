@@ -77,7 +77,10 @@ export async function takeFile(
     const sha256 =
       shared === undefined
         ? await copyHashed(source, temporary, signal, onProgress)
-        : await hashFile(temporary, signal, onProgress);
+        : await hashFile(temporary, signal, onProgress).catch((error: unknown) => {
+            if (isReadError(error)) return undefined;
+            throw error;
+          });
     if (sha256 === undefined) return undefined;
     const { size: bytes } = before ?? (await stat(temporary));
     if (sha256 !== promised.sha256 || (promised.bytes ?? bytes) !== bytes) return 'wrong';

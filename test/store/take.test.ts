@@ -1,10 +1,13 @@
 import { chmod, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { blobPath } from '../../src/store/blobs.js';
+import { hashFile } from '../../src/store/hash.js';
 import { inStore } from '../../src/store/layout.js';
 import { canShare, takeFile, type TakeOptions } from '../../src/store/take.js';
 import { isStored, sha256Of, temporaryDirectory, temporaryStore } from '../helpers/store.js';
+
+vi.mock('../../src/store/hash.js', { spy: true });
 
 const TEXT = 'weights';
 const options: TakeOptions = {
@@ -96,6 +99,15 @@ describe('a file of another tool', () => {
     const directory = await temporaryDirectory();
     for (const path of [directory, join(directory, 'gone')])
       expect(await takeFile(store, path, { sha256: sha256Of(TEXT) }, options)).toBeUndefined();
+  });
+
+  it('that cannot be read after it was linked is none', async () => {
+    const store = await temporaryStore();
+    const source = await fileElsewhere();
+    const error = Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO', syscall: 'read' });
+    vi.mocked(hashFile).mockRejectedValueOnce(error);
+    expect(await takeFile(store, source, { sha256: sha256Of(TEXT) }, options)).toBeUndefined();
+    expect(await readdir(inStore(store, 'tmp'))).toEqual([]);
   });
 
   it('is tried for sharing without a trace', async () => {
