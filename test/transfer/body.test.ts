@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { RequestListener } from 'node:http';
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ModeldlError } from '../../src/errors.js';
 import { BrokenBody } from '../../src/transfer/body.js';
 import type { HttpSettings } from '../../src/transfer/http.js';
@@ -213,6 +213,30 @@ describe.each(WAYS)('a body over %s', (way, serve) => {
     });
     await expect(reading).rejects.toMatchObject({ code: 'INTERRUPTED' });
   });
+});
+
+test('a body of unknown length may take longer than a server may be silent', async () => {
+  vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] });
+  try {
+    const server = await world.serve((_request, response) => {
+      let pieces = 0;
+      const next = (): void => {
+        pieces += 1;
+        if (pieces > 30) response.end();
+        else {
+          response.write(SMALL, () => {
+            vi.advanceTimersByTime(100);
+            setImmediate(next);
+          });
+        }
+      };
+      next();
+    });
+    const read = await readAll(server.origin, 'at once', { idleTimeoutMs: 1000 });
+    expect(read).toMatchObject({ error: undefined, bytes: 30 * SMALL.length });
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 describe('a connection', () => {

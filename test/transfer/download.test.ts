@@ -600,6 +600,40 @@ describe('bytes that are not those promised', () => {
   });
 });
 
+describe('a file whose size and digest nobody knows', () => {
+  const unknown = (server: Local): DownloadRequest => ({
+    label: 'model.onnx',
+    url: `${server.origin}/model.onnx`,
+  });
+
+  test('is as long as the answer that its bytes come from says, not as one before says that brought none', async () => {
+    const server = await answering((_request, response) => {
+      response.writeHead(200, { 'content-length': '1000' }).flushHeaders();
+      response.socket?.destroySoon();
+    }, whole());
+    const downloaded = await resume(world.client(), unknown(server));
+    expect(downloaded).toMatchObject({ bytes: BYTES.length, sha256: sha256(BYTES) });
+  });
+
+  test('is as long as its first answer said, where a part leaves that open', async () => {
+    const strong = { etag: '"one"' };
+    const end = 200_000;
+    const server = await answering(
+      broken(strong),
+      (_request, response, start) => {
+        const range = {
+          'content-range': `bytes ${start}-${end - 1}/*`,
+          'content-length': String(end - start),
+        };
+        response.writeHead(206, { ...range, ...strong }).end(BYTES.subarray(start, end));
+      },
+      range(BYTES, strong),
+    );
+    const downloaded = await resume(world.client(), unknown(server));
+    expect(downloaded).toMatchObject({ bytes: BYTES.length, sha256: sha256(BYTES) });
+  });
+});
+
 describe('who lost the claim', () => {
   test('does not hand the file out', async () => {
     const server = await answering(range());

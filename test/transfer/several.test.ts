@@ -295,6 +295,44 @@ describe('several connections', () => {
     expect(hub.requests.length).toBeLessThan(cdn.requests.length);
   });
 
+  test('go on alone where the server refuses the next part of the first one', async () => {
+    const cdn = await serve();
+    let refused = false;
+    const hub = await world.serve((_request, response) => {
+      // Its first part was cut for the others, and now it asks for another one.
+      if (hub.requests.length > 1 && !refused) {
+        refused = true;
+        response.writeHead(403).end();
+      } else response.writeHead(302, { location: `${cdn.origin}/model` }).end();
+    });
+    await expectBytes(await download(world.client(), requestOf(hub)));
+    expect(refused).toBe(true);
+  });
+
+  test('are not waited for when all bytes are here', async () => {
+    const server = await serve({ instead: ({ number }) => number === 1 });
+    const forever = { connectTimeoutMs: 3_600_000, idleTimeoutMs: 3_600_000 };
+    await expectBytes(await download(world.client(forever), requestOf(server)));
+  });
+
+  test('end where their part ends, however much the server sends', async () => {
+    const server = await serve({
+      instead: ({ number, response, start, end }) => {
+        if (number !== 1) return false;
+        response.writeHead(206, { 'content-range': `bytes ${start}-${end - 1}/${BYTES.length}` });
+        response.write(BYTES.subarray(start, end));
+        const more = (): void => {
+          if (response.destroyed) return;
+          response.write(Buffer.alloc(MiB));
+          setImmediate(more);
+        };
+        more();
+        return true;
+      },
+    });
+    await expectBytes(await download(world.client(), requestOf(server)));
+  });
+
   test('are one and the whole file again, when what they pieced together is not the file', async () => {
     const wrong = Buffer.from(BYTES);
     wrong.fill(0, 40 * MiB, 41 * MiB);
