@@ -2,12 +2,13 @@
  * Restoring what the store itself can restore, without network: permissions, blobs whose bytes a tree still has, trees
  * whose bytes the blobs have. Whoever calls says which trees are right; nothing here trusts a size or a time.
  */
-import { chmod, lstat, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { chmod, lstat, readdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { discard } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { adoptBlob, blobPath, dropBlob, settleBlob } from './blobs.js';
 import { hashFile } from './hash.js';
+import { readText } from './json.js';
 import { CACHEDIR_TAG, inStore, uniqueName, type Area, type Store } from './layout.js';
 import { createLinker } from './link.js';
 import { publishModel, type StoredModel } from './models.js';
@@ -192,7 +193,7 @@ export async function mendDocuments(store: Store): Promise<void> {
 
 async function mendTag(store: Store): Promise<void> {
   const path = join(store.cacheDir, 'CACHEDIR.TAG');
-  const text = await readFile(path, 'utf8').catch(() => '');
+  const text = (await readText(path).catch(() => '')) ?? '';
   // Only its first line is fixed; the rest may be anybody's words.
   if (text.startsWith(CACHEDIR_TAG.slice(0, CACHEDIR_TAG.indexOf('\n')))) return;
   try {
