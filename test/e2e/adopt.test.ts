@@ -174,7 +174,7 @@ describe('an Ollama store', () => {
 
   it('saves the rest of a file that was fetched in part', async () => {
     hub.addFault({ server: 'cdn', matches: new RegExp(sha256(LARGE)), kind: { stall: MiB } });
-    const broken = world.start({}, 'pull', 'hf:org/model');
+    const broken = world.start({}, 'pull', 'hf:org/model', '--connections', '1');
     await hub.stuck();
     broken.signal('SIGINT');
     expect((await broken.done).exitCode).toBe(130);

@@ -411,7 +411,15 @@ describe('an unfinished download that is damaged', () => {
     caches += 1;
     const cache = cacheAt(join(world.directory, `cache-${caches}`));
     hub.addFault({ server: 'cdn', times: 1, kind: { stall: 20 * MiB } });
-    const killed = world.start({}, 'pull', 'hf:org/large', '--cache-dir', cache.directory);
+    const killed = world.start(
+      {},
+      'pull',
+      'hf:org/large',
+      '--cache-dir',
+      cache.directory,
+      '--connections',
+      '1',
+    );
     await hub.stuck();
     killed.signal('SIGINT');
     expect((await killed.done).exitCode).toBe(130);

@@ -64,7 +64,7 @@ describe('two processes that pull the same model at once', () => {
 
   it('go on when the one that fetches is killed: the other takes over what it had', async () => {
     hub.addFault({ server: 'cdn', times: 1, kind: { stall: 20 * MiB } });
-    const first = world.start({}, 'pull', 'hf:org/large');
+    const first = world.start({}, 'pull', 'hf:org/large', '--connections', '1');
     await hub.stuck();
     const second = world.start({}, 'pull', 'hf:org/large');
     first.signal('SIGKILL');
@@ -91,7 +91,7 @@ describe('a prune while a removed model is pulled anew', () => {
       matches: new RegExp(sha256Of(LARGE)),
       kind: { stall: 20 * MiB },
     });
-    const run = world.start({}, 'pull', 'hf:org/two', '--force');
+    const run = world.start({}, 'pull', 'hf:org/two', '--force', '--connections', '1');
     await hub.stuck();
     expect((await world.run('prune', '-y')).exitCode).toBe(0);
     expect([Buffer.from('{"a": 1}'), SMALL].map(isCached)).toEqual([true, true]);
@@ -108,7 +108,7 @@ describe('an interrupted pull', () => {
     'by %s keeps what came, says how to resume, and is resumed',
     async (_what, signal, code, said) => {
       hub.addFault({ server: 'cdn', times: 1, kind: { stall: 20 * MiB } });
-      const run = world.start({}, 'pull', 'hf:org/large');
+      const run = world.start({}, 'pull', 'hf:org/large', '--connections', '1');
       await hub.stuck();
       run.signal(signal);
       const { exitCode, stdout, stderr } = await run.done;
@@ -136,7 +136,7 @@ describe('an interrupted pull', () => {
     'that waits for an answer of the %s ends as well, as JSON',
     async (server) => {
       hub.addFault({ server, kind: { never: true } });
-      const run = world.start({}, 'pull', 'hf:org/large', '--json');
+      const run = world.start({}, 'pull', 'hf:org/large', '--json', '--connections', '1');
       await hub.stuck();
       run.signal('SIGINT');
       const { exitCode, stdout } = await run.done;
@@ -147,7 +147,7 @@ describe('an interrupted pull', () => {
 
   it('of a conversion ends alike while its model is fetched', async () => {
     hub.addFault({ server: 'cdn', times: 1, kind: { stall: 20 * MiB } });
-    const run = world.start({}, 'convert', 'hf:org/large', '--precision', 'fp16');
+    const run = world.start({}, 'convert', 'hf:org/large', '--precision', 'fp16', '--connections', '1');
     await hub.stuck();
     run.signal('SIGINT');
     const { exitCode, stdout, stderr } = await run.done;
@@ -206,7 +206,7 @@ describe('an interruption', () => {
 
   it('ends waiting for another process, and leaves that one alone', async () => {
     hub.addFault({ server: 'cdn', times: 1, kind: { stall: 20 * MiB } });
-    const first = world.start({}, 'pull', 'hf:org/large');
+    const first = world.start({}, 'pull', 'hf:org/large', '--connections', '1');
     await hub.stuck();
     const second = world.start({}, 'pull', 'hf:org/large');
     await second.said('Waiting for process');

@@ -143,7 +143,7 @@ describe('two users of a group', () => {
 
   asUsers('go on with what the other was interrupted at', async () => {
     hub.addFault({ server: 'cdn', times: 1, kind: { stall: 20 * MiB } });
-    const interrupted = start({ uid: ALICE }, 'pull', 'hf:org/large');
+    const interrupted = start({ uid: ALICE }, 'pull', 'hf:org/large', '--connections', '1');
     await hub.stuck();
     interrupted.signal('SIGINT');
     expect((await interrupted.done).exitCode).toBe(130);
@@ -160,7 +160,7 @@ describe('two users of a group', () => {
 
   asUsers('wait for each other', async () => {
     hub.addFault({ server: 'cdn', times: 1, kind: { stall: 20 * MiB } });
-    const first = start({ uid: ALICE }, 'pull', 'hf:org/large');
+    const first = start({ uid: ALICE }, 'pull', 'hf:org/large', '--connections', '1');
     await hub.stuck();
     const second = start({ uid: BOB }, 'pull', 'hf:org/large');
     await second.said('process');

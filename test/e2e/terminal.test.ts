@@ -156,7 +156,7 @@ async function leaveUnfinishedDownload(): Promise<void> {
     repos: [{ id: 'org/name', files: { 'model.safetensors': Buffer.alloc(20_000_000, 7) } }],
   });
   hub.addFault({ server: 'cdn', method: 'GET', kind: { stall: 9_000_000 } });
-  const shown = await open('pull', 'hf:org/name');
+  const shown = await open('pull', 'hf:org/name', '--connections', '1');
   await shown.waitFor(/model\.safetensors\s+4\d%/);
   await shown.press('C-c');
   const { exitCode, screen, restored } = await shown.ended();
