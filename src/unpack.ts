@@ -24,6 +24,7 @@ import {
   type Archive,
   type ArchiveMember,
 } from './transfer/archive.js';
+import { writeAll } from './transfer/assembly.js';
 import { readBody } from './transfer/body.js';
 import { createHasher } from './transfer/digest.js';
 import { downloadResumable, type Downloaded } from './transfer/download.js';
@@ -131,9 +132,7 @@ async function extractMembers(
           idleTimeoutMs: Infinity,
           onChunk: async (chunk) => {
             hasher.update(chunk);
-            for (let done = 0; done < chunk.length;) {
-              done += (await handle.write(chunk, done, chunk.length - done, written + done)).bytesWritten;
-            }
+            await writeAll(handle, chunk, written);
             written += chunk.length;
           },
         });

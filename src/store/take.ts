@@ -8,18 +8,7 @@
  * was linked, or while it is copied, so that what becomes a blob is what was hashed.
  */
 import { createReadStream, type Stats } from 'node:fs';
-import {
-  chmod,
-  constants,
-  copyFile,
-  link,
-  open,
-  realpath,
-  rm,
-  stat,
-  writeFile,
-  type FileHandle,
-} from 'node:fs/promises';
+import { chmod, constants, copyFile, link, open, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { platform } from 'node:process';
 import { createHash } from 'node:crypto';
 import { diskError, systemErrorCode, throwIfAborted } from '../errors.js';
@@ -170,7 +159,7 @@ async function copyHashed(
     let done = 0;
     for await (const chunk of stream) {
       const bytes = chunk as Buffer;
-      await writeAll(target, bytes, done);
+      await target.writeFile(bytes);
       hash.update(bytes);
       done += bytes.length;
       onProgress?.(done);
@@ -189,10 +178,4 @@ async function copyHashed(
 function isReadError(error: unknown): boolean {
   if (systemErrorCode(error) === undefined || !(error instanceof Error)) return false;
   return 'syscall' in error && (error.syscall === 'open' || error.syscall === 'read');
-}
-
-async function writeAll(target: FileHandle, bytes: Buffer, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    done += (await target.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
-  }
 }

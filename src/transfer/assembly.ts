@@ -191,7 +191,8 @@ export function createAssembly(options: AssemblyOptions): Assembly {
   return assembly;
 }
 
-async function writeAll(handle: FileHandle, chunk: Buffer, at: number): Promise<void> {
+/** Writes a chunk whole. Throws file system errors. */
+export async function writeAll(handle: FileHandle, chunk: Buffer, at: number): Promise<void> {
   // A short write says nothing; the next one fails with the reason (mostly ENOSPC).
   for (let done = 0; done < chunk.length;) {
     done += (await handle.write(chunk, done, chunk.length - done, at + done)).bytesWritten;

@@ -1,18 +1,15 @@
 /** Downloads: bytes from an address into a file, hashed on the way, resumed where that is possible. */
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import type { Digest } from '../hub.js';
 import { redactUrl } from '../redact.js';
 import { createAssembly, type Assembly } from './assembly.js';
-import { readBody } from './body.js';
 import { createHasher } from './digest.js';
 import type { ConnectionBudget } from './helpers.js';
 import type { HttpClient } from './http.js';
+import { readLocalFile, statLocal } from './local.js';
 import { openPartial, removePartial } from './partial.js';
 import { readRemote } from './remote.js';
-import { mayContinue } from './response.js';
+import { mayContinue, wrongSize } from './response.js';
 
 export interface DownloadRequest {
   /** For messages: path of the file within its model. */
@@ -45,8 +42,6 @@ export interface DownloadOptions {
   /** Throws when another process took over. */
   assertOwned(): Promise<void>;
 }
-
-const READ_BYTES = 1024 * 1024;
 
 /**
  * Fetches a file into a partial that later runs continue. When the digest of a resumed file is wrong, it is fetched
@@ -142,30 +137,7 @@ async function bring(
     await readLocal(request, options, assembly);
     return 0;
   }
-  // What is complete was when an earlier run ended; an empty file is asked for.
-  if (assembly.received.total() > 0 && assembly.received.endOf(0) === request.size) return 0;
   return readRemote(http, request, options, assembly);
-}
-
-export function wrongSize(request: DownloadRequest, bytes: number): ModeldlError {
-  return new ModeldlError(
-    'INTEGRITY',
-    `The size of ${request.label} is wrong: expected ${request.size ?? 0} bytes, got ${bytes}`,
-    {
-      hint: 'the source changed or something between cuts its answers; try again later',
-      details: { file: request.label, url: redactUrl(request.url) },
-    },
-  );
-}
-
-/** A local file that cannot be read. */
-export function unreadable(source: string, cause: unknown): ModeldlError {
-  const missing = systemErrorCode(cause) === 'ENOENT';
-  return new ModeldlError(
-    missing ? 'NOT_FOUND' : 'DISK',
-    `Cannot read ${source}: ${missing ? 'it is gone' : String(cause)}`,
-    { cause, details: { file: source } },
-  );
 }
 
 async function readLocal(
@@ -173,20 +145,12 @@ async function readLocal(
   options: DownloadOptions,
   assembly: Assembly,
 ): Promise<void> {
-  const source = fileURLToPath(request.url);
-  const found = await stat(source).catch((error: unknown) => {
-    throw unreadable(source, error);
-  });
-  if (assembly.received.total() > 0) await assembly.restart(request.size ?? found.size, request.digest);
-  const stream = createReadStream(source, { highWaterMark: READ_BYTES });
+  const { size } = await statLocal(request.url);
+  if (assembly.received.total() > 0) await assembly.restart(request.size ?? size, request.digest);
   let at = 0;
-  await readBody(stream, {
-    signal: options.signal,
-    idleTimeoutMs: 3_600_000,
-    onChunk: (chunk) => {
-      const written = assembly.write(chunk, at);
-      at += chunk.length;
-      return written;
-    },
+  await readLocalFile(request.url, options.signal, (chunk) => {
+    const written = assembly.write(chunk, at);
+    at += chunk.length;
+    return written;
   });
 }

@@ -3,12 +3,13 @@
  * wrong with one of them is no failure of the download, and what it did not bring goes back to the queue.
  */
 import { setMaxListeners } from 'node:events';
+import type { EventLoopUtilization } from 'node:perf_hooks';
 import { ModeldlError } from '../errors.js';
 import { createConnectionCount, type ConnectionCount } from './connections.js';
 import { readPartBody, type Transfer } from './part-body.js';
 import type { HttpResponse } from './http.js';
 import type { Part } from './parts.js';
-import { checkRange, isOtherVersion, mayContinue, rangeCondition, versionOf } from './response.js';
+import { acceptPart, isCompressed, mayContinue, rangeHeaders } from './response.js';
 
 /** Connections of all files together. */
 export interface ConnectionBudget {
@@ -51,8 +52,8 @@ export interface Helpers {
 
 /** Throughput is looked at this often, milliseconds. */
 const TICK_MS = 25;
-/** The share of its time that this process works is measured over so long, milliseconds. */
-const BUSY_MS = 100;
+/** The share of its time that this process works, and what arrives, are measured over so long, milliseconds. */
+const WINDOW_MS = 100;
 /** Where that share is larger, it is what bounds the bytes, and more connections only cost. */
 const SATURATED = 0.7;
 /** What is left within so little time is not worth another connection, milliseconds. */
@@ -79,14 +80,21 @@ export function helpWith(transfer: Transfer): Helpers {
   const paused: (() => void)[] = [];
   let breaks = 0;
   let wanted = 1;
-  let busy = { since: performance.now(), start: performance.eventLoopUtilization(), share: 1 };
+  let window = { ...beginning(performance.now()), share: 1, rate: 0 };
 
-  function share(now: number): number {
-    if (now - busy.since >= BUSY_MS) {
-      const { utilization } = performance.eventLoopUtilization(busy.start);
-      busy = { since: now, start: performance.eventLoopUtilization(), share: utilization };
+  function beginning(now: number): { since: number; loop: EventLoopUtilization; bytes: number } {
+    return { since: now, loop: performance.eventLoopUtilization(), bytes: transfer.fetchedBytes };
+  }
+
+  /** How busy this process was lately, and what arrived meanwhile: bytes per millisecond. */
+  function lately(now: number): { readonly share: number; readonly rate: number } {
+    const elapsed = now - window.since;
+    if (elapsed >= WINDOW_MS) {
+      const { utilization: share } = performance.eventLoopUtilization(window.loop);
+      const rate = (transfer.fetchedBytes - window.bytes) / elapsed;
+      window = { ...beginning(now), share, rate };
     }
-    return busy.share;
+    return window;
   }
 
   function look(): void {
@@ -97,21 +105,14 @@ export function helpWith(transfer: Transfer): Helpers {
     if (!mayContinue(request, assembly.source)) return;
     const now = performance.now();
     const left = size - assembly.received.total();
+    const { share, rate } = lately(now);
     wanted = count.observe({
       now,
       receivedBytes: transfer.fetchedBytes,
       delivering: 1 + delivering.size,
-      mayGrow: share(now) < SATURATED && now - transfer.limitedAt > LIMITED_MS && left > leastLeft(now),
+      mayGrow: share < SATURATED && now - transfer.limitedAt > LIMITED_MS && left > rate * ENDING_MS,
     });
     while (1 + running.size < wanted && begin());
-  }
-
-  let seen = { at: performance.now(), bytes: 0 };
-  /** What arrives within a moment at the present rate. */
-  function leastLeft(now: number): number {
-    const rate = (transfer.fetchedBytes - seen.bytes) / Math.max(1, now - seen.at);
-    if (now - seen.at >= BUSY_MS) seen = { at: now, bytes: transfer.fetchedBytes };
-    return rate * ENDING_MS;
   }
 
   function begin(): boolean {
@@ -153,10 +154,8 @@ export function helpWith(transfer: Transfer): Helpers {
     const { at: start, end } = part;
     const response = await ask(start, end);
     if (response === undefined) return false;
-    const encoding = response.header('content-encoding') ?? 'identity';
-    const range = checkRange(response.header('content-range'), start, end, transfer.size);
-    const isSame = !isOtherVersion(assembly.source, versionOf(response, range?.total));
-    if (response.status !== 206 || encoding !== 'identity' || range === undefined || !isSame) {
+    const range = acceptPart(response, start, end, transfer.size, assembly.source);
+    if (response.status !== 206 || isCompressed(response) || typeof range === 'string') {
       // No parts, or parts of something else: what that means is for the first connection to find out.
       response.discard();
       isAlone = true;
@@ -173,11 +172,7 @@ export function helpWith(transfer: Transfer): Helpers {
 
   /** The answer for a part; undefined when there is none for a further connection. */
   async function ask(start: number, end: number): Promise<HttpResponse | undefined> {
-    const condition = rangeCondition(assembly.source);
-    const headers = {
-      range: `bytes=${start}-${end - 1}`,
-      ...(condition === undefined ? {} : { 'if-range': condition }),
-    };
+    const headers = rangeHeaders(start, end, assembly.source);
     for (;;) {
       const { located } = transfer;
       // A hub counts what asks for the stable address, so that one is asked again only when the other has expired.

@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
-import type { WriteJournal } from './assembly.js';
+import { writeAll, type WriteJournal } from './assembly.js';
 import { createRanges, type Range } from './ranges.js';
 import type { FileVersion } from './response.js';
 
@@ -180,7 +180,7 @@ async function adopt(
         if (bytesRead === 0) break;
         const chunk = buffer.subarray(0, bytesRead);
         if (start === 0) options.onPrefix(chunk);
-        if (!reflinked) await target.write(chunk, 0, bytesRead, at);
+        if (!reflinked) await writeAll(target, chunk, at);
         at += bytesRead;
         adopted.add(start, at);
       }

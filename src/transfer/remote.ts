@@ -7,10 +7,10 @@ import type { HttpClient } from './http.js';
 import { readPartBody, type Outcome, type Transfer } from './part-body.js';
 import { createParts, type Part } from './parts.js';
 import {
-  checkRange,
-  isOtherVersion,
+  acceptPart,
+  expiredAddress,
   mayContinue,
-  rangeCondition,
+  rangeHeaders,
   refuseCompressed,
   refuseWebPage,
   statusError,
@@ -83,17 +83,6 @@ async function readAll(transfer: Transfer, helpers: Helpers, signal: AbortSignal
 /** What servers answer that allow only so many connections. */
 const CROWDED: readonly number[] = [403, 429, 503];
 
-/** The range to ask for: none for the whole file, an open one for all of its end. */
-function rangeHeaders({ assembly, size }: Transfer, part: Part): Record<string, string> {
-  const open = part.end >= (size ?? Infinity);
-  if (part.at === 0 && open) return {};
-  const condition = rangeCondition(assembly.source);
-  return {
-    range: `bytes=${part.at}-${open ? '' : part.end - 1}`,
-    ...(condition === undefined ? {} : { 'if-range': condition }),
-  };
-}
-
 /** The connection that is always there: asks the stable address, and starts over when the file is another one. */
 async function readPart(
   transfer: Transfer,
@@ -111,7 +100,10 @@ async function readPart(
   };
   if (assembly.received.total() > 0 && !mayContinue(request, assembly.source)) await restart();
   const { at: start, end: asked } = part;
-  const headers = rangeHeaders(transfer, part);
+  // No range for the whole file, an open one for all of its end.
+  const isOpen = asked >= (transfer.size ?? Infinity);
+  const headers =
+    start === 0 && isOpen ? {} : rangeHeaders(start, isOpen ? undefined : asked, assembly.source);
   const response = await http.request(request.url, { headers, signal });
   if (response.status === 416 && start > 0) {
     response.discard();
@@ -124,10 +116,10 @@ async function readPart(
     await helpers.stop();
     return { problem: `the server refused one of several connections (${response.status})` };
   }
-  if (response.status === 403 && new URL(response.url).origin !== new URL(request.url).origin) {
-    // A signed address that expired: the stable address gives a new one.
+  const expired = expiredAddress(response, request);
+  if (expired !== undefined) {
     response.discard();
-    return { problem: `the address it redirects to was refused (${new URL(response.url).host})` };
+    return { problem: expired };
   }
   if (response.status !== 200 && response.status !== 206) throw await statusError(response, request);
   refuseCompressed(response);
@@ -143,16 +135,11 @@ async function readPart(
     part.end = transfer.size ?? Infinity;
     return readPartBody(transfer, part, response, { end: size, whole: true });
   }
-  const range = checkRange(response.header('content-range'), start, asked, request.size);
-  const changed = isOtherVersion(assembly.source, versionOf(response, range?.total));
-  if (range === undefined || changed) {
+  const range = acceptPart(response, start, asked, request.size, assembly.source);
+  if (typeof range === 'string') {
     response.discard();
     await restart();
-    return {
-      problem: changed
-        ? 'the file changed at its source'
-        : 'the server sent another range than was asked for',
-    };
+    return { problem: range };
   }
   // Where this answer leaves it open, the first one told how long this version of the file is.
   const total = range.total ?? request.size ?? assembly.source?.size;

@@ -59,6 +59,49 @@ export function rangeCondition(version: FileVersion | undefined): string | undef
 }
 
 /**
+ * Asks for `[start, end)`, or without an end for all from there on: of this very version, where that can be told.
+ * @param source what the bytes before came from
+ */
+export function rangeHeaders(
+  start: number,
+  end: number | undefined,
+  source: FileVersion | undefined,
+): Readonly<Record<string, string>> {
+  const condition = rangeCondition(source);
+  return {
+    range: `bytes=${start}-${end === undefined ? '' : end - 1}`,
+    ...(condition === undefined ? {} : { 'if-range': condition }),
+  };
+}
+
+/**
+ * Is an answer the part `[start, end)` that was asked for, and of the same version as `source`?
+ * @param size of the whole file, bytes, as far as it is known
+ * @returns what it tells of the whole file's size, or why it is not
+ */
+export function acceptPart(
+  response: HttpResponse,
+  start: number,
+  end: number,
+  size: number | undefined,
+  source: FileVersion | undefined,
+): { readonly total: number | undefined } | string {
+  const range = checkRange(response.header('content-range'), start, end, size);
+  if (isOtherVersion(source, versionOf(response, range?.total))) return 'the file changed at its source';
+  return range ?? 'the server sent another range than was asked for';
+}
+
+/** A signed address that expired is refused where the stable one led; that one gives a new one. Tells so, or nothing. */
+export function expiredAddress(
+  response: HttpResponse,
+  request: Pick<DownloadRequest, 'url'>,
+): string | undefined {
+  const { origin, host } = new URL(response.url);
+  if (response.status !== 403 || origin === new URL(request.url).origin) return undefined;
+  return `the address it redirects to was refused (${host})`;
+}
+
+/**
  * A digest finds out when a file is pieced together of two versions; without one, the rest is asked for only under a
  * condition that excludes it.
  */
@@ -70,7 +113,7 @@ export function mayContinue(
 }
 
 /** Does anything that both answers told differ? A server may leave out of a part what it told of the whole. */
-export function isOtherVersion(first: FileVersion | undefined, later: FileVersion): boolean {
+function isOtherVersion(first: FileVersion | undefined, later: FileVersion): boolean {
   return (['etag', 'modified', 'size'] as const).some(
     (told) => first?.[told] !== undefined && later[told] !== undefined && first[told] !== later[told],
   );
@@ -114,13 +157,17 @@ export async function statusError(
 }
 
 /** A compressed body is another one than the digest is of, and its parts do not fit. */
+export function isCompressed(response: HttpResponse): boolean {
+  return (response.header('content-encoding') ?? 'identity') !== 'identity';
+}
+
+/** @throws ModeldlError NETWORK for a compressed body */
 export function refuseCompressed(response: HttpResponse): void {
-  const encoding = response.header('content-encoding');
-  if (encoding === undefined || encoding === 'identity') return;
+  if (!isCompressed(response)) return;
   response.discard();
   throw new ModeldlError(
     'NETWORK',
-    `${redactUrl(response.url)} answered ${encoding} although it was asked not to compress`,
+    `${redactUrl(response.url)} answered ${response.header('content-encoding') ?? ''} although it was asked not to compress`,
     {
       hint: 'a proxy between may be changing answers',
       details: { url: redactUrl(response.url) },
@@ -139,6 +186,17 @@ export function refuseWebPage(response: HttpResponse, request: DownloadRequest):
     {
       hint: 'use the address of the file itself, as the download button of the page has it',
       details: { url: redactUrl(request.url), file: request.label },
+    },
+  );
+}
+
+export function wrongSize(request: DownloadRequest, bytes: number): ModeldlError {
+  return new ModeldlError(
+    'INTEGRITY',
+    `The size of ${request.label} is wrong: expected ${request.size ?? 0} bytes, got ${bytes}`,
+    {
+      hint: 'the source changed or something between cuts its answers; try again later',
+      details: { file: request.label, url: redactUrl(request.url) },
     },
   );
 }

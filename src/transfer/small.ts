@@ -1,21 +1,21 @@
 /** Small files: fetched into memory in one go, since the calls for a file in progress cost more than its bytes. */
-import { createReadStream } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { throwIfAborted } from '../errors.js';
-import { BrokenBody, readBody } from './body.js';
+import { BrokenBody } from './body.js';
 import { createHasher } from './digest.js';
-import { unreadable, wrongSize, type DownloadOptions, type DownloadRequest } from './download.js';
+import type { DownloadOptions, DownloadRequest } from './download.js';
 import type { HttpClient, HttpResponse } from './http.js';
+import { readLocalFile } from './local.js';
 import {
-  checkRange,
-  isOtherVersion,
+  acceptPart,
+  expiredAddress,
   mayContinue,
-  rangeCondition,
+  rangeHeaders,
   refuseCompressed,
   refuseWebPage,
   statusError,
   tooLong,
   versionOf,
+  wrongSize,
   type FileVersion,
 } from './response.js';
 import { createRetries } from './retries.js';
@@ -46,9 +46,6 @@ interface Held {
   restarts: number;
 }
 
-/** Local files are read in pieces of this size, bytes. */
-const READ_BYTES = 1024 * 1024;
-
 /**
  * Fetches a file into memory, on as many connections one after another as it takes.
  * @throws ModeldlError NETWORK, NOT_FOUND, AUTH, GATED, INTEGRITY, DISK for a local file, INTERRUPTED
@@ -61,8 +58,12 @@ export async function downloadSmall(
   const memory = Buffer.allocUnsafe(request.size);
   const held: Held = { memory, bytes: 0, source: undefined, fetchedBytes: 0, restarts: 0 };
   options.onStart(0, request.size);
-  if (request.url.startsWith('file:')) await readLocal(request, options, held);
-  else await readRemote(http, request, options, held);
+  if (request.url.startsWith('file:')) {
+    await readLocalFile(request.url, options.signal, (chunk) => {
+      take(request, options, held, chunk);
+      return undefined;
+    });
+  } else await readRemote(http, request, options, held);
   if (held.bytes !== request.size) throw wrongSize(request, held.bytes);
   const hasher = createHasher(request.digest, request.size);
   hasher.update(memory);
@@ -76,23 +77,6 @@ function take(request: SmallRequest, options: SmallOptions, held: Held, chunk: B
   chunk.copy(held.memory, held.bytes);
   held.bytes += chunk.length;
   options.onProgress(held.bytes);
-}
-
-async function readLocal(request: SmallRequest, options: SmallOptions, held: Held): Promise<void> {
-  const source = fileURLToPath(request.url);
-  const stream = createReadStream(source, { highWaterMark: READ_BYTES });
-  try {
-    await readBody(stream, {
-      signal: options.signal,
-      idleTimeoutMs: 3_600_000,
-      onChunk: (chunk) => {
-        take(request, options, held, chunk);
-        return undefined;
-      },
-    });
-  } catch (error) {
-    throw error instanceof BrokenBody ? unreadable(source, error.cause) : error;
-  }
 }
 
 async function readRemote(
@@ -124,22 +108,17 @@ async function readOnce(
   held: Held,
 ): Promise<string | undefined> {
   if (held.bytes > 0 && !mayContinue(request, held.source)) restart(options, held);
-  const condition = rangeCondition(held.source);
-  const headers: Record<string, string> = {};
-  if (held.bytes > 0) {
-    headers['range'] = `bytes=${held.bytes}-`;
-    if (condition !== undefined) headers['if-range'] = condition;
-  }
+  const headers = held.bytes === 0 ? {} : rangeHeaders(held.bytes, undefined, held.source);
   const response = await http.request(request.url, { headers, signal: options.signal });
   if (response.status === 416 && held.bytes > 0) {
     response.discard();
     restart(options, held);
     return 'the server no longer has the part that was asked for';
   }
-  if (response.status === 403 && new URL(response.url).origin !== new URL(request.url).origin) {
-    // A signed address that expired: the stable address gives a new one.
+  const expired = expiredAddress(response, request);
+  if (expired !== undefined) {
     response.discard();
-    return `the address it redirects to was refused (${new URL(response.url).host})`;
+    return expired;
   }
   if (response.status !== 200 && response.status !== 206) throw await statusError(response, request);
   const expected = acceptAnswer(response, request, options, held);
@@ -173,12 +152,11 @@ function acceptAnswer(
     held.source = versionOf(response, length === undefined ? undefined : Number(length));
     return held.source.size;
   }
-  const range = checkRange(response.header('content-range'), held.bytes, request.size, request.size);
-  const changed = isOtherVersion(held.source, versionOf(response, range?.total));
-  if (range !== undefined && !changed) return range.total;
+  const range = acceptPart(response, held.bytes, request.size, request.size, held.source);
+  if (typeof range !== 'string') return range.total;
   response.discard();
   restart(options, held);
-  return changed ? 'the file changed at its source' : 'the server sent another range than was asked for';
+  return range;
 }
 
 function restart(options: SmallOptions, held: Held): void {
