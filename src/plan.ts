@@ -21,6 +21,7 @@ import { promisedBytes, storedFile } from './fetch.js';
 import { choose, knownListing, type ListingEntry, type SelectionRequest } from './listing.js';
 import { isStoredAnywhere } from './lower.js';
 import {
+  asFound,
   lowerStoredModel,
   pullResolved,
   storedModel,
@@ -79,7 +80,7 @@ async function named(context: Context, text: string, options: ConvertOptions): P
 async function storedAsNamed(context: Context, reference: Reference): Promise<Pulled> {
   const model = await findStored(context, reference, {});
   await assertIntact(context, model);
-  return { model, reference, downloadedBytes: 0, adoptedBytes: 0, stale: false };
+  return asFound({ reference, stale: false }, model);
 }
 
 function selectionOf({ include, exclude, allFiles, quant }: ConvertOptions): SelectionRequest {
@@ -111,34 +112,12 @@ async function pullNeeded(
   const listed = listedFiles(resolved, selection);
   // Archives have no listing before they are here.
   if (listed === undefined) return pullResolved(context, resolved, selection);
-  const stored = await storedAsPulled(context, resolved, selection);
-  if (stored !== undefined) return stored;
+  const stored = await storedModel(context, resolved, selection);
+  if (stored !== undefined) return asFound(resolved, stored);
   const model = plannedModel(context, resolved, listed);
   const { plan } = await chooseConverter(context, model, request, options.converter);
   const all = listed.every(({ path }) => plan.reads.includes(path));
   return pullResolved(context, resolved, all ? selection : { include: plan.reads.map(literalGlob) });
-}
-
-async function storedAsPulled(
-  context: Context,
-  resolved: Resolved,
-  selection: SelectionRequest,
-): Promise<Pulled | undefined> {
-  const model = await storedModel(context, resolved, selection);
-  if (model === undefined) return undefined;
-  return { model, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale: resolved.stale };
-}
-
-/** For a plan: carried out, it makes this model the user's own. */
-async function lowerAsPulled(
-  context: Context,
-  resolved: Resolved,
-  selection: SelectionRequest,
-): Promise<Pulled | undefined> {
-  const model = await lowerStoredModel(context, resolved, selection);
-  if (model === undefined) return undefined;
-  const { reference, stale } = resolved;
-  return { model, reference, downloadedBytes: 0, adoptedBytes: 0, stale };
 }
 
 function listedFiles(
@@ -237,10 +216,12 @@ export async function planConvert(
   const { resolved } = found;
   const selection = selectionOf(options);
   const stored =
-    (await storedAsPulled(context, resolved, selection)) ??
-    (await lowerAsPulled(context, resolved, selection));
+    (await storedModel(context, resolved, selection)) ??
+    // Carried out, the plan makes this model the user's own.
+    (await lowerStoredModel(context, resolved, selection));
   if (stored !== undefined) {
-    return describePrepared(context, await planLocal(context, stored, request, options));
+    const pulled = asFound(resolved, stored);
+    return describePrepared(context, await planLocal(context, pulled, request, options));
   }
   const listed = listedFiles(resolved, selection);
   if (listed === undefined) {

@@ -118,6 +118,14 @@ export interface Pulled {
   readonly stale: boolean;
 }
 
+/** A model that needed no transfer. */
+export function asFound(
+  { reference, stale }: Pick<Resolved, 'reference' | 'stale'>,
+  model: StoredModel,
+): Pulled {
+  return { model, reference, downloadedBytes: 0, adoptedBytes: 0, stale };
+}
+
 /** Brings one model into the store, or finds it there. @throws ModeldlError */
 export async function pullModel(
   context: Context,
@@ -151,21 +159,18 @@ export async function pullResolved(
   const reuse = options.force !== true && options.rebuild !== true;
   if (reuse) {
     const stored = await storedModel(context, resolved, options);
-    if (stored !== undefined)
-      return { model: stored, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
+    if (stored !== undefined) return asFound(resolved, stored);
   }
   const key = reuse ? chosenKey(resolved, options) : undefined;
   if (reuse && !context.store.writable) {
     const model = await lowerStoredModel(context, resolved, options);
-    if (model !== undefined)
-      return { model, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
+    if (model !== undefined) return asFound(resolved, model);
   }
   assertWritable(context.store);
   const scope = scopeOf(resolved.snapshot);
   return withModelClaim(context, resolved.reference, scope, async (held) => {
     const stored = reuse ? await storedModel(context, resolved, options, held) : undefined;
-    if (stored !== undefined)
-      return { model: stored, reference: resolved.reference, downloadedBytes: 0, adoptedBytes: 0, stale };
+    if (stored !== undefined) return asFound(resolved, stored);
     const lower =
       key === undefined ? undefined : await ownLowerModel(context, key, askedOf(options), resolved.snapshot);
     if (lower !== undefined) {

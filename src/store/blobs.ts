@@ -20,7 +20,7 @@ import { hashFile } from './hash.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 
 /** Every permission to read. */
-const MAY_READ = 0o444;
+export const MAY_READ = 0o444;
 
 /** @throws ModeldlError INTEGRITY for what is no sha256: its path could lead out of the cache */
 export function blobPath(store: Store, sha256: string): string {

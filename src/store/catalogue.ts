@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { parseJson, readText } from './json.js';
 import { fileSystemTime, inStore, uniqueName, type Store } from './layout.js';
-import { listShelves, modelsOn, type StoredModel } from './models.js';
+import { listShelves, modelsOn, occupiedBytes, type StoredModel } from './models.js';
 import { treePath } from './record.js';
 import { createTurns } from './turns.js';
 
@@ -110,14 +110,12 @@ export async function readCatalogue(
 }
 
 function sumPhysical(models: readonly Entry[]): number {
-  const blobs = new Map<string, number>();
-  let bytes = 0;
-  for (const model of models) {
-    for (const blob of model.blobs.split(' ')) blobs.set(blob, Number(blob.slice(17)));
-    bytes += model.copiedBytes;
-  }
-  for (const size of blobs.values()) bytes += size;
-  return bytes;
+  return occupiedBytes(
+    models.map(({ blobs, copiedBytes }) => ({
+      blobs: blobs.split(' ').map((blob) => [blob, Number(blob.slice(17))]),
+      copiedBytes,
+    })),
+  );
 }
 
 function cataloguePath(store: Store): string {

@@ -6,14 +6,13 @@ import { chmod, lstat, readdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { discard } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
-import { adoptBlob, blobPath, dropBlob, settleBlob } from './blobs.js';
+import { adoptBlob, blobPath, dropBlob, MAY_READ, settleBlob } from './blobs.js';
 import { hashFile } from './hash.js';
 import { readText } from './json.js';
 import { CACHEDIR_TAG, inStore, uniqueName, type Area, type Store } from './layout.js';
 import { createLinker } from './link.js';
 import { publishModel, type StoredModel } from './models.js';
 
-const MAY_READ = 0o444;
 const MAY_WRITE = 0o222;
 const OWNER_MAY_READ = 0o400;
 const OWNER_MAY_READ_AND_WRITE = 0o600;

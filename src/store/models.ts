@@ -160,16 +160,28 @@ export async function modelsOn(
   return models;
 }
 
-/** Bytes that models take on disk, by their records: what is shared counts once, what had to be copied again. */
+/** What of a model takes space. */
+export interface Occupied {
+  /** Name and bytes of each. */
+  readonly blobs: readonly (readonly [name: string, bytes: number])[];
+  readonly copiedBytes: number;
+}
+
+/** Bytes that models take on disk: what is shared counts once, what had to be copied again. */
+export function occupiedBytes(models: readonly Occupied[]): number {
+  const blobs = new Map(models.flatMap((model) => model.blobs));
+  const copied = models.reduce((sum, { copiedBytes }) => sum + copiedBytes, 0);
+  return [...blobs.values()].reduce((sum, bytes) => sum + bytes, copied);
+}
+
+/** The same by their records. */
 export function physicalBytes(models: readonly StoredModel[]): number {
-  const blobs = new Map<string, number>();
-  let bytes = 0;
-  for (const { record } of models) {
-    for (const file of record.files) blobs.set(file.sha256, file.bytes);
-    bytes += record.copiedBytes ?? 0;
-  }
-  for (const size of blobs.values()) bytes += size;
-  return bytes;
+  return occupiedBytes(
+    models.map(({ record: { files, copiedBytes = 0 } }) => ({
+      blobs: files.map(({ sha256, bytes }) => [sha256, bytes]),
+      copiedBytes,
+    })),
+  );
 }
 
 /**

@@ -12,7 +12,7 @@ import { chmod, constants, copyFile, link, open, realpath, rm, stat, writeFile }
 import { platform } from 'node:process';
 import { createHash } from 'node:crypto';
 import { diskError, systemErrorCode, throwIfAborted } from '../errors.js';
-import { adoptBlob } from './blobs.js';
+import { adoptBlob, MAY_READ } from './blobs.js';
 import { hashFile } from './hash.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 import type { LinkMode } from './link.js';
@@ -41,7 +41,6 @@ export interface Taken {
 
 /** Large reads, as {@link hashFile} does. */
 const READ_BYTES = 1024 * 1024;
-const MAY_READ = 0o444;
 
 /**
  * Makes a blob of a file elsewhere.

@@ -4,7 +4,7 @@ import { rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { discard, makeDirectories } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
-import { blobPath, dropBlob } from './blobs.js';
+import { blobPath, dropBlob, MAY_READ } from './blobs.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 import { createLinker } from './link.js';
 import type { ModelRecord } from './record.js';
@@ -93,9 +93,6 @@ export interface TreeLook {
   readonly mtimes: ReadonlyMap<string, number>;
 }
 
-/** Bits of which a file of a tree has one: what nobody may read is of no use. */
-const MAY_READ = 0o444;
-
 /** @throws ModeldlError DISK */
 export async function lookAtTree(directory: string, files: readonly RecordFile[]): Promise<TreeLook> {
   const missing: string[] = [];
@@ -106,6 +103,7 @@ export async function lookAtTree(directory: string, files: readonly RecordFile[]
     await turn();
     const found = lookAtFile(directory, file.path);
     if (found === undefined || !found.isFile()) missing.push(file.path);
+    // What nobody may read is of no use.
     else if (found.size !== file.bytes || (found.mode & MAY_READ) === 0) damaged.push(file.path);
     else mtimes.set(file.path, found.mtimeMs / 1000);
   }
