@@ -1,11 +1,12 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { Converter, Toolchain } from '../src/converter.js';
+import type { Converter } from '../src/converter.js';
 import { createModeldl, type Modeldl, type ModeldlEvent } from '../src/index.js';
 import { openLowerStores } from '../src/lower.js';
 import { builtInPlugins } from '../src/plugins.js';
 import { readCatalogue } from '../src/store/catalogue.js';
+import { noToolchain, smallConverter } from './helpers/small-converter.js';
 import {
   clockTick,
   COMMIT,
@@ -16,46 +17,20 @@ import {
   temporaryStore,
 } from './helpers/store.js';
 
-const toolchain: Toolchain = {
-  name: 'none',
-  title: 'nothing',
-  downloadBytes: 0,
-  digest: () => Promise.resolve('none'),
-  status: () => Promise.resolve({ state: 'installed', versions: {} }),
-  ensure: () => Promise.resolve({ python: '/bin/false' }),
-  remove: () => Promise.resolve(0),
-};
-
 /** Counts how often it runs and checks. */
 function countingConverter(): Converter & { readonly counts: { run: number; check: number } } {
   const counts = { run: 0, check: 0 };
+  const converter = smallConverter(['model.onnx']);
   return {
+    ...converter,
     counts,
-    name: 'small',
-    accepts: 'everything',
-    makes: 'a word',
-    toolchain: toolchain.name,
-    settings: {},
-    plan: (_model, { precision, device }) =>
-      Promise.resolve({
-        converter: 'small',
-        toolchain: toolchain.name,
-        reads: ['model.onnx'],
-        precision,
-        device,
-        settings: {},
-        steps: [],
-        adjustments: [],
-        estimate: { diskBytes: 1, resultBytes: 1, memoryBytes: 1 },
-      }),
-    run: async (_model, _plan, outDir) => {
+    run: (...given) => {
       counts.run += 1;
-      await writeFile(join(outDir, 'model.xml'), 'converted');
-      return { versions: {}, warnings: [] };
+      return converter.run(...given);
     },
-    check: () => {
+    check: (...given) => {
       counts.check += 1;
-      return Promise.resolve({ passed: true, compared: false, outputs: [], warnings: [] });
+      return converter.check(...given);
     },
   };
 }
@@ -73,7 +48,7 @@ async function open(
     environment,
     cacheDir,
     emit: (event) => events.push(event),
-    plugins: { ...builtInPlugins(), converters: [converter], toolchains: [toolchain] },
+    plugins: { ...builtInPlugins(), converters: [converter], toolchains: [noToolchain] },
   });
   onTestFinished(() => modeldl.close());
   return { ...modeldl, events };

@@ -1,63 +1,26 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { ConversionPlan, Converter, Toolchain } from '../src/converter.js';
+import type { ConversionPlan } from '../src/converter.js';
 import { createModeldl, type Modeldl } from '../src/index.js';
 import { builtInPlugins } from '../src/plugins.js';
+import { noToolchain, smallConverter } from './helpers/small-converter.js';
 import { temporaryDirectory } from './helpers/store.js';
 
 /** More than any disk has. */
 const HUGE = 2 ** 60;
 
-const toolchain: Toolchain = {
-  name: 'none',
-  title: 'nothing',
-  downloadBytes: 0,
-  digest: () => Promise.resolve('none'),
-  status: () => Promise.resolve({ state: 'installed', versions: {} }),
-  ensure: () => Promise.resolve({ python: '/bin/false' }),
-  remove: () => Promise.resolve(0),
-};
-
-/** Writes one small file, whatever it expected. */
-function converter(estimate: ConversionPlan['estimate']): Converter {
-  return {
-    name: 'small',
-    accepts: 'everything',
-    makes: 'a word',
-    toolchain: toolchain.name,
-    settings: {},
-    plan: (_model, { precision, device }) =>
-      Promise.resolve({
-        converter: 'small',
-        toolchain: toolchain.name,
-        reads: [],
-        precision,
-        device,
-        settings: {},
-        steps: [],
-        adjustments: [],
-        estimate,
-      }),
-    run: async (_model, _plan, outDir) => {
-      await writeFile(join(outDir, 'model.xml'), 'converted');
-      return { versions: {}, warnings: [] };
-    },
-    check: () => Promise.resolve({ passed: true, compared: false, outputs: [], warnings: [] }),
-  };
-}
-
 async function open(estimate: Partial<ConversionPlan['estimate']>, spaceCheck = true): Promise<Modeldl> {
   const cwd = await temporaryDirectory();
   await writeFile(join(cwd, 'model.onnx'), 'weights');
-  const made = converter({ diskBytes: 1, resultBytes: 1, memoryBytes: 1, ...estimate });
+  const made = smallConverter([], { diskBytes: 1, resultBytes: 1, memoryBytes: 1, ...estimate });
   const modeldl = await createModeldl({
     cwd,
     home: cwd,
     environment: {},
     cacheDir: join(cwd, 'cache'),
     spaceCheck,
-    plugins: { ...builtInPlugins(), converters: [made], toolchains: [toolchain] },
+    plugins: { ...builtInPlugins(), converters: [made], toolchains: [noToolchain] },
   });
   onTestFinished(() => modeldl.close());
   return modeldl;

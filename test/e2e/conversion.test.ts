@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { writeScript } from '../helpers/interpreter.js';
+import { writeStandInOpenvino } from '../helpers/interpreter.js';
 import { canMount, withReadOnly } from '../helpers/mounts.js';
 import { createWorld, type Run, type Started, type World } from '../helpers/program.js';
 import { expectRefusedInText } from '../helpers/refused.js';
@@ -20,23 +20,14 @@ beforeEach(async () => {
   const log = join(world.directory, 'jobs');
   await writeFile(log, '');
   jobs = async () => (await readFile(log, 'utf8')).split('\n').filter(Boolean);
-  const python = await writeScript(
-    join(world.directory, 'python'),
-    'case "$*" in',
-    '*openvino_worker.py*) read -r request;;',
-    `*) echo '{"sitePackages":"/nowhere","versions":{"openvino":"2026.4.1","nncf":"3.4.0"}}'; exit;;`,
-    'esac',
-    'case "$request" in',
-    `*'"job":"convert"'*) echo convert >> ${log}`,
-    // Not for ever, should the test have ended without.
-    `while [ -d ${world.directory} ] && ! [ -e ${go} ]; do :; done`,
-    `output=$(printf %s "$request" | sed 's/.*"output":"\\([^"]*\\)".*/\\1/')`,
-    'echo network > "$output"; echo weights > "${output%.xml}.bin"',
-    `echo '{"type":"result","versions":{"openvino":"2026.4.1"},"warnings":[]}' >&3;;`,
-    `*) echo check >> ${log}`,
-    `echo '{"type":"result","passed":true,"compared":false,"outputs":[],"warnings":[]}' >&3;;`,
-    'esac',
-  );
+  const python = await writeStandInOpenvino(join(world.directory, 'python'), {
+    convert: [
+      `echo convert >> ${log}`,
+      // Not for ever, should the test have ended without.
+      `while [ -d ${world.directory} ] && ! [ -e ${go} ]; do :; done`,
+    ],
+    check: [`echo check >> ${log}`],
+  });
   const config = { toolchains: { interpreters: { openvino: python } } };
   await writeFile(join(world.directory, 'own.json'), JSON.stringify(config));
   await writeFile(join(world.directory, 'model.onnx'), 'bytes that only a real toolchain would look at');

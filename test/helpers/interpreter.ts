@@ -17,6 +17,33 @@ export async function writeScript(path: string, ...lines: readonly string[]): Pr
   return path;
 }
 
+/**
+ * Writes a Python for the toolchain `openvino` whose worker makes an IR of two words and approves of it.
+ * @param lines of shell that run before it converts and before it checks
+ */
+export function writeStandInOpenvino(
+  path: string,
+  lines: { readonly convert?: readonly string[]; readonly check?: readonly string[] } = {},
+): Promise<string> {
+  return writeScript(
+    path,
+    'case "$*" in',
+    '*openvino_worker.py*) read -r request;;',
+    `*) echo '{"sitePackages":"/nowhere","versions":{"openvino":"2026.4.1","nncf":"3.4.0"}}'; exit;;`,
+    'esac',
+    'case "$request" in',
+    `*'"job":"convert"'*)`,
+    ...(lines.convert ?? []),
+    `output=$(printf %s "$request" | sed 's/.*"output":"\\([^"]*\\)".*/\\1/')`,
+    'echo network > "$output"; echo weights > "${output%.xml}.bin"',
+    `echo '{"type":"result","versions":{"openvino":"2026.4.1"},"warnings":[]}' >&3;;`,
+    '*)',
+    ...(lines.check ?? []),
+    `echo '{"type":"result","passed":true,"compared":false,"outputs":[],"warnings":[]}' >&3;;`,
+    'esac',
+  );
+}
+
 export interface FakePython {
   /** Directory to put on the PATH. */
   readonly bin: string;

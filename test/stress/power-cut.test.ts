@@ -9,7 +9,7 @@ import * as v from 'valibot';
 import { afterAll, afterEach, beforeEach, describe, expect } from 'vitest';
 import type { Durability } from '../../src/store/layout.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
-import { writeScript } from '../helpers/interpreter.js';
+import { writeStandInOpenvino } from '../helpers/interpreter.js';
 import { canCutPower, powerDisk, type DiskKind, type PowerDisk } from '../helpers/power-disk.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
 import { whereKernelHas } from '../helpers/require.js';
@@ -49,19 +49,7 @@ beforeEach(async () => {
     repos: Object.entries(FILES).map(([reference, files]) => ({ id: reference.slice(3), files })),
   });
   world = await createWorld({ HF_ENDPOINT: hub.endpoint });
-  const python = await writeScript(
-    join(world.directory, 'python'),
-    'case "$*" in',
-    '*openvino_worker.py*) read -r request;;',
-    `*) echo '{"sitePackages":"/nowhere","versions":{"openvino":"2026.4.1","nncf":"3.4.0"}}'; exit;;`,
-    'esac',
-    'case "$request" in',
-    `*'"job":"convert"'*) output=$(printf %s "$request" | sed 's/.*"output":"\\([^"]*\\)".*/\\1/')`,
-    'echo network > "$output"; echo weights > "${output%.xml}.bin"',
-    `echo '{"type":"result","versions":{"openvino":"2026.4.1"},"warnings":[]}' >&3;;`,
-    `*) echo '{"type":"result","passed":true,"compared":false,"outputs":[],"warnings":[]}' >&3;;`,
-    'esac',
-  );
+  const python = await writeStandInOpenvino(join(world.directory, 'python'));
   await writeFile(join(world.directory, 'model.onnx'), LOCAL);
   for (const durability of DURABILITIES) {
     const config = { durability, toolchains: { interpreters: { openvino: python } } };

@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
-import { writeScript } from '../helpers/interpreter.js';
+import { writeStandInOpenvino } from '../helpers/interpreter.js';
 import { canRunAs, createWorld, type Run, type World } from '../helpers/program.js';
 import { runs, SEED, seededRandom } from '../helpers/stress.js';
 import { startServer, type TestServer } from '../hubs/server.js';
@@ -61,19 +61,7 @@ beforeAll(async () => {
   const archive = zip(Object.entries(MEMBERS).map(([name, content]) => ({ name, method: 8, content })));
   server = await startServer(() => ({ body: archive, headers: { etag: '"1"' } }));
   world = await createWorld({ HF_ENDPOINT: hub.endpoint });
-  const python = await writeScript(
-    join(world.directory, 'python'),
-    'case "$*" in',
-    '*openvino_worker.py*) read -r request;;',
-    `*) echo '{"sitePackages":"/nowhere","versions":{"openvino":"2026.4.1","nncf":"3.4.0"}}'; exit;;`,
-    'esac',
-    'case "$request" in',
-    `*'"job":"convert"'*) output=$(printf %s "$request" | sed 's/.*"output":"\\([^"]*\\)".*/\\1/')`,
-    'echo network > "$output"; echo weights > "${output%.xml}.bin"',
-    `echo '{"type":"result","versions":{"openvino":"2026.4.1"},"warnings":[]}' >&3;;`,
-    `*) echo '{"type":"result","passed":true,"compared":false,"outputs":[],"warnings":[]}' >&3;;`,
-    'esac',
-  );
+  const python = await writeStandInOpenvino(join(world.directory, 'python'));
   const config = { toolchains: { interpreters: { openvino: python } } };
   await writeFile(join(world.directory, 'own.json'), JSON.stringify(config));
   await writeFile(join(world.directory, 'model.onnx'), LOCAL);
