@@ -8,7 +8,14 @@ import { literalGlob } from './select.js';
 import { findStored, modelLocation, namesAmong, storedModels } from './stored.js';
 import { assertWritable } from './store/layout.js';
 import { mendBlobs, mendDocuments, mendPermissions, mendStrayBlobs, mendTree } from './store/mend.js';
-import { checkModel, listModels, modelsNamed, removeModel, type StoredModel } from './store/models.js';
+import {
+  checkModel,
+  listModels,
+  mendRecord,
+  modelsNamed,
+  removeModel,
+  type StoredModel,
+} from './store/models.js';
 import { readSnapshot, settleSnapshots } from './store/snapshots.js';
 
 /** Hashes the named models, or all. Damage is in the result, not an error. */
@@ -46,6 +53,7 @@ async function checked({ store, signal }: Context, model: StoredModel): Promise<
 async function checkAndRepair(context: Context, model: StoredModel): Promise<Findings> {
   const { store, signal } = context;
   const permissions = store.writable && (await mendPermissions(store, model));
+  const record = store.writable && (await mendRecord(store, model));
   const found = await checked(context, model);
   if (!store.writable && found.ok) return found;
   assertWritable(store);
@@ -55,7 +63,7 @@ async function checkAndRepair(context: Context, model: StoredModel): Promise<Fin
   const blobs = await mendBlobs(store, model, right, signal);
   if (found.ok) {
     const listing = await restoreListing(context, model);
-    return { ...found, repaired: permissions || blobs || listing };
+    return { ...found, repaired: permissions || record || blobs || listing };
   }
   const session = await context.session();
   await session.want(model.record.files.map(({ sha256 }) => sha256));

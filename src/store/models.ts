@@ -9,7 +9,7 @@ import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { blobPath, isDoubtful, isTouched, settleBlob } from './blobs.js';
 import { flushFiles, flushTree, placementOf, standingOf, type Standing } from './durability.js';
 import { hashFile } from './hash.js';
-import { NewerDocument, readJson, writeJson } from './json.js';
+import { NewerDocument } from './json.js';
 import { assertWritable, inStore, uniqueName, type Store } from './layout.js';
 import {
   modelPath,
@@ -28,6 +28,7 @@ import {
   type RecordFile,
 } from './tree.js';
 import { createTurns } from './turns.js';
+import { documentsAmong, mendCopy, readTwice, removeCopy, writeTwice } from './twice.js';
 
 /** A record with the place it was found at. */
 export interface StoredModel {
@@ -71,7 +72,7 @@ async function readModel(store: Store, path: string): Promise<StoredModel | unde
   const isHere = (record: ModelRecord): boolean =>
     PATH_LENGTHS.some((length) => spelt(modelPath(record, length)) === spelt(path));
   // A record that names another model than its place is as damaged as one that cannot be read.
-  const record = await readJson(store, recordPath(store, path), v.pipe(recordSchema, v.check(isHere)));
+  const record = await readTwice(store, recordPath(store, path), v.pipe(recordSchema, v.check(isHere)));
   return record === undefined ? undefined : { record, path, directory: treePath(store, path) };
 }
 
@@ -144,13 +145,9 @@ export async function modelsOn(
   onNewer: OnNewer = leaveOut(store),
 ): Promise<readonly StoredModel[]> {
   const models: StoredModel[] = [];
-  const paths = namesIn(inStore(store, 'records', ...shelf.split('/')))
-    .filter((name) => name.endsWith('.json'))
-    .map((name) => `${shelf}/${name.slice(0, -5)}`)
-    .sort();
-  for (const path of paths) {
+  for (const name of documentsAmong(namesIn(inStore(store, 'records', ...shelf.split('/'))))) {
     try {
-      const model = await readModel(store, path);
+      const model = await readModel(store, `${shelf}/${name}`);
       if (model !== undefined) models.push(model);
     } catch (error) {
       if (!(error instanceof NewerDocument)) throw error;
@@ -208,6 +205,7 @@ export async function publishModel(
     if (durable) await flushModel(store, record, staging);
     // Of the staged tree, since another process may put its own in its place at any time.
     const placement = await placementOf(store, staging, durable);
+    await removeCopy(recordPath(store, path));
     await rm(recordPath(store, path), { force: true });
     await moveIntoPlace(store, staging, directory);
     if (durable) await flushFiles(store, [directory]);
@@ -219,7 +217,7 @@ export async function publishModel(
       ...(copiedBytes === 0 ? {} : { copiedBytes }),
       placement,
     };
-    await writeJson(store, recordPath(store, path), complete);
+    await writeTwice(store, recordPath(store, path), complete);
     await touchUsed(store, path);
     return { record: complete, path, directory };
   } catch (error) {
@@ -281,6 +279,7 @@ export async function removeModel(store: Store, model: StoredModel): Promise<voi
   const record = recordPath(store, model.path);
   const removed = inStore(store, 'removed', `${uniqueName()}.json`);
   try {
+    await removeCopy(record);
     await rename(record, removed).catch((error: unknown) => {
       if (systemErrorCode(error) !== 'ENOENT') throw error;
     });
@@ -403,7 +402,7 @@ async function refresh(
     };
     // A removal in the meantime wins.
     if ((await readModel(store, model.path)) !== undefined)
-      await writeJson(store, recordPath(store, model.path), refreshed, durable);
+      await writeTwice(store, recordPath(store, model.path), refreshed, durable);
   } catch (error) {
     const reason = diskError(error, directory);
     if (!(reason instanceof ModeldlError) && systemErrorCode(error) !== 'ENOENT') throw error;
@@ -421,6 +420,11 @@ export async function updateRecord(
   record: ModelRecord,
 ): Promise<StoredModel | undefined> {
   if ((await readModel(store, model.path)) === undefined) return undefined;
-  await writeJson(store, recordPath(store, model.path), record);
+  await writeTwice(store, recordPath(store, model.path), record);
   return { ...model, record };
+}
+
+/** Makes the copy of a model's record again where it is not the same. @returns whether it was not */
+export async function mendRecord(store: Store, model: StoredModel): Promise<boolean> {
+  return mendCopy(store, recordPath(store, model.path));
 }

@@ -7,6 +7,7 @@ import { encodeSegment } from '../paths.js';
 import { readJson, writeJson } from './json.js';
 import { inStore, type Store } from './layout.js';
 import { digest, revisionSegment, size, treePath } from './record.js';
+import { documentsAmong, mendCopy, readTwice, writeTwice } from './twice.js';
 
 /** A listing may come with a copied cache, as a record may: what it names must lie inside the cache and the tree. */
 const snapshotSchema = v.object({
@@ -75,15 +76,18 @@ export async function readSnapshot(
   return isAsked ? snapshot : undefined;
 }
 
-/** Reads every listing and what references resolved to, so that those that are damaged are set aside, with a warning. */
+/**
+ * Reads every listing and what references resolved to: listings that are damaged are set aside, with a warning, and the
+ * others are restored from their copies, and their copies from them.
+ */
 export async function settleSnapshots(store: Store): Promise<void> {
-  for (const [area, schema] of [
-    ['snapshots', snapshotSchema],
-    ['refs', refSchema],
-  ] as const) {
-    for (const entry of await readdir(inStore(store, area), { recursive: true, withFileTypes: true })) {
-      if (entry.name.endsWith('.json')) await readJson(store, join(entry.parentPath, entry.name), schema);
-    }
+  for (const entry of await readdir(inStore(store, 'snapshots'), { recursive: true, withFileTypes: true })) {
+    if (entry.name.endsWith('.json'))
+      await readJson(store, join(entry.parentPath, entry.name), snapshotSchema);
+  }
+  for (const name of documentsAmong(await readdir(inStore(store, 'refs')))) {
+    const path = inStore(store, 'refs', `${name}.json`);
+    if ((await readTwice(store, path, refSchema)) !== undefined) await mendCopy(store, path);
   }
 }
 
@@ -98,10 +102,10 @@ export async function saveRef(
   reference: string,
   to: Omit<StoredRef, 'reference'>,
 ): Promise<void> {
-  await writeJson(store, refPath(store, reference), { reference, ...to });
+  await writeTwice(store, refPath(store, reference), { reference, ...to });
 }
 
 export async function readRef(store: Store, reference: string): Promise<StoredRef | undefined> {
-  const ref = await readJson(store, refPath(store, reference), refSchema);
+  const ref = await readTwice(store, refPath(store, reference), refSchema);
   return ref?.reference === reference ? ref : undefined;
 }

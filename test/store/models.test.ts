@@ -37,6 +37,7 @@ import {
   afterReboot,
   isStored,
   keyOf,
+  loseRecord,
   openedStore,
   putBlob,
   putModel,
@@ -68,7 +69,7 @@ describe('whole or absent (promise 1)', () => {
   it('a model without its record does not exist, and its tree is rebuilt', async () => {
     const store = await temporaryStore();
     const model = await putModel(store, FILES);
-    await rm(inStore(store, 'records', `${model.path}.json`));
+    await loseRecord(store, model);
     await writeFile(join(model.directory, 'half'), 'left over');
     expect(await findModel(store, keyOf())).toBeUndefined();
     expect(await listModels(store)).toEqual([]);
@@ -375,7 +376,7 @@ describe('every byte is checked (promise 2)', () => {
   it('a refresh does not bring back a model that was removed meanwhile', async () => {
     const store = await temporaryStore();
     const model = await putModel(store, FILES);
-    await rm(inStore(store, 'records', `${model.path}.json`));
+    await loseRecord(store, model);
     await checkModel(store, model, false);
     expect(await findModel(store, keyOf())).toBeUndefined();
   });

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { inStore } from '../../src/store/layout.js';
 import { findModel, listModels } from '../../src/store/models.js';
 import { modelPath, recordSchema, revisionSegment, type ModelKey } from '../../src/store/record.js';
 import * as v from 'valibot';
-import { COMMIT, keyOf, putModel, temporaryStore } from '../helpers/store.js';
+import { COMMIT, keyOf, putModel, recordFiles, temporaryStore } from '../helpers/store.js';
 
 const KEY8 = 'f'.repeat(64);
 
@@ -74,7 +74,7 @@ describe('damaged records', () => {
   ])('%s: set aside with a warning, and the model is published anew', async (_what, text) => {
     const store = await temporaryStore();
     const model = await putModel(store, { 'a.txt': 'one' });
-    await writeFile(`${store.root}/${place}`, text);
+    for (const path of recordFiles(store, model)) await writeFile(path, text);
     expect(await findModel(store, keyOf())).toBeUndefined();
     expect(store.events).toContainEqual({
       type: 'warning',
@@ -87,9 +87,11 @@ describe('damaged records', () => {
 
   it('a directory in its place is set aside likewise', async () => {
     const store = await temporaryStore();
-    await putModel(store, { 'a.txt': 'one' });
-    await rm(`${store.root}/${place}`);
-    await mkdir(`${store.root}/${place}/sub`, { recursive: true });
+    const model = await putModel(store, { 'a.txt': 'one' });
+    for (const path of recordFiles(store, model)) {
+      await rm(path);
+      await mkdir(join(path, 'sub'), { recursive: true });
+    }
     expect(await findModel(store, keyOf())).toBeUndefined();
     expect(store.events).toContainEqual({
       type: 'warning',
@@ -103,10 +105,11 @@ describe('damaged records', () => {
     'naming the file %j outside its tree are refused',
     async (path) => {
       const store = await temporaryStore();
-      await putModel(store, { 'a.txt': 'one' });
+      const model = await putModel(store, { 'a.txt': 'one' });
       const record = v.parse(recordSchema, JSON.parse(await readFile(`${store.root}/${place}`, 'utf8')));
       const files = record.files.map((file) => ({ ...file, path }));
-      await writeFile(`${store.root}/${place}`, JSON.stringify({ ...record, files }));
+      for (const file of recordFiles(store, model))
+        await writeFile(file, JSON.stringify({ ...record, files }));
       expect(await listModels(store)).toEqual([]);
     },
   );

@@ -11,8 +11,10 @@ import {
   clockTick,
   isStored,
   keyOf,
+  loseRecord,
   putBlob,
   putModel,
+  recordFiles,
   recordOf,
   sha256Of,
   temporaryStore,
@@ -180,7 +182,8 @@ describe('removal is two steps (promise 6)', () => {
   it('a tree that got its record after the plan stays', async () => {
     const store = await temporaryStore();
     const model = await putModel(store, FILES);
-    const record = inStore(store, 'records', `${model.path}.json`);
+    const [record, copy] = recordFiles(store, model);
+    await rm(copy);
     await rename(record, `${record}.aside`);
     await clockTick(store);
     const plan = await planSweep(store, USUAL);
@@ -208,7 +211,7 @@ describe('removal is two steps (promise 6)', () => {
   it('leftovers of processes that died go, and count their bytes once', async () => {
     const store = await temporaryStore();
     const model = await putModel(store, FILES);
-    await rm(inStore(store, 'records', `${model.path}.json`));
+    await loseRecord(store, model);
     await mkdir(inStore(store, 'tmp', 'staging'));
     await writeFile(inStore(store, 'tmp', 'staging', 'file'), 'half');
     await mkdir(inStore(store, 'trash', 'old'));

@@ -1,0 +1,81 @@
+/**
+ * Documents that nothing else in the store could tell are kept twice: beside each lies its copy. One that is lost or
+ * damaged comes back with the next reading.
+ *
+ * The copy is written last and goes first, so a copy alone is damage, and never the trace of a process that was killed.
+ */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import type * as v from 'valibot';
+import { ModeldlError, systemErrorCode } from '../errors.js';
+import { parseJson, readJson, readText, writeJson } from './json.js';
+import type { Store } from './layout.js';
+
+const DOCUMENT = '.json';
+const COPY = '.copy';
+
+/** The copy of a document whose name ends in `.json`. */
+export function copyPath(path: string): string {
+  return `${path.slice(0, -DOCUMENT.length)}${COPY}`;
+}
+
+/** The documents, sorted and without `.json`, that are among the names of a directory: whole, or as a copy only. */
+export function documentsAmong(names: readonly string[]): readonly string[] {
+  const documents = names.filter((name) => name.endsWith(DOCUMENT) || name.endsWith(COPY));
+  return [...new Set(documents.map((name) => name.slice(0, name.lastIndexOf('.'))))].sort();
+}
+
+/** As {@link writeJson}; a copy that cannot be written is left to `verify --repair`. */
+export async function writeTwice(
+  store: Store,
+  path: string,
+  document: unknown,
+  flush = store.durability === 'flush',
+): Promise<void> {
+  await writeJson(store, path, document, flush);
+  try {
+    await writeJson(store, copyPath(path), document, false);
+  } catch (error) {
+    if (!(error instanceof ModeldlError) && systemErrorCode(error) === undefined) throw error;
+  }
+}
+
+/** As {@link readJson}, and from the copy where the document is gone or damaged, which is then restored. */
+export async function readTwice<Schema extends v.GenericSchema>(
+  store: Store,
+  path: string,
+  schema: Schema,
+): Promise<v.InferOutput<Schema> | undefined> {
+  const document = await readJson(store, path, schema);
+  if (document !== undefined) return document;
+  const copy = await readJson(store, copyPath(path), schema);
+  if (copy === undefined || !store.writable) return copy;
+  const isRestored = await repeat(store, copyPath(path), path);
+  // Who removed the document meanwhile removed the copy before it.
+  if (!existsSync(copyPath(path))) {
+    if (isRestored) await rm(path, { force: true });
+    return undefined;
+  }
+  if (isRestored) store.emit({ type: 'note', message: `Restored from its copy: ${path}` });
+  return copy;
+}
+
+/** Removes the copy: the document itself goes after it. Throws file system errors. */
+export async function removeCopy(path: string): Promise<void> {
+  await rm(copyPath(path), { recursive: true, force: true });
+}
+
+/** Makes the copy of a sound document again where it is not the same. @returns whether it was not */
+export async function mendCopy(store: Store, path: string): Promise<boolean> {
+  if (!(await repeat(store, path, copyPath(path)))) return false;
+  store.emit({ type: 'note', message: `Restored ${copyPath(path)}` });
+  return true;
+}
+
+/** Writes one document as another says it, unless it says the same. */
+async function repeat(store: Store, from: string, to: string): Promise<boolean> {
+  const text = await readText(from);
+  if (text === undefined || (await readText(to)) === text) return false;
+  await writeJson(store, to, parseJson(text));
+  return true;
+}
