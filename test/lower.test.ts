@@ -8,6 +8,7 @@ import { builtInPlugins } from '../src/plugins.js';
 import { readCatalogue } from '../src/store/catalogue.js';
 import { noToolchain, smallConverter } from './helpers/small-converter.js';
 import {
+  changeCatalogue,
   clockTick,
   COMMIT,
   keyOf,
@@ -96,15 +97,11 @@ describe('a list of own and lower models', () => {
     const atOnce = { worthWriting: 1, stepMs: -60_000 };
     for (const store of [system, own]) {
       await readCatalogue(store, atOnce);
-      const file = join(store.root, 'catalogue.json');
       // A mark that no record has: who tells it has not read the record.
-      await writeFile(
-        file,
-        (await readFile(file, 'utf8')).replaceAll('"reference":"hf:', '"reference":"marked:'),
-      );
+      await changeCatalogue(store, '"reference":"hf:', '"reference":"marked:');
       await clockTick(store);
     }
-    const written = await readFile(join(system.root, 'catalogue.json'), 'utf8');
+    const written = await readFile(join(system.root, 'catalogue.jsonl'), 'utf8');
     const environment = { MODELDL_CACHE_READ_FROM: system.cacheDir };
     const user = await open(cwd, countingConverter(), own.cacheDir, environment);
     const both = { reference: `marked:org/both@${COMMIT}`, cache: own.cacheDir, bytes: 7 };
@@ -126,6 +123,6 @@ describe('a list of own and lower models', () => {
     ]);
     expect(totals.physicalBytes).toBe(10);
     for (const store of await openLowerStores([system.cacheDir], own)) await readCatalogue(store, atOnce);
-    expect(await readFile(join(system.root, 'catalogue.json'), 'utf8')).toBe(written);
+    expect(await readFile(join(system.root, 'catalogue.jsonl'), 'utf8')).toBe(written);
   });
 });

@@ -4,38 +4,29 @@
  * since, by inode and change time, which every record that is written or removed there moves and no copy keeps. That of
  * a cache that cannot be written, which others keep, is not believed at all.
  */
+import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as v from 'valibot';
-import { parseJson, readText } from './json.js';
+import { readText } from './json.js';
 import { fileSystemTime, inStore, uniqueName, type Store } from './layout.js';
 import { listShelves, modelsOn, occupiedBytes, type StoredModel } from './models.js';
-import { treePath } from './record.js';
+import type { ConversionRecord, ModelRecord } from './record.js';
 import { createTurns } from './turns.js';
 
-const modelSchema = v.object({
+interface Entry {
   /** Below `models/`, `/`-separated. */
-  path: treePath,
+  readonly path: string;
   /** What tells it from others and names it, of its record. */
-  record: v.object({
-    hub: v.string(),
-    id: v.string(),
-    revision: v.string(),
-    reference: v.string(),
-    selection: v.exactOptional(v.string()),
-    asked: v.exactOptional(v.unknown()),
-    single: v.exactOptional(treePath),
-    conversion: v.exactOptional(v.object({ key: v.string(), precision: v.string(), device: v.string() })),
-    pulledAt: v.string(),
-  }),
-  bytes: v.number(),
-  copiedBytes: v.number(),
+  readonly record: Pick<
+    ModelRecord,
+    'hub' | 'id' | 'revision' | 'reference' | 'selection' | 'asked' | 'single' | 'pulledAt'
+  > & { readonly conversion?: Pick<ConversionRecord, 'key' | 'precision' | 'device'> };
+  readonly bytes: number;
+  readonly copiedBytes: number;
   /** `<16 hex of the sha256>:<bytes>` of each file, separated by spaces: one text is read faster than many. */
-  blobs: v.string(),
-});
-
-type Entry = v.InferOutput<typeof modelSchema>;
+  readonly blobs: string;
+}
 
 /** A model as lists need it. */
 export interface ListedEntry extends Entry {
@@ -43,15 +34,20 @@ export interface ListedEntry extends Entry {
   readonly directory: string;
 }
 
-const shelfSchema = v.object({ inode: v.number(), changedMs: v.number(), models: v.array(modelSchema) });
-const catalogueSchema = v.object({
-  version: v.literal(1),
-  shelves: v.record(v.string(), shelfSchema),
-  /** Of all models on these shelves. */
-  physicalBytes: v.number(),
-});
+interface Shelf {
+  readonly inode: number;
+  readonly changedMs: number;
+  readonly models: readonly Entry[];
+}
 
-type Shelf = v.InferOutput<typeof shelfSchema>;
+/** Raised with every change of what follows it. */
+const VERSION = 1;
+
+interface Contents {
+  readonly shelves: Readonly<Record<string, Shelf>>;
+  /** Of all models on these shelves. */
+  readonly physicalBytes: number;
+}
 
 /**
  * Some file systems keep times in steps of two seconds: a directory that changed so lately may change again without
@@ -94,9 +90,8 @@ export async function readCatalogue(
     let shelf = known.shelves.get(name);
     if (shelf?.inode !== found.ino || shelf.changedMs !== found.ctimeMs) {
       const { models: listed, whole } = await readShelf(store, name);
-      shelf = { inode: found.ino, changedMs: found.ctimeMs, models: [...listed] };
       // What is told once is told by every list.
-      if (!whole) shelf.changedMs = Infinity;
+      shelf = { inode: found.ino, changedMs: whole ? found.ctimeMs : Infinity, models: listed };
       read += 1;
     }
     shelves.set(name, shelf);
@@ -119,7 +114,7 @@ function sumPhysical(models: readonly Entry[]): number {
 }
 
 function cataloguePath(store: Store): string {
-  return join(store.root, 'catalogue.json');
+  return join(store.root, 'catalogue.jsonl');
 }
 
 interface Known {
@@ -130,11 +125,21 @@ interface Known {
 const NOTHING: Known = { shelves: new Map(), physicalBytes: 0 };
 
 async function readKnown(store: Store): Promise<Known> {
-  const text = await readText(cataloguePath(store)).catch(() => undefined);
-  const parsed = v.safeParse(catalogueSchema, parseJson(text ?? ''));
-  if (!parsed.success) return NOTHING;
-  const { shelves, physicalBytes } = parsed.output;
+  const text = (await readText(cataloguePath(store)).catch(() => undefined)) ?? '';
+  const [head, body = ''] = text.split('\n', 2);
+  if (head !== headOf(body)) return NOTHING;
+  const { shelves, physicalBytes } = JSON.parse(body) as Contents;
   return { shelves: new Map(Object.entries(shelves)), physicalBytes };
+}
+
+/** The line before the contents. Its digest says that a program of this version wrote them: a look at each takes longer. */
+function headOf(body: string): string {
+  return JSON.stringify({ version: VERSION, sha256: createHash('sha256').update(body).digest('hex') });
+}
+
+/** The catalogue as a file. */
+export function sealCatalogue(body: string): string {
+  return `${headOf(body)}\n${body}\n`;
 }
 
 async function readShelf(store: Store, name: string): Promise<{ models: readonly Entry[]; whole: boolean }> {
@@ -184,12 +189,11 @@ async function write(store: Store, shelves: ReadonlyMap<string, Shelf>, agoMs: n
   try {
     const settledBefore = (await fileSystemTime(store)) - agoMs;
     const settled = [...shelves].filter(([, { changedMs }]) => changedMs < settledBefore);
-    const document = {
-      version: 1,
+    const contents: Contents = {
       shelves: Object.fromEntries(settled),
       physicalBytes: sumPhysical(settled.flatMap(([, { models }]) => models)),
     };
-    await writeFile(temporary, JSON.stringify(document), { flag: 'wx' });
+    await writeFile(temporary, sealCatalogue(JSON.stringify(contents)), { flag: 'wx' });
     await rename(temporary, cataloguePath(store));
   } catch {
     // Lists need no write; the next one reads the records again.

@@ -1,14 +1,16 @@
 /** A store in a temporary directory, with what tests put into it. */
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { ModeldlEvent } from '../../src/events.js';
 import { adoptBlob, blobPath } from '../../src/store/blobs.js';
+import { sealCatalogue } from '../../src/store/catalogue.js';
 import { inStore, openStore, uniqueName, type Durability, type Store } from '../../src/store/layout.js';
 import { publishModel, type NewRecord, type StoredModel } from '../../src/store/models.js';
 import { deviceSlug, type ModelKey } from '../../src/store/record.js';
+import { copyPath } from '../../src/store/twice.js';
 
 export const COMMIT = '0123456789abcdef0123456789abcdef01234567';
 
@@ -147,4 +149,22 @@ export async function clockTick(store: Store): Promise<void> {
   // A store that may not be written to is judged by this clock, whose milliseconds are whole.
   while (Date.now() <= start);
   await rm(probe);
+}
+
+/** Changes what the catalogue says, so that it is told from the records. */
+export async function changeCatalogue(store: Store, from: string, to: string): Promise<void> {
+  const file = join(store.root, 'catalogue.jsonl');
+  const [, body = ''] = (await readFile(file, 'utf8')).split('\n');
+  await writeFile(file, sealCatalogue(body.replaceAll(from, to)));
+}
+
+/** Where a model's record lies, and its copy. */
+export function recordFiles(store: Store, model: Pick<StoredModel, 'path'>): readonly [string, string] {
+  const path = inStore(store, 'records', `${model.path}.json`);
+  return [path, copyPath(path)];
+}
+
+/** The tree stays as a process that died between the two leaves it. */
+export async function loseRecord(store: Store, model: StoredModel): Promise<void> {
+  for (const path of recordFiles(store, model)) await rm(path);
 }

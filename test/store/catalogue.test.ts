@@ -6,6 +6,7 @@ import { readCatalogue, type CatalogueOptions } from '../../src/store/catalogue.
 import { inStore, type Store } from '../../src/store/layout.js';
 import { listModels, physicalBytes, removeModel, updateRecord } from '../../src/store/models.js';
 import {
+  changeCatalogue,
   clockTick,
   keyOf,
   openedStore,
@@ -20,7 +21,7 @@ const AT_ONCE: CatalogueOptions = { worthWriting: 1, stepMs: -60_000 };
 const REVISION = 'fedcba9876543210fedcba9876543210fedcba98';
 
 function catalogueFile(store: Store): string {
-  return join(store.root, 'catalogue.json');
+  return join(store.root, 'catalogue.jsonl');
 }
 
 /** Reads the catalogue, which is to say what the records do. */
@@ -44,8 +45,7 @@ async function expectTrue(store: Store): Promise<void> {
 
 /** A mark in the catalogue that no record has: who tells it has not read the record. */
 async function mark(store: Store): Promise<void> {
-  const text = await readFile(catalogueFile(store), 'utf8');
-  await writeFile(catalogueFile(store), text.replaceAll('hf:org/', 'hf:marked/'));
+  await changeCatalogue(store, 'hf:org/', 'hf:marked/');
 }
 
 async function marked(store: Store): Promise<readonly boolean[]> {
@@ -92,7 +92,7 @@ describe('the catalogue', () => {
     const store = await temporaryStore();
     await putModel(store, { 'config.json': '{}' });
     await readCatalogue(store);
-    expect(await readdir(store.root)).not.toContain('catalogue.json');
+    expect(await readdir(store.root)).not.toContain('catalogue.jsonl');
   });
 
   it('is not believed in a copy of the store, whose records may be others', async () => {
@@ -109,7 +109,7 @@ describe('the catalogue', () => {
     const store = { ...(await temporaryStore()), writable: false };
     await putModel({ ...store, writable: true }, { 'config.json': '{}' });
     await readCatalogue(store, AT_ONCE);
-    expect(await readdir(store.root)).not.toContain('catalogue.json');
+    expect(await readdir(store.root)).not.toContain('catalogue.jsonl');
     await expectTrue({ ...store, writable: true });
     await mark(store);
     expect(await marked(store)).toEqual([false]);
