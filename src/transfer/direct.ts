@@ -19,8 +19,8 @@ const NOTHING = Buffer.alloc(0);
 /** Takes a connection's bytes in the parser's place. */
 interface Diversion {
   readonly space: () => Buffer | undefined;
-  /** So many bytes came, in the space that was given or else in `bytes`. Returns false to pause. */
-  readonly received: (bytes: Buffer, inSpace: boolean) => boolean;
+  /** So many bytes came, in the space that was given or else at the start of `memory`. Returns false to pause. */
+  readonly received: (bytes: number, memory: Uint8Array, inSpace: boolean) => boolean;
 }
 
 interface Tap {
@@ -38,15 +38,15 @@ function createTap(): { onread: object; watch: (socket: unknown) => void } {
     onread: {
       buffer: () => tap.diversion?.space() ?? own,
       callback: (bytes: number, memory: Uint8Array): boolean => {
-        const chunk = Buffer.from(memory.buffer, memory.byteOffset, bytes);
-        if (tap.diversion !== undefined) return tap.diversion.received(chunk, memory.buffer !== own.buffer);
+        if (tap.diversion !== undefined)
+          return tap.diversion.received(bytes, memory, memory.buffer !== own.buffer);
         // Bytes that nobody asked for would be taken for the next answer's.
         if (watched?.listenerCount('data') === 0) {
           watched.destroy();
           return false;
         }
         // As a socket without `onread` gives it; the parser may keep it, so it gets a copy.
-        watched?.emit('data', Buffer.from(chunk));
+        watched?.emit('data', Buffer.from(memory.subarray(0, bytes)));
         return true;
       },
     },
@@ -98,8 +98,8 @@ export interface DirectBody {
 
 export interface DirectOptions {
   readonly slabs: Slabs;
-  /** Bytes came. */
-  readonly onBytes: () => void;
+  /** So many bytes came. */
+  readonly onBytes: (bytes: number) => void;
   /** All bytes came. */
   readonly onEnd: () => void;
   /** What taking them threw. */
@@ -144,16 +144,19 @@ export function divert(message: IncomingMessage, options: DirectOptions): Direct
   };
 
   tap.diversion = {
-    space: () => (left > 0 && waiting === 0 ? slabs.space()?.subarray(0, left) : undefined),
-    received(bytes, inSpace) {
+    space() {
+      const space = left > 0 && waiting === 0 ? slabs.space() : undefined;
+      return space !== undefined && space.length > left ? space.subarray(0, left) : space;
+    },
+    received(bytes, memory, inSpace) {
       // A server may send more than it announced.
-      surplus = bytes.length > left;
-      const wanted = surplus ? bytes.subarray(0, left) : bytes;
-      left -= wanted.length;
-      onBytes();
+      surplus = bytes > left;
+      const wanted = Math.min(bytes, left);
+      left -= wanted;
+      onBytes(wanted);
       try {
-        if (inSpace) slabs.filled(wanted.length);
-        else put(Buffer.from(wanted));
+        if (inSpace) slabs.filled(wanted);
+        else put(Buffer.from(memory.subarray(0, wanted)));
       } catch (error) {
         onError(error);
         return false;
@@ -164,7 +167,7 @@ export function divert(message: IncomingMessage, options: DirectOptions): Direct
         // The connection is somebody else's now, and must hear when its other end goes.
         return true;
       }
-      return slabs.space() !== undefined;
+      return slabs.hasSpace();
     },
   };
   const early: unknown = message.read();

@@ -6,6 +6,7 @@
 export interface Slabs {
   /** Where the next bytes go; undefined while all memory is in use. */
   space(): Buffer | undefined;
+  hasSpace(): boolean;
   /** So many bytes were put at the start of `space()`. */
   filled(bytes: number): void;
   /** Copies a chunk in; a promise when it has to wait for memory. */
@@ -20,17 +21,33 @@ export interface Slabs {
 export interface SlabPool {
   /** Bytes of each. */
   readonly slabBytes: number;
-  take(): Buffer;
+  /** @param held how many the body has; undefined when it gets no more now */
+  take(held: number): Buffer | undefined;
   /** Nobody may use it any more. */
   give(memory: Buffer): void;
 }
 
+/** One is written, one waits, one is filled. */
+const ENOUGH_SLABS = 3;
+/** While few bodies are read, one gets more: a busy machine gives the thread that writes its turn late. */
+const MAX_SLABS = 6;
+/** So many in all are no reason to be sparing. */
+const FEW_SLABS = 12;
+
 export function createSlabPool(slabBytes: number): SlabPool {
   const free: Buffer[] = [];
+  let taken = 0;
   return {
     slabBytes,
-    take: () => free.pop() ?? Buffer.allocUnsafeSlow(slabBytes),
-    give: (memory) => free.push(memory),
+    take(held) {
+      if (held >= (taken < FEW_SLABS ? MAX_SLABS : ENOUGH_SLABS)) return undefined;
+      taken += 1;
+      return free.pop() ?? Buffer.allocUnsafeSlow(slabBytes);
+    },
+    give(memory) {
+      taken -= 1;
+      free.push(memory);
+    },
   };
 }
 
@@ -44,8 +61,6 @@ export interface SlabOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** One is written, one waits, one is filled. */
-const MAX_SLABS = 3;
 /** Bytes that come slowly are handed out this often, milliseconds: progress and limits go by what was handed out. */
 const HAND_OUT_MS = 200;
 
@@ -75,9 +90,10 @@ export function createSlabs(options: SlabOptions): Slabs {
   function next(): Slab | undefined {
     if (current !== undefined) return current;
     current = free.pop();
-    if (current === undefined && made < MAX_SLABS) {
+    const memory = current === undefined ? pool.take(made) : undefined;
+    if (memory !== undefined) {
       made += 1;
-      current = { memory: pool.take(), start: 0, end: 0, pending: 0 };
+      current = { memory, start: 0, end: 0, pending: 0 };
     }
     return current;
   }
@@ -113,6 +129,7 @@ export function createSlabs(options: SlabOptions): Slabs {
       const slab = next();
       return slab?.memory.subarray(slab.end);
     },
+    hasSpace: () => next() !== undefined,
     filled(bytes) {
       const slab = current;
       if (slab === undefined) throw new Error('Expected bytes in the space that was given');
