@@ -13,17 +13,19 @@ export interface ReadOptions {
   onChunk(chunk: Buffer): Promise<void> | undefined;
 }
 
+/** A connection that brings less over the time that silence may last is as good as silent. */
+export const LEAST_BYTES_PER_SECOND = 256;
 /** How often silence is looked for, milliseconds; more often when less of it is allowed. */
 const WATCH_MS = 1000;
 
-/** A body that broke off: reset, truncated or silent. The bytes before are good. */
+/** A body that broke off: reset, truncated, silent or only dripping. The bytes before are good. */
 export class BrokenBody extends Error {
   override readonly name = 'BrokenBody';
 }
 
 interface Watch {
-  /** Bytes came, or a pause of ours is over. */
-  readonly heard: () => void;
+  /** So many bytes came, or with 0 a pause of ours is over. */
+  readonly heard: (bytes: number) => void;
   /** Only the first call counts. */
   readonly settle: (error?: unknown) => void;
 }
@@ -35,6 +37,7 @@ function watchOver(
   onSettled: (error: Error | undefined) => void,
 ): Watch {
   let heardAt = performance.now();
+  let window = { since: heardAt, bytes: 0 };
   let settled = false;
   const settle = (error?: unknown): void => {
     if (settled) return;
@@ -48,19 +51,27 @@ function watchOver(
   const onAbort = (): void => {
     settle(abortError(signal));
   };
-  const timer = setInterval(
-    () => {
-      if (isPaused()) heardAt = performance.now();
-      else if (performance.now() - heardAt >= idleTimeoutMs)
-        settle(new BrokenBody(`no byte for ${Math.round(idleTimeoutMs / 1000)} s`));
-    },
-    Math.min(WATCH_MS, idleTimeoutMs),
-  );
+  const look = (): void => {
+    const now = performance.now();
+    if (isPaused()) {
+      heardAt = now;
+      window = { since: now, bytes: 0 };
+      return;
+    }
+    const seconds = Math.round(idleTimeoutMs / 1000);
+    if (now - heardAt >= idleTimeoutMs) settle(new BrokenBody(`no byte for ${seconds} s`));
+    if (now - window.since < idleTimeoutMs) return;
+    if (window.bytes < (idleTimeoutMs / 1000) * LEAST_BYTES_PER_SECOND)
+      settle(new BrokenBody(`only ${window.bytes} bytes in ${seconds} s`));
+    window = { since: now, bytes: 0 };
+  };
+  const timer = setInterval(look, Math.min(WATCH_MS, idleTimeoutMs));
   signal.addEventListener('abort', onAbort, { once: true });
   if (signal.aborted) onAbort();
   return {
-    heard: () => {
+    heard: (bytes) => {
       heardAt = performance.now();
+      window.bytes += bytes;
     },
     settle,
   };
@@ -96,7 +107,7 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
     if (body.destroyed || body.readableEnded) watch.settle(new BrokenBody('the connection ended early'));
     body.on('data', (chunk: Buffer) => {
       if (over) return;
-      watch.heard();
+      watch.heard(chunk.length);
       let busy: Promise<void> | undefined;
       try {
         busy = options.onChunk(chunk);
@@ -109,7 +120,7 @@ export function readBody(body: Readable, options: ReadOptions): Promise<void> {
       body.pause();
       busy.then(() => {
         paused = false;
-        watch.heard();
+        watch.heard(0);
         // A stream may end while it is paused.
         if (ended) watch.settle();
         else body.resume();
@@ -152,7 +163,7 @@ export async function readBodyInSlabs(
     await new Promise<void>((resolve, reject) => {
       const watch = watchOver(
         options,
-        () => slabs.space() === undefined,
+        () => !slabs.hasSpace(),
         (error) => {
           if (error === undefined) {
             resolve();
@@ -180,8 +191,10 @@ export async function readBodyInSlabs(
       });
       if (direct === undefined) {
         const onChunk = (chunk: Buffer): Promise<void> | undefined => {
-          watch.heard();
-          return slabs.put(chunk)?.then(watch.heard);
+          watch.heard(chunk.length);
+          return slabs.put(chunk)?.then(() => {
+            watch.heard(0);
+          });
         };
         readBody(message, { ...options, onChunk }).then(() => {
           watch.settle();

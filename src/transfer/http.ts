@@ -131,7 +131,15 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
   };
   for (const address of [settings.proxy.http, settings.proxy.https]) tell(secretsIn(address ?? ''));
 
-  async function request(url: string, options: HttpRequest): Promise<HttpResponse> {
+  const request = (url: string, options: HttpRequest): Promise<HttpResponse> =>
+    requestFor(url, options, (response) => Promise.resolve(response));
+
+  /** @param use makes of an answer what the caller wants of it; where that breaks off, it is asked for again */
+  async function requestFor<Result>(
+    url: string,
+    options: HttpRequest,
+    use: (response: HttpResponse) => Promise<Result>,
+  ): Promise<Result> {
     const retries = options.retries ?? settings.retries;
     const budget: WaitBudget = { leftMs: settings.maxWaitMs };
     for (let attempt = 0; ; attempt += 1) {
@@ -139,7 +147,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       let failure: { reason: string; error?: ModeldlError; response?: HttpResponse; waitMs?: number };
       try {
         const response = await followRedirects(url, options, budget);
-        if (!isRetried(response.status)) return response;
+        if (!isRetried(response.status)) return await use(response);
         const asked = retryAfter(response.header('retry-after'), Date.now());
         failure = {
           reason: `answered ${response.status}`,
@@ -154,7 +162,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       const waitMs = failure.waitMs ?? backoff(attempt, Math.random);
       if (attempt >= retries || waitMs > budget.leftMs) {
         if (failure.error) throw failure.error;
-        if (failure.response) return failure.response;
+        if (failure.response) return await use(failure.response);
       }
       failure.response?.discard();
       settings.emit({
@@ -334,15 +342,19 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       const given = new Request(input, init);
       const body = given.body === null ? undefined : new Uint8Array(await given.arrayBuffer());
       const headers = Object.fromEntries(given.headers);
-      const response = await request(given.url, {
+      const asked: HttpRequest = {
         method: given.method,
         headers,
         // Not `given.signal`: it follows the caller's only until `given` is collected as garbage.
         signal: init?.signal ?? (input instanceof Request ? input.signal : given.signal),
         redirect: given.redirect === 'manual' ? 'manual' : 'follow',
         ...(body === undefined ? {} : { body }),
-      });
-      return toFetchResponse(response);
+      };
+      // What an SDK reads whole is not an answer before all of it is here.
+      const isRead = given.method === 'GET' && !given.headers.has('range');
+      return requestFor(given.url, asked, async (response) =>
+        toFetchResponse(response, isRead && isDocument(response) ? await response.text() : undefined),
+      );
     },
     close: () => {
       agents.close();
@@ -363,6 +375,11 @@ function usedUp(url: URL, waitMs: number): ModeldlError {
     hint: 'try again later, log in for a higher limit, or allow more with `--max-wait`',
     details: { url: redactUrl(url.href) },
   });
+}
+
+/** Is it what hubs answer with, a listing for one, and not a file of a model? */
+function isDocument(response: HttpResponse): boolean {
+  return /\b(json|html|xml)\b/.test(response.header('content-type') ?? '');
 }
 
 function isRetried(status: number): boolean {
@@ -480,11 +497,12 @@ function bodyError(error: unknown, url: URL): ModeldlError {
   return networkError(error instanceof BrokenBody ? (error.cause ?? error) : error, url);
 }
 
-function toFetchResponse(response: HttpResponse): Response {
+/** @param text the body, where it was read already */
+function toFetchResponse(response: HttpResponse, text?: string): Response {
   const headers = new Headers(response.headers.map(([name, value]): [string, string] => [name, value]));
   const empty = [204, 205, 304].includes(response.status);
   if (empty) response.discard();
-  const body = empty ? null : response.stream();
+  const body = empty ? null : (text ?? response.stream());
   const made = new Response(body, { status: response.status, headers });
   Object.defineProperty(made, 'url', { value: response.url });
   return made;

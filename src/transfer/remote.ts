@@ -70,13 +70,14 @@ async function readAll(transfer: Transfer, helpers: Helpers, signal: AbortSignal
     }
     const { restarts } = assembly;
     const before = part.at;
+    const since = performance.now();
     const outcome = await readPart(transfer, part, helpers, signal).finally(() => {
       parts.close(part);
     });
     if (outcome === 'whole') return;
     if (outcome === 'part') continue;
-    const advanced = part.at > before && assembly.restarts === restarts;
-    await retries.after(outcome.problem, advanced, assembly.restarts, signal);
+    const bytes = assembly.restarts === restarts ? part.at - before : 0;
+    await retries.after(outcome.problem, { bytes, since }, assembly.restarts, signal);
   }
 }
 

@@ -92,11 +92,12 @@ async function readRemote(
   );
   for (;;) {
     throwIfAborted(options.signal);
-    const { bytes, restarts } = held;
+    const { bytes: before, restarts } = held;
+    const since = performance.now();
     const problem = await readOnce(http, request, options, held);
     if (problem === undefined) return;
-    const advanced = held.bytes > bytes && held.restarts === restarts;
-    await retries.after(problem, advanced, held.restarts, options.signal);
+    const bytes = held.restarts === restarts ? held.bytes - before : 0;
+    await retries.after(problem, { bytes, since }, held.restarts, options.signal);
   }
 }
 

@@ -369,15 +369,11 @@ const LATER: readonly Row[] = [
 /** For the listing: what the answers of the hub's API do. */
 const LISTING: readonly Row[] = [
   ['resets', [{ server: 'hub', matches: /\/api\//, times: 2, kind: { reset: true } }], 'bytes'],
+  ['truncations', [{ server: 'hub', matches: /\/tree\//, times: 3, kind: { cut: 10 } }], 'bytes'],
   [
-    'a truncation',
-    [{ server: 'hub', matches: /\/tree\//, times: 1, kind: { cut: 10 } }],
-    {
-      code: 'NETWORK',
-      message: /Cannot reach 127.*the connection was reset/,
-      hint: /check the network/,
-      orBytes: true,
-    },
+    'nothing but truncations',
+    [{ server: 'hub', matches: /\/tree\//, kind: { cut: 10 } }],
+    { code: 'NETWORK', message: /Cannot reach 127.*the connection was reset/, hint: /check the network/ },
   ],
   ['503', [{ server: 'hub', matches: /\/api\//, times: 3, kind: { status: 503 } }], 'bytes'],
   [

@@ -95,6 +95,40 @@ describe('a body', () => {
     await refusal((await http.fetch(server.origin)).json(), 'NETWORK');
   });
 
+  test('that is a document and breaks off is asked for again by fetch, a file is not', async () => {
+    const server = await world.serve((request, response) => {
+      const whole = server.requests.filter(({ url }) => url === request.url).length > 2;
+      const type =
+        request.url === '/listing' ? 'application/json; charset=utf-8' : 'application/octet-stream';
+      response.writeHead(200, { 'content-length': '11', 'content-type': type });
+      if (whole) response.end('{"here": 1}');
+      else
+        response.write('{"he', () => {
+          request.socket.destroySoon();
+        });
+    });
+    const { http, events } = world.client();
+    const response = await http.fetch(`${server.origin}/listing`);
+    expect(response.headers.get('content-type')).toBe('application/json; charset=utf-8');
+    expect(await response.json()).toEqual({ here: 1 });
+    expect(events.map(({ type }) => type)).toEqual(['retry', 'retry']);
+    await refusal((await http.fetch(`${server.origin}/file`)).text(), 'NETWORK');
+    await refusal(
+      (await http.fetch(`${server.origin}/file`, { headers: { range: 'bytes=0-3' } })).text(),
+      'NETWORK',
+    );
+  });
+
+  test('that is a document of over 32 MiB is refused by fetch at once', async () => {
+    const server = await world.serve((_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(Buffer.alloc(32 * 1024 * 1024 + 1, ' '));
+    });
+    const { http } = world.client();
+    await refusal(http.fetch(server.origin), 'NETWORK');
+    expect(server.requests).toHaveLength(1);
+  });
+
   test('longer than 32 MiB is not read as text', async () => {
     const server = await world.serve((_request, response) => {
       response.end(Buffer.alloc(32 * 1024 * 1024 + 1));

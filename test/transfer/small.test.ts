@@ -112,6 +112,27 @@ test.each<readonly [string, Digest | undefined]>([
   await refusal(download(client, requestOf(wrong, digest)), 'INTEGRITY');
 });
 
+test('a server that only drips is given up after so many attempts', async () => {
+  const server = await world.serve((request, response) => {
+    const start = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
+    const contentRange = { 'content-range': `bytes ${start}-${BYTES.length - 1}/${BYTES.length}` };
+    response.writeHead(start === 0 ? 200 : 206, {
+      'content-length': String(BYTES.length - start),
+      etag: '"1"',
+      ...(start === 0 ? {} : contentRange),
+    });
+    let at = start;
+    const drip = setInterval(() => response.write(BYTES.subarray(at, (at += 1))), 20);
+    response.on('close', () => {
+      clearInterval(drip);
+    });
+  });
+  const client = world.client({ retries: 2, idleTimeoutMs: 200 });
+  const error = await refusal(download(client, requestOf(server, promised)), 'NETWORK');
+  expect(error.message).toMatch(/^Cannot finish config\.json: only \d+ bytes in 0 s$/);
+  expect(server.requests).toHaveLength(3);
+});
+
 test('a file of no bytes', async () => {
   const server = await answering(whole(Buffer.alloc(0)));
   const request = { ...requestOf(server), size: 0 };
