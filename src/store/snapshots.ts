@@ -77,8 +77,8 @@ export async function readSnapshot(
 }
 
 /**
- * Reads every listing and what references resolved to: listings that are damaged are set aside, with a warning, and the
- * others are restored from their copies, and their copies from them.
+ * Reads every listing, so that a damaged one is set aside, with a warning, and every reference's resolution, so that it
+ * and its copy restore each other.
  */
 export async function settleSnapshots(store: Store): Promise<void> {
   for (const entry of await readdir(inStore(store, 'snapshots'), { recursive: true, withFileTypes: true })) {

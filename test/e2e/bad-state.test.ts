@@ -127,6 +127,7 @@ type Row = readonly [what: string, damage: (cache: Cache) => Promise<unknown>, c
 
 /** Found by a look, repaired by bytes from the hub. */
 const DAMAGED: Codes = { path: 6, verify: 6, offline: 5 };
+
 describe('what is damaged is healed or named, and a pull hands out right bytes', () => {
   const rows: readonly Row[] = [
     ['a record that is cut', async (cache) => truncate(await record(cache), 40)],
