@@ -205,7 +205,7 @@ export async function publishModel(
     if (durable) await flushModel(store, record, staging);
     // Of the staged tree, since another process may put its own in its place at any time.
     const placement = await placementOf(store, staging, durable);
-    await removeCopy(recordPath(store, path));
+    await removeCopy(store, recordPath(store, path));
     await rm(recordPath(store, path), { force: true });
     await moveIntoPlace(store, staging, directory);
     if (durable) await flushFiles(store, [directory]);
@@ -279,7 +279,7 @@ export async function removeModel(store: Store, model: StoredModel): Promise<voi
   const record = recordPath(store, model.path);
   const removed = inStore(store, 'removed', `${uniqueName()}.json`);
   try {
-    await removeCopy(record);
+    await removeCopy(store, record);
     await rename(record, removed).catch((error: unknown) => {
       if (systemErrorCode(error) !== 'ENOENT') throw error;
     });

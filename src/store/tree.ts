@@ -73,11 +73,11 @@ export async function moveIntoPlace(store: Store, staging: string, directory: st
   }
 }
 
-/** Moves a directory out of sight in one step, then deletes it; what stays behind after a crash is swept later. */
-export async function moveToTrash(store: Store, directory: string): Promise<void> {
+/** Moves what lies there out of sight in one step, then deletes it; what a crash leaves behind is swept later. */
+export async function moveToTrash(store: Store, path: string): Promise<void> {
   const grave = inStore(store, 'trash', uniqueName());
   try {
-    await rename(directory, grave);
+    await rename(path, grave);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return;
     throw error;

@@ -10,6 +10,7 @@ import type * as v from 'valibot';
 import { ModeldlError, systemErrorCode } from '../errors.js';
 import { parseJson, readJson, readText, writeJson } from './json.js';
 import type { Store } from './layout.js';
+import { moveToTrash } from './tree.js';
 
 const DOCUMENT = '.json';
 const COPY = '.copy';
@@ -61,8 +62,8 @@ export async function readTwice<Schema extends v.GenericSchema>(
 }
 
 /** Removes the copy: the document itself goes after it. Throws file system errors. */
-export async function removeCopy(path: string): Promise<void> {
-  await rm(copyPath(path), { recursive: true, force: true });
+export async function removeCopy(store: Store, path: string): Promise<void> {
+  await moveToTrash(store, copyPath(path));
 }
 
 /** Makes the copy of a sound document again where it is not the same. @returns whether it was not */
