@@ -4,6 +4,7 @@ import { isElsewhere, type BlobSource } from './adopt.js';
 import { format, hubContext, hubNamed, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import {
+  bytesKey,
   bytesToFetch,
   digestKey,
   fetchFiles,
@@ -271,7 +272,8 @@ async function divide(
     if (found === undefined) missing.push(file);
     else stored.push(found);
   }
-  return { stored, missing, missingBytes: missing.reduce((sum, { source }) => sum + (source.size ?? 0), 0) };
+  const distinct = new Map(missing.map(({ source }) => [bytesKey(source), source.size ?? 0]));
+  return { stored, missing, missingBytes: [...distinct.values()].reduce((sum, bytes) => sum + bytes, 0) };
 }
 
 function recordOf(

@@ -61,6 +61,11 @@ export function digestKey(digest: Digest): string {
   return `${digest.algorithm}:${digest.hex}`;
 }
 
+/** Equal for files of one listing that promise the same bytes. */
+export function bytesKey({ path, digest, size = -1 }: RemoteFile): string {
+  return digest === undefined ? `path ${path}` : `${digestKey(digest)} ${size}`;
+}
+
 /** The blob that a file of a listing will be, as far as that is known before its bytes are here. */
 export function promisedBlob({ digest }: RemoteFile, known: KnownFiles): string | undefined {
   if (digest === undefined) return undefined;
@@ -90,7 +95,8 @@ export async function storedFile(
 
 /**
  * Fetches files into the store. Small ones share one claim and go first, each large one has its own claim; the first
- * failure stops the rest, whose partials stay. What is found elsewhere on this machine is taken from there.
+ * failure stops the rest, whose partials stay. What is found elsewhere on this machine is taken from there, and what
+ * several files promise is fetched once.
  *
  * @param scope names the claim for the small files: hub, id and revision
  * @param elsewhere where to look before fetching
@@ -115,23 +121,31 @@ export async function fetchFiles(
     stop,
   };
   setMaxListeners(0, fetching.signal);
+  const distinct = new Map(files.map((file) => [bytesKey(file.source), file]));
   const small = await fetchSmall(
     fetching,
     scope,
-    files.filter(({ source }) => isSmall(source)),
+    [...distinct.values()].filter(({ source }) => isSmall(source)),
     known,
   );
   const large = await atMost(
     context.jobs,
-    files.filter(({ source }) => !isSmall(source)),
+    [...distinct.values()].filter(({ source }) => !isSmall(source)),
     fetching,
     (file) => fetchLarge(fetching, scope, file, known),
   );
   const all = [...small, ...large];
   const adopted = all.flatMap((fetched) => fetched.adopted ?? []);
   tellAdopted(context, adopted);
+  const fetched = new Map(all.map(({ file }) => [file.path, file]));
   return {
-    files: all.map(({ file }) => file),
+    files: files.flatMap(({ path, source }): readonly StoredFile[] => {
+      const file = fetched.get(distinct.get(bytesKey(source))?.path ?? path);
+      if (file === undefined) return [];
+      const { bytes, sha256 } = file;
+      if (path !== file.path) context.emit({ type: 'file-done', reference, path, bytes, sha256 });
+      return [{ ...file, path }];
+    }),
     downloadedBytes: all.reduce((sum, { fetchedBytes }) => sum + fetchedBytes, 0),
     adoptedBytes: adopted.reduce((sum, { bytes }) => sum + bytes, 0),
   };
@@ -349,8 +363,8 @@ export function claimedName(scope: string, { path, digest }: RemoteFile): string
 }
 
 /**
- * Bytes of disk that fetching takes: none for what can be linked from elsewhere. What an earlier run left of a file is there already; where files cannot share
- * blocks it is copied before it goes, and the copy may be more than the rest.
+ * Bytes of disk that fetching takes: none for what can be linked from elsewhere. What an earlier run left of a file is
+ * there already; where files cannot share blocks it is copied before it goes, and the copy may be more than the rest.
  */
 export async function bytesToFetch(
   context: Context,
@@ -361,7 +375,7 @@ export async function bytesToFetch(
 ): Promise<number> {
   let bytes = 0;
   let shares: boolean | undefined;
-  for (const file of files) {
+  for (const file of new Map(files.map((one) => [bytesKey(one), one])).values()) {
     const size = file.size ?? 0;
     const promised = promisedBytes(file, known);
     if (promised !== undefined && (await costsNothing(context, elsewhere, promised))) continue;

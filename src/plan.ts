@@ -17,7 +17,7 @@ import {
   type Refusal,
 } from './converter.js';
 import { ModeldlError } from './errors.js';
-import { promisedBytes, storedFile } from './fetch.js';
+import { bytesKey, promisedBytes, storedFile } from './fetch.js';
 import { choose, knownListing, type ListingEntry, type SelectionRequest } from './listing.js';
 import { isStoredAnywhere } from './lower.js';
 import {
@@ -252,16 +252,17 @@ async function planListed(
   const model = plannedModel(context, resolved, listed);
   const { converter, plan } = await chooseConverter(context, model, request, options.converter);
   const files: { path: string; bytes: number; sha256: string }[] = [];
-  let downloadBytes = 0;
+  const downloads = new Map<string, number>();
   const read = listed.filter(({ path }) => plan.reads.includes(path));
   for (const { path, file } of read) {
     const { source, size: bytes = 0 } = file;
     const held = await storedFile(context, { path, source }, new Map());
     const promised = promisedBytes(source, new Map());
     const near = promised !== undefined && (await isElsewhere(context.elsewhere, promised));
-    if (held === undefined && !near) downloadBytes += bytes;
+    if (held === undefined && !near) downloads.set(bytesKey(source), bytes);
     if (source.digest?.algorithm === 'sha256') files.push({ path, bytes, sha256: source.digest.hex });
   }
+  const downloadBytes = [...downloads.values()].reduce((sum, bytes) => sum + bytes, 0);
   const { hub, id, revision } = resolved.snapshot;
   let key: string | null = null;
   let stored = false;

@@ -4,7 +4,7 @@ import { isElsewhere } from './adopt.js';
 import { bring, knownFiles, type BringOptions } from './bring.js';
 import { format, parse, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
-import { promisedBytes, storedFile } from './fetch.js';
+import { bytesKey, promisedBytes, storedFile } from './fetch.js';
 import {
   askedOf,
   choose,
@@ -407,6 +407,8 @@ async function describePlan(
     ),
   );
   const files: PullPlan['files'][number][] = [];
+  /** What is brought already for another file. */
+  const brought = new Set<string>();
   let adoptBytes = 0;
   let downloadBytes =
     stored === undefined ? [...archives.values()].reduce((sum, { size }) => sum + (size ?? 0), 0) : 0;
@@ -419,8 +421,10 @@ async function describePlan(
     const promised = settled ? undefined : promisedBytes(file.source, known);
     const elsewhere = promised !== undefined && (await isElsewhere(context.elsewhere, promised));
     files.push({ path, bytes: file.size ?? null, stored: held, elsewhere });
+    if (held || file.archive !== undefined || brought.has(bytesKey(file.source))) continue;
+    brought.add(bytesKey(file.source));
     if (elsewhere) adoptBytes += file.size ?? 0;
-    else if (!held && file.archive === undefined) downloadBytes += file.size ?? 0;
+    else downloadBytes += file.size ?? 0;
   }
   return {
     ...head,

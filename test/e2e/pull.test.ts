@@ -206,3 +206,30 @@ describe('an endpoint that changed', () => {
     expect([...first.requests, ...second.requests]).toEqual([]);
   });
 });
+
+describe('files of a model that are the same bytes', () => {
+  it('are fetched once, and none waits for another longer than for other processes', async () => {
+    const large = Buffer.alloc(9 * 1024 * 1024, 'weights ');
+    const files = { 'config.json': '{"small":true}', 'adapter.safetensors': 'adapter', 'model.onnx': large };
+    const twice = ['a', 'b'].flatMap((directory) =>
+      Object.entries(files).map(([name, content]) => [`${directory}/${name}`, content] as const),
+    );
+    const hub = await startHfHub({ repos: [{ id: 'org/twice', files: Object.fromEntries(twice) }] });
+    onTestFinished(() => hub.close());
+    const environment = { HF_ENDPOINT: hub.endpoint };
+    const bytes = Object.values(files).reduce((sum, content) => sum + content.length, 0);
+    const planned = await world.runWith(environment, 'pull', 'hf:org/twice', '--dry-run', '--json');
+    expect(JSON.parse(planned.stdout)).toMatchObject({
+      models: [{ bytes: 2 * bytes, downloadBytes: bytes }],
+    });
+    const slowly = ['--limit-rate', '4M', '--max-wait', '1s', '--connections', '1'];
+    const run = await world.runWith(environment, 'pull', 'hf:org/twice', '--json', ...slowly);
+    expect(run.exitCode, run.stderr).toBe(0);
+    const { models } = JSON.parse(run.stdout) as { models: [{ path: string; downloadedBytes: number }] };
+    const [{ path, downloadedBytes }] = models;
+    expect(downloadedBytes).toBe(bytes);
+    for (const [name, content] of twice) {
+      expect((await readFile(join(path, name))).equals(Buffer.from(content)), name).toBe(true);
+    }
+  });
+});
