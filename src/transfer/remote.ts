@@ -3,7 +3,7 @@ import { throwIfAborted } from '../errors.js';
 import type { Assembly } from './assembly.js';
 import type { DownloadOptions, DownloadRequest } from './download.js';
 import { helpWith, type Helpers } from './helpers.js';
-import type { HttpClient } from './http.js';
+import type { HttpClient, HttpResponse } from './http.js';
 import { readPartBody, type Outcome, type Transfer } from './part-body.js';
 import { createParts, type Part } from './parts.js';
 import {
@@ -14,6 +14,7 @@ import {
   refuseCompressed,
   refuseWebPage,
   statusError,
+  tooLong,
   versionOf,
 } from './response.js';
 import { createRetries } from './retries.js';
@@ -134,6 +135,7 @@ async function readPart(
     // Nothing is here yet, so that an earlier answer's word holds no more.
     transfer.size = request.size ?? size;
     part.end = transfer.size ?? Infinity;
+    refuseTooLong(transfer, response);
     return readPartBody(transfer, part, response, { end: size, whole: true });
   }
   const range = acceptPart(response, start, asked, request.size, assembly.source);
@@ -145,8 +147,16 @@ async function readPart(
   // Where this answer leaves it open, the first one told how long this version of the file is.
   const total = range.total ?? request.size ?? assembly.source?.size;
   transfer.size ??= total;
+  refuseTooLong(transfer, response);
   if (asked >= (transfer.size ?? Infinity)) {
     return readPartBody(transfer, part, response, { end: total, whole: true });
   }
   return readPartBody(transfer, part, response, { end: asked, whole: false });
+}
+
+/** Of several connections none sees how much all of them read: so it is asked before they begin. */
+function refuseTooLong({ request, size = 0 }: Transfer, response: HttpResponse): void {
+  if (request.maxBytes === undefined || size <= request.maxBytes) return;
+  response.discard();
+  throw tooLong(request, request.maxBytes);
 }

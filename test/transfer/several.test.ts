@@ -258,6 +258,12 @@ describe('several connections', () => {
     expect(broken).toBe(3);
   });
 
+  test('bring no file that is longer than it may be', async () => {
+    const server = await serve();
+    const { size: _unknown, ...request } = requestOf(server, { maxBytes: 60 * MiB });
+    await refusal(download(world.client(), request), 'INTEGRITY');
+  });
+
   test('are none where nothing says which version of a file its bytes are of', async () => {
     const server = await serve();
     const { digest: _none, ...request } = requestOf(server);
