@@ -13,7 +13,7 @@ export interface Slabs {
   put(chunk: Buffer): Promise<void> | undefined;
   /** Hands out what is left, waits until everything was taken and gives the memory back. Throws what `onChunk` throws. */
   finish(): Promise<void>;
-  /** Takes no more: whoever waits with a chunk drops it. */
+  /** Takes no more: whoever waits with a chunk drops it. What was handed out may still be in use. */
   close(): void;
 }
 
@@ -25,6 +25,8 @@ export interface SlabPool {
   take(held: number): Buffer | undefined;
   /** Nobody may use it any more. */
   give(memory: Buffer): void;
+  /** So many are not given back, since somebody may still use them. */
+  forget(count: number): void;
 }
 
 /** One is written, one waits, one is filled. */
@@ -47,6 +49,9 @@ export function createSlabPool(slabBytes: number): SlabPool {
     give(memory) {
       taken -= 1;
       free.push(memory);
+    },
+    forget(count) {
+      taken -= count;
     },
   };
 }
@@ -88,7 +93,7 @@ export function createSlabs(options: SlabOptions): Slabs {
   let handedOutAt = performance.now();
 
   function next(): Slab | undefined {
-    if (current !== undefined) return current;
+    if (current !== undefined || isOver) return current;
     current = free.pop();
     const memory = current === undefined ? pool.take(made) : undefined;
     if (memory !== undefined) {
@@ -161,13 +166,22 @@ export function createSlabs(options: SlabOptions): Slabs {
     },
     close() {
       isOver = true;
+      pool.forget(made);
+      made = 0;
+      current = undefined;
+      free.length = 0;
     },
     async finish() {
-      // Memory comes from what was taken; a failure of that is the end.
-      while (placing.size > 0) await Promise.race([...placing, ...taken]);
-      isOver = true;
-      if (current !== undefined) handOut(current);
-      while (taken.size > 0) await Promise.all(taken);
+      try {
+        // Memory comes from what was taken; a failure of that is the end.
+        while (placing.size > 0) await Promise.race([...placing, ...taken]);
+        isOver = true;
+        if (current !== undefined) handOut(current);
+        while (taken.size > 0) await Promise.all(taken);
+      } catch (error) {
+        slabs.close();
+        throw error;
+      }
       if (current !== undefined && current.pending === 0) free.push(current);
       current = undefined;
       for (const { memory } of free.splice(0)) pool.give(memory);
