@@ -98,6 +98,15 @@ export async function openPartial(directory: string, options: PartialOptions): P
     const path = join(directory, name);
     const usable =
       journal?.identity === options.identity && options.mayContinue(journal.source) ? journal : undefined;
+    // Copies that earlier runs did not finish go first: there may be no room for another one beside them.
+    const remaining = new Set([JOURNAL, usable?.data]);
+    const removeOthers = async (): Promise<void> => {
+      for (const other of others.filter((entry) => !remaining.has(entry))) {
+        await options.assertOwned();
+        await rm(join(directory, other), { force: true });
+      }
+    };
+    await removeOthers();
     const ranges = usable === undefined ? [] : await adopt(directory, usable, path, options);
     const handle = await open(path, ranges.length > 0 ? 'r+' : 'w+');
     const partial: Partial = {
@@ -122,10 +131,8 @@ export async function openPartial(directory: string, options: PartialOptions): P
       if (options.durable && ranges.length > 0) await handle.datasync();
       await partial.record(ranges, options.durable ? ranges : [], partial.source);
       // The journal names the new file now; before, the old one had to stay.
-      for (const other of others.filter((entry) => entry !== JOURNAL)) {
-        await options.assertOwned();
-        await rm(join(directory, other), { force: true });
-      }
+      remaining.delete(usable?.data);
+      await removeOthers();
     } catch (error) {
       await handle.close();
       throw error;
@@ -187,6 +194,10 @@ async function adopt(
     }
     await target.truncate(adopted.list().at(-1)?.[1] ?? 0);
     return adopted.list();
+  } catch (error) {
+    // It would take room until a later run has copied all of it.
+    await rm(path, { force: true });
+    throw error;
   } finally {
     await reader.close();
     await target.close();

@@ -12,6 +12,7 @@ import {
   type DownloadOptions,
   type DownloadRequest,
 } from '../../src/transfer/download.js';
+import { openPartial } from '../../src/transfer/partial.js';
 import { temporaryDirectory } from '../helpers/store.js';
 import {
   createWorld,
@@ -285,6 +286,22 @@ describe('resuming', () => {
       [path, join(directory, 'journal.json')].sort(),
     );
   });
+});
+
+test('a copy of what was fetched that is not finished takes no room, also one of a run that was killed', async () => {
+  await leaveHalf();
+  const before = await readdir(directory);
+  await writeFile(join(directory, 'data.00'), BYTES);
+  const copying = openPartial(directory, {
+    ...options(),
+    identity: `sha256:${sha256(BYTES)} ${BYTES.length}`,
+    mayContinue: () => true,
+    onPrefix: () => {
+      throw Object.assign(new Error('no space left on device, write'), { code: 'ENOSPC' });
+    },
+  });
+  await refusal(copying, 'DISK');
+  expect(await readdir(directory)).toEqual(before);
 });
 
 describe('an answer that is not the range asked for', () => {
