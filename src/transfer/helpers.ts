@@ -6,7 +6,7 @@ import { setMaxListeners } from 'node:events';
 import type { EventLoopUtilization } from 'node:perf_hooks';
 import { ModeldlError } from '../errors.js';
 import { createConnectionCount, type ConnectionCount } from './connections.js';
-import { readPartBody, type Transfer } from './part-body.js';
+import { readPartBody, untilTaken, type Transfer } from './part-body.js';
 import type { HttpResponse } from './http.js';
 import type { Part } from './parts.js';
 import { acceptPart, isCompressed, mayContinue, rangeHeaders } from './response.js';
@@ -142,7 +142,8 @@ export function helpWith(transfer: Transfer): Helpers {
 
   async function fetchAndClose(part: Part): Promise<boolean> {
     try {
-      return (await fetchPart(part)) && !isAlone && !signal.aborted && running.size < wanted;
+      const isOfUse = await untilTaken(part, signal, (untilThen) => fetchPart(part, untilThen));
+      return isOfUse !== false && !isAlone && !signal.aborted && running.size < wanted;
     } finally {
       delivering.delete(part);
       parts.close(part);
@@ -150,9 +151,9 @@ export function helpWith(transfer: Transfer): Helpers {
   }
 
   /** False when this connection is of no more use. */
-  async function fetchPart(part: Part): Promise<boolean> {
+  async function fetchPart(part: Part, untilThen: AbortSignal): Promise<boolean> {
     const { at: start, end } = part;
-    const response = await ask(start, end);
+    const response = await ask(start, end, untilThen);
     if (response === undefined) return false;
     const range = acceptPart(response, start, end, transfer.size, assembly.source);
     if (response.status !== 206 || isCompressed(response) || typeof range === 'string') {
@@ -171,14 +172,19 @@ export function helpWith(transfer: Transfer): Helpers {
   }
 
   /** The answer for a part; undefined when there is none for a further connection. */
-  async function ask(start: number, end: number): Promise<HttpResponse | undefined> {
+  async function ask(
+    start: number,
+    end: number,
+    untilThen: AbortSignal,
+  ): Promise<HttpResponse | undefined> {
     const headers = rangeHeaders(start, end, assembly.source);
     for (;;) {
       const { located } = transfer;
       // A hub counts what asks for the stable address, so that one is asked again only when the other has expired.
       const url = located ?? request.url;
-      const response = await http.request(url, { headers, signal, retries: 0 }).catch((error: unknown) => {
-        if (!(error instanceof ModeldlError) || error.code !== 'NETWORK' || signal.aborted) throw error;
+      const asked = http.request(url, { headers, signal: untilThen, retries: 0 });
+      const response = await asked.catch((error: unknown) => {
+        if (!(error instanceof ModeldlError) || error.code !== 'NETWORK' || untilThen.aborted) throw error;
         return undefined;
       });
       if (response !== undefined && (response.status === 206 || response.status === 200)) {

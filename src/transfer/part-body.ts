@@ -37,6 +37,27 @@ class PartTaken extends Error {
 }
 
 /**
+ * Runs `work` on a part until all of it was taken over, however it waits: for an answer, for its turn or for bytes.
+ * @param signal ends it as a failure
+ */
+export async function untilTaken<Result>(
+  part: Part,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result | 'part'> {
+  const taken = new AbortController();
+  part.stop = () => {
+    taken.abort();
+  };
+  try {
+    return await work(AbortSignal.any([signal, taken.signal]));
+  } catch (error) {
+    if (taken.signal.aborted && !signal.aborted) return 'part';
+    throw error;
+  }
+}
+
+/**
  * Reads a body into the file, up to where the part ends by then.
  * @param promised where the body ends, as far as the server told, and whether the file ends there too
  */
@@ -52,9 +73,6 @@ export async function readPartBody(
   part.end = Math.min(part.end, end);
   let written: Promise<void> | undefined;
   part.heardAt = performance.now();
-  part.stop = () => {
-    response.discard();
-  };
   try {
     await response.read((chunk) => {
       if (promised.whole && part.at + chunk.length > limit && part.end >= limit)

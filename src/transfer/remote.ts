@@ -4,7 +4,7 @@ import type { Assembly } from './assembly.js';
 import type { DownloadOptions, DownloadRequest } from './download.js';
 import { helpWith, type Helpers } from './helpers.js';
 import type { HttpClient, HttpResponse } from './http.js';
-import { readPartBody, type Outcome, type Transfer } from './part-body.js';
+import { readPartBody, untilTaken, type Outcome, type Transfer } from './part-body.js';
 import { createParts, type Part } from './parts.js';
 import {
   acceptPart,
@@ -72,7 +72,9 @@ async function readAll(transfer: Transfer, helpers: Helpers, signal: AbortSignal
     const { restarts } = assembly;
     const before = part.at;
     const since = performance.now();
-    const outcome = await readPart(transfer, part, helpers, signal).finally(() => {
+    const outcome = await untilTaken(part, signal, (untilThen) =>
+      readPart(transfer, part, helpers, untilThen),
+    ).finally(() => {
       parts.close(part);
     });
     if (outcome === 'whole') return;

@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { ModeldlError } from '../../src/errors.js';
 import {
   downloadResumable,
   type Downloaded,
@@ -319,6 +320,22 @@ describe('several connections', () => {
     const server = await serve({ instead: ({ number }) => number === 1 });
     const forever = { connectTimeoutMs: 3_600_000, idleTimeoutMs: 3_600_000 };
     await expectBytes(await download(world.client(forever), requestOf(server)));
+  });
+
+  test('are not kept from the end by the first one, which the server asks to wait', async () => {
+    const cdn = await serve();
+    const hub = await world.serve((_request, response) => {
+      if (hub.requests.length === 1) response.writeHead(302, { location: `${cdn.origin}/model` }).end();
+      else response.writeHead(503, { 'retry-after': '100' }).end();
+    });
+    const forever = (_milliseconds: number, signal: AbortSignal): Promise<void> =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          reject(new ModeldlError('INTERRUPTED', 'No longer waited for'));
+        });
+      });
+    await expectBytes(await download(world.client({ wait: forever }), requestOf(hub)));
+    expect(hub.requests.length).toBeGreaterThan(1);
   });
 
   test('end where their part ends, however much the server sends', async () => {
