@@ -110,7 +110,7 @@ export function helpWith(transfer: Transfer): Helpers {
       now,
       receivedBytes: transfer.fetchedBytes,
       delivering: 1 + delivering.size,
-      mayGrow: share < SATURATED && now - transfer.limitedAt > LIMITED_MS && left > rate * ENDING_MS,
+      mayGrow: share < SATURATED && now - transfer.limitedUntil > LIMITED_MS && left > rate * ENDING_MS,
     });
     while (1 + running.size < wanted && begin());
   }

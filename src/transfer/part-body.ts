@@ -18,8 +18,8 @@ export interface Transfer {
   /** Where the address led at last. */
   located: string | undefined;
   fetchedBytes: number;
-  /** When `--limit-rate` last held bytes up. */
-  limitedAt: number;
+  /** Until when `--limit-rate` holds bytes up. */
+  limitedUntil: number;
 }
 
 /** What a connection ended with. */
@@ -87,7 +87,9 @@ export async function readPartBody(
       if (part.at >= part.end && isCut) throw new PartTaken();
       const waitMs = http.throttle(wanted.length);
       if (waitMs === 0) return written;
-      transfer.limitedAt = performance.now();
+      transfer.limitedUntil = performance.now() + waitMs;
+      // It is not the server that brings nothing meanwhile.
+      part.heardAt = transfer.limitedUntil;
       return Promise.all([written, http.wait(waitMs, options.signal)]).then(() => undefined);
     });
   } catch (error) {

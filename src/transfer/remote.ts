@@ -38,7 +38,7 @@ export async function readRemote(
     size: request.size,
     located: undefined,
     fetchedBytes: 0,
-    limitedAt: -Infinity,
+    limitedUntil: -Infinity,
   };
   const helpers = helpWith(transfer);
   const signal = AbortSignal.any([options.signal, helpers.failure]);

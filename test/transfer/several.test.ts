@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ModeldlError } from '../../src/errors.js';
 import {
@@ -173,6 +174,32 @@ describe('several connections', () => {
     });
     await refusal(first, 'INTERRUPTED');
     expect(server.requests.length - answered).toBe(1);
+  });
+
+  test('do not become more while a limited rate holds bytes up, for however long at a time', async () => {
+    const server = await serve();
+    const mayGrow: boolean[] = [];
+    // At this rate each piece takes four seconds, of which a part is enough.
+    const slow = world.client({
+      limitRate: 4096,
+      wait: () =>
+        delay(1500).then(() => {
+          controller.abort();
+        }),
+    });
+    const connections: ConnectionBudget = {
+      ...wanting(4),
+      count: () => ({
+        observe: (sample) => {
+          mayGrow.push(sample.mayGrow);
+          return 1;
+        },
+        refused: () => undefined,
+      }),
+    };
+    await refusal(download(slow, requestOf(server), { connections }), 'INTERRUPTED');
+    expect(mayGrow.length).toBeGreaterThan(10);
+    expect(mayGrow).not.toContain(true);
   });
 
   test.each([403, 429, 503])('are given up where the server answers %i to the second one', async (status) => {
