@@ -20,6 +20,8 @@ export interface ConnectionCount {
   observe(sample: ConnectionSample): number;
   /** The server would not have another connection while so many were open. */
   refused(open: number, now: number): void;
+  /** The network was gone, which says nothing of how many pay off when it is back. */
+  interrupted(now: number): void;
 }
 
 /** A stage is measured this long, milliseconds: long enough for several round trips and the bursts of a throttled server. */
@@ -111,6 +113,13 @@ export function createConnectionCount(bound: number): ConnectionCount {
       before = undefined;
       stage = undefined;
       retryAt = now + MAX_RETRY_MS;
+    },
+    interrupted(now) {
+      count = 1;
+      before = undefined;
+      stage = undefined;
+      retryAt = now + RETRY_MS;
+      retryMs = RETRY_MS;
     },
   };
 }

@@ -60,6 +60,8 @@ const SATURATED = 0.7;
 const ENDING_MS = 250;
 /** For so long after `--limit-rate` held bytes up, it is what bounds them, milliseconds. */
 const LIMITED_MS = 1000;
+/** Who brought bytes within so long has a network, milliseconds. */
+const HEARD_MS = 2000;
 /** Statuses of an address that was good for a time only. */
 const EXPIRED: readonly number[] = [401, 403, 404, 410];
 
@@ -78,7 +80,9 @@ export function helpWith(transfer: Transfer): Helpers {
   const delivering = new Set<Part>();
   let isAlone = connections.perFile < 2;
   const paused: (() => void)[] = [];
+  /** In a row, without a part that came whole. */
   let breaks = 0;
+  let brokeAt = -Infinity;
   let wanted = 1;
   let window = { ...beginning(performance.now()), share: 1, rate: 0 };
 
@@ -153,7 +157,7 @@ export function helpWith(transfer: Transfer): Helpers {
   /** False when this connection is of no more use. */
   async function fetchPart(part: Part, untilThen: AbortSignal): Promise<boolean> {
     const { at: start, end } = part;
-    const response = await ask(start, end, untilThen);
+    const response = await ask(part, untilThen);
     if (response === undefined) return false;
     const range = acceptPart(response, start, end, transfer.size, assembly.source);
     if (response.status !== 206 || isCompressed(response) || typeof range === 'string') {
@@ -164,20 +168,32 @@ export function helpWith(transfer: Transfer): Helpers {
     }
     delivering.add(part);
     const outcome = await readPartBody(transfer, part, response, { end, whole: false });
-    if (outcome === 'part') return true;
-    breaks += 1;
+    if (outcome !== 'part') broke(part);
+    else if (part.at > start) breaks = 0;
+    return outcome === 'part';
+  }
+
+  function broke(part: Part): void {
+    // What ends several connections at once, as a network that goes, is one break.
+    if (part.since >= brokeAt) {
+      breaks += 1;
+      brokeAt = performance.now();
+    }
     if (breaks > http.settings.retries) isAlone = true;
-    else if (part.at === start) refused();
-    return false;
+    else if (part.at === part.from) unanswered(part);
+  }
+
+  /** A server refuses one connection while others bring bytes; where none does, the network is gone. */
+  function unanswered(part: Part): void {
+    const now = performance.now();
+    const isHeard = ({ at, from, heardAt }: Part): boolean => at > from && now - heardAt < HEARD_MS;
+    if ([...parts.open].some((other) => other !== part && isHeard(other))) refused();
+    else count.interrupted(now);
   }
 
   /** The answer for a part; undefined when there is none for a further connection. */
-  async function ask(
-    start: number,
-    end: number,
-    untilThen: AbortSignal,
-  ): Promise<HttpResponse | undefined> {
-    const headers = rangeHeaders(start, end, assembly.source);
+  async function ask(part: Part, untilThen: AbortSignal): Promise<HttpResponse | undefined> {
+    const headers = rangeHeaders(part.at, part.end, assembly.source);
     for (;;) {
       const { located } = transfer;
       // A hub counts what asks for the stable address, so that one is asked again only when the other has expired.
@@ -191,8 +207,12 @@ export function helpWith(transfer: Transfer): Helpers {
         transfer.located = response.url;
         return response;
       }
-      response?.discard();
-      const hasExpired = response !== undefined && EXPIRED.includes(response.status);
+      if (response === undefined) {
+        unanswered(part);
+        return undefined;
+      }
+      response.discard();
+      const hasExpired = EXPIRED.includes(response.status);
       if (!hasExpired || located === undefined || located === request.url) {
         refused();
         return undefined;

@@ -62,6 +62,19 @@ describe('the number of connections', () => {
     expect(Math.min(...seen.slice(5))).toBeLessThan(8);
   });
 
+  test('begins anew after the network was gone', () => {
+    const count = createConnectionCount(16);
+    const seen = run(
+      count,
+      (n, now) => {
+        if (now === 3000) count.interrupted(now);
+        return n * 1000;
+      },
+      12_000,
+    );
+    expect(seen).toEqual([1, 2, 4, 8, 16, 1, 2, 4, 8, 16]);
+  });
+
   test('is what the server takes, once it refused one more', () => {
     const count = createConnectionCount(16);
     let refusals = 0;

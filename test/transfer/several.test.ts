@@ -47,6 +47,7 @@ function wanting(connections: number): ConnectionBudget & { readonly refusals: r
         refusals.push(open);
         wanted = open;
       },
+      interrupted: () => undefined,
     }),
   };
 }
@@ -195,6 +196,7 @@ describe('several connections', () => {
           return 1;
         },
         refused: () => undefined,
+        interrupted: () => undefined,
       }),
     };
     await refusal(download(slow, requestOf(server), { connections }), 'INTERRUPTED');
@@ -290,6 +292,38 @@ describe('several connections', () => {
     const server = await serve();
     const { size: _unknown, ...request } = requestOf(server, { maxBytes: 60 * MiB });
     await refusal(download(world.client(), request), 'INTEGRITY');
+  });
+
+  test('come again after all of them broke off at once', async () => {
+    const HELPERS = 7;
+    const broken: ServerResponse[] = [];
+    /** More than the retries: so many begin anew before the last one breaks off. */
+    const AGAIN = 5;
+    let together: () => void = () => undefined;
+    const allAgain = new Promise<void>((resolve) => (together = resolve));
+    let again = 0;
+    const server = await serve({
+      instead: ({ number, response, start, end }) => {
+        if (number === 0) return false;
+        const range = { 'content-range': `bytes ${start}-${end - 1}/${BYTES.length}` };
+        response.writeHead(206, { ...range, 'content-length': String(end - start) });
+        if (number <= HELPERS) {
+          response.write(BYTES.subarray(start, start + MiB / 2), () => {
+            broken.push(response);
+            if (broken.length === HELPERS) for (const one of broken) one.destroy();
+          });
+          return true;
+        }
+        again += 1;
+        // Fewer would wait here for ever.
+        if (again === AGAIN) together();
+        void allAgain.then(() => response.end(BYTES.subarray(start, end)));
+        return true;
+      },
+    });
+    const connections = wanting(HELPERS + 1);
+    await expectBytes(await download(world.client({ retries: 3 }), requestOf(server), { connections }));
+    expect(again).toBeGreaterThanOrEqual(AGAIN);
   });
 
   test('are none where nothing says which version of a file its bytes are of', async () => {
