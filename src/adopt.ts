@@ -111,13 +111,32 @@ export interface Adopted {
   readonly mode: LinkMode;
 }
 
-/** Makes a blob of the first that is what it is said to be. @throws ModeldlError DISK, INTERRUPTED */
+/** What a blob is made for. */
+export interface AdoptedFor extends Pick<TakeOptions, 'signal' | 'beforeKept'> {
+  readonly reference: string;
+  /** Of the file in the tree. */
+  readonly path: string;
+}
+
+/**
+ * Makes a blob of the first that is what it is said to be, and tells how far that is.
+ * @throws ModeldlError DISK, INTERRUPTED
+ */
 export async function adopt(
   context: Context,
   sources: readonly BlobSource[],
   promised: PromisedBytes,
-  options: TakeOptions,
+  { reference, path: file, ...given }: AdoptedFor,
 ): Promise<Adopted | undefined> {
+  const options: TakeOptions = {
+    ...given,
+    onStart: (bytes) => {
+      context.emit({ type: 'file-start', reference, path: file, resumedBytes: 0, bytes });
+    },
+    onProgress: (receivedBytes) => {
+      context.emit({ type: 'file-progress', reference, path: file, receivedBytes });
+    },
+  };
   for (const { source, path } of await candidates(sources, promised)) {
     // Loaded when there is something: most pulls find nothing.
     const { takeFile } = await import('./store/take.js');
@@ -125,7 +144,11 @@ export async function adopt(
     if (taken === 'wrong') {
       const message = `Not what its name says in ${source.title}, and not used: ${path}`;
       (source.emit ?? context.emit)({ type: 'note', message });
-    } else if (taken !== undefined) return { ...taken, source };
+    } else if (taken !== undefined) {
+      const { bytes } = taken;
+      context.emit({ type: 'file-done', reference, path: file, bytes, sha256: promised.sha256 });
+      return { ...taken, source };
+    }
   }
   return undefined;
 }

@@ -341,19 +341,10 @@ async function adoptFile(
   const promised = promisedBytes(source, known);
   if (promised === undefined || source.digest === undefined) return undefined;
   const { sha256 } = promised;
-  const adopted = await adopt(context, elsewhere, promised, {
-    signal,
-    onStart: (bytes) => {
-      context.emit({ type: 'file-start', reference, path, resumedBytes: 0, bytes });
-    },
-    onProgress: (receivedBytes) => {
-      context.emit({ type: 'file-progress', reference, path, receivedBytes });
-    },
-    beforeKept: async () => (await context.session()).want([sha256]),
-  });
+  const beforeKept = async (): Promise<void> => (await context.session()).want([sha256]);
+  const adopted = await adopt(context, elsewhere, promised, { reference, path, signal, beforeKept });
   if (adopted === undefined) return undefined;
   const { bytes } = adopted;
-  context.emit({ type: 'file-done', reference, path, bytes, sha256 });
   return { file: { path, bytes, sha256, upstream: source.digest }, fetchedBytes: 0, adopted };
 }
 

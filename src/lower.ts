@@ -255,17 +255,19 @@ async function ownModel(
   given?: Snapshot | StoredSnapshot,
 ): Promise<Owned | undefined> {
   const { store, signal } = context;
+  const { reference } = model.record;
   const lower = storeOf(context, model);
   const sources = [treeBlobs(lower, model)];
   const session = await context.session();
   await session.want(model.record.files.map(({ sha256 }) => sha256));
   await requireRoom(context, sources, model);
   const adopted: Adopted[] = [];
-  for (const { sha256, bytes } of model.record.files) {
+  for (const { path, sha256, bytes } of model.record.files) {
     // One in doubt is taken anew, so that damage of the own cache is not taken for that of the lower one.
     if (await isSettled(store, sha256, bytes)) continue;
     const beforeKept = (): Promise<void> => Promise.resolve();
-    const taken = await adopt(context, sources, { sha256, bytes }, { signal, beforeKept });
+    const forWhat = { reference, path, signal, beforeKept };
+    const taken = await adopt(context, sources, { sha256, bytes }, forWhat);
     if (taken === undefined) return undefined;
     adopted.push(taken);
   }

@@ -68,6 +68,13 @@ describe('a conversion in a lower cache', () => {
     const found = await user.convert('./model.onnx');
     expect(found).toMatchObject({ key: made.key, cached: true });
     expect(found.path.startsWith(own)).toBe(true);
+    // How far it is: another disk may take its time.
+    const { reference, files } = found;
+    expect(files.length).toBeGreaterThan(0);
+    for (const { path, bytes, sha256 } of files) {
+      expect(user.events).toContainEqual({ type: 'file-start', reference, path, resumedBytes: 0, bytes });
+      expect(user.events).toContainEqual({ type: 'file-done', reference, path, bytes, sha256 });
+    }
     expect(converter.counts).toEqual({ run: 1, check: 1 });
     await rm(system, { recursive: true });
     expect((await user.path('./model.onnx', { precision: 'int8' })).path).toBe(found.path);
