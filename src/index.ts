@@ -135,9 +135,9 @@ export function configurationSchema(plugins: Plugins = builtInPlugins()): Config
   return configSchema(plugins.hubs);
 }
 
-/** Node.js' timers end at once when they are set to more, some 24 days. */
 /** Of all large files together, besides one for each: no more than there are for small files. */
 const FURTHER_CONNECTIONS = 32;
+/** Node.js' timers end at once when they are set to more, some 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** @throws ModeldlError CONFIG, DISK */
