@@ -22,6 +22,7 @@ import { choose, knownListing, type ListingEntry, type SelectionRequest } from '
 import { isStoredAnywhere } from './lower.js';
 import {
   asFound,
+  intactModel,
   lowerStoredModel,
   pullResolved,
   storedModel,
@@ -216,7 +217,7 @@ export async function planConvert(
   const { resolved } = found;
   const selection = selectionOf(options);
   const stored =
-    (await storedModel(context, resolved, selection)) ??
+    (await intactModel(context, resolved, selection)) ??
     // Carried out, the plan makes this model the user's own.
     (await lowerStoredModel(context, resolved, selection));
   if (stored !== undefined) {

@@ -238,11 +238,25 @@ function chosenKey({ snapshot, reference }: Resolved, options: PullOptions): Mod
   return keyOf(snapshot, snapshot.revision, choose(listing, reference, options));
 }
 
+/** The stored model that a resolution and selection mean, as {@link intactModel}, which is used and asked for now. */
+export async function storedModel(
+  context: Context,
+  resolved: Resolved,
+  options: PullOptions,
+  held?: Claim,
+): Promise<StoredModel | undefined> {
+  const model = await intactModel(context, resolved, options, held);
+  if (model === undefined) return undefined;
+  await touchUsed(context.store, model.path);
+  await recordRequest(context, model, options);
+  return model;
+}
+
 /**
  * The stored model that a resolution and selection mean, when its files are what its record says. Who holds the claim
  * tells what is wrong with them, and drops the bytes that are.
  */
-export async function storedModel(
+export async function intactModel(
   context: Context,
   resolved: Resolved,
   options: PullOptions,
@@ -252,11 +266,7 @@ export async function storedModel(
   const model = key === undefined ? undefined : await findModel(context.store, key);
   if (model === undefined) return undefined;
   const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
-  if (damaged.length + missing.length === 0) {
-    await touchUsed(context.store, model.path);
-    await recordRequest(context, model, options);
-    return model;
-  }
+  if (damaged.length + missing.length === 0) return model;
   if (held === undefined && context.store.writable) return undefined;
   context.emit({
     type: 'warning',
@@ -389,7 +399,7 @@ async function describePlan(
     }));
     return { ...head, files, leftOut: [], bytes, downloadBytes: bytes, adoptBytes: 0, archive: true };
   }
-  const stored = await storedModel(context, resolved, options);
+  const stored = await intactModel(context, resolved, options);
   const lower =
     stored === undefined && options.force !== true
       ? await lowerStoredModel(context, resolved, options)

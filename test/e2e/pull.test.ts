@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { readFile, writeFile, mkdir, stat } from 'node:fs/promises';
+import { readdir, readFile, writeFile, mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
-import { createWorld, type World } from '../helpers/program.js';
+import { createWorld, type Run, type World } from '../helpers/program.js';
 
 const BYTES = Buffer.from('not really a model, but bytes all the same');
 const SHA256 = createHash('sha256').update(BYTES).digest('hex');
@@ -204,6 +204,39 @@ describe('an endpoint that changed', () => {
     const offline = await here.runWith(elsewhere, 'pull', `hf:org/name@${commit}`, '--offline');
     expect(offline.exitCode).toBe(5);
     expect([...first.requests, ...second.requests]).toEqual([]);
+  });
+});
+
+describe('--dry-run', () => {
+  it('changes nothing of a stored model: neither when it was used nor what chose its files', async () => {
+    const hub = await startHfHub({ repos: [{ id: 'org/one', files: { 'model.onnx': BYTES } }] });
+    onTestFinished(() => hub.close());
+    const run = (...args: readonly string[]): Promise<Run> =>
+      world.runWith({ HF_ENDPOINT: hub.endpoint }, ...args);
+    expect((await run('pull', 'hf:org/one', '--include', '*.onnx')).exitCode).toBe(0);
+    /** A plan may mark as flushed what is, in the record itself. */
+    const stateOf = async (): Promise<readonly unknown[]> => {
+      const root = join(world.cacheDir, 'v1');
+      const names = (await readdir(root, { recursive: true })).sort();
+      const used = names.filter((name) => name.startsWith('used/'));
+      const records = names.filter((name) => /^records\/.*\.json$/.test(name));
+      return [
+        await Promise.all(used.map(async (name) => (await stat(join(root, name))).mtimeMs)),
+        await Promise.all(
+          records.map(async (name) => {
+            const { asked } = JSON.parse(await readFile(join(root, name), 'utf8')) as { asked?: unknown };
+            return asked;
+          }),
+        ),
+      ];
+    };
+    const before = await stateOf();
+    expect(JSON.stringify(before)).toContain('*.onnx');
+    for (const command of ['pull', 'convert']) {
+      const planned = await run(command, 'hf:org/one', '--dry-run');
+      expect(planned.exitCode, planned.stderr).toBe(0);
+      expect(await stateOf(), command).toEqual(before);
+    }
   });
 });
 
