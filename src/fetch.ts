@@ -23,6 +23,11 @@ import { downloadSmall, type SmallDownload } from './transfer/small.js';
 const SMALL_FILE_BYTES = 8 * 1024 * 1024;
 /** Small files in flight: measured best for many files at 0 to 30 ms per request. */
 const SMALL_FILES_AT_ONCE = 32;
+/**
+ * From so many bytes on a small file has a claim of its own beside that of its revision, so that processes that pull
+ * different models fetch it once as well. Of a smaller one the claim would cost more than the bytes.
+ */
+const SHARED_BYTES = 64 * 1024;
 /** Small files are in memory while they are fetched and until they are written, bytes together. */
 const SMALL_BYTES_AT_ONCE = 48 * 1024 * 1024;
 
@@ -183,7 +188,7 @@ async function fetchSmall(
   const memory = createBound(SMALL_BYTES_AT_ONCE);
   const keeper = createKeeper(fetching, held);
   try {
-    return await atMost(SMALL_FILES_AT_ONCE, files, fetching, async (file) => {
+    const fetchOne = async (file: WantedFile): Promise<FetchedFile> => {
       const stored = await storedFile(context, file, known);
       if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
       const adopted = await adoptFile(fetching, file, known);
@@ -199,10 +204,31 @@ async function fetchSmall(
       } finally {
         memory.giveBack(size);
       }
+    };
+    return await atMost(SMALL_FILES_AT_ONCE, files, fetching, async (file) => {
+      const { source } = file;
+      if (!isShared(source) || (await storedFile(context, file, known)) !== undefined) return fetchOne(file);
+      const others = await claimBytes(fetching, scope, file);
+      try {
+        return await fetchOne(file);
+      } finally {
+        await others.release();
+      }
     });
   } finally {
     await held.release();
   }
+}
+
+/** May other models want the same bytes, and find them by what is known of them beforehand? */
+function isShared({ digest, size = 0 }: RemoteFile): boolean {
+  return digest?.algorithm === 'sha256' && size >= SHARED_BYTES;
+}
+
+async function claimBytes(fetching: Fetching, scope: string, file: WantedFile): Promise<Claim> {
+  const { context } = fetching;
+  const name = `bytes of ${claimedName(scope, file.source)}`;
+  return claim(context.store, await context.session(), name, waiting(fetching, file.path));
 }
 
 /** Divides an amount among those who ask for a part of it, in the order in which they ask. */
@@ -288,12 +314,7 @@ async function fetchLarge(
 ): Promise<FetchedFile> {
   const { context } = fetching;
   const name = claimedName(scope, file.source);
-  const held = await claim(
-    context.store,
-    await context.session(),
-    `bytes of ${name}`,
-    waiting(fetching, file.path),
-  );
+  const held = await claimBytes(fetching, scope, file);
   try {
     const stored = await storedFile(context, file, known);
     if (stored !== undefined) return { file: stored, fetchedBytes: 0 };

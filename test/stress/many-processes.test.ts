@@ -15,6 +15,8 @@ const TWICE_BYTES = 44 * MiB;
 const LARGE = [20, 30, 40].map((size) => randomFillSync(new Uint8Array(size * MiB)));
 const [A, B, C] = LARGE.map((bytes) => ({ bytes, sha256: digestOf(bytes) }));
 const SMALL = randomFillSync(new Uint8Array(300_000));
+/** As large as a file may be that is fetched into memory, and of several models. */
+const SHARED = randomFillSync(new Uint8Array(7 * MiB));
 
 let world: World;
 let hub: HfHub;
@@ -28,10 +30,10 @@ beforeEach(async () => {
   hub = await startHfHub({
     repos: [
       { id: 'org/one', files: { 'config.json': '{}', 'small.onnx': SMALL, ...files(A, B, C) } },
-      { id: 'org/ab', files: { 'config.json': '{"of": "ab"}', ...files(A, B) } },
-      { id: 'org/bc', files: { 'config.json': '{"of": "bc"}', ...files(B, C) } },
-      { id: 'org/ca', files: { 'config.json': '{"of": "ca"}', ...files(C, A) } },
-      { id: 'org/b', files: { 'config.json': '{"of": "b"}', ...files(B) } },
+      { id: 'org/ab', files: { 'config.json': '{"of": "ab"}', 'shared.onnx': SHARED, ...files(A, B) } },
+      { id: 'org/bc', files: { 'config.json': '{"of": "bc"}', 'shared.onnx': SHARED, ...files(B, C) } },
+      { id: 'org/ca', files: { 'config.json': '{"of": "ca"}', 'shared.onnx': SHARED, ...files(C, A) } },
+      { id: 'org/b', files: { 'config.json': '{"of": "b"}', 'shared.onnx': SHARED, ...files(B) } },
     ],
     sent: (request) => onChunk(request),
   });
@@ -49,13 +51,13 @@ function digestOf(bytes: Uint8Array): string {
 
 /** Bytes that were sent of each large file. */
 function sent(): readonly number[] {
-  return [A, B, C].map((file) =>
-    hub.requests
-      .filter(({ server, method, url }) => {
-        return server === 'cdn' && method === 'GET' && url.startsWith(`/${file?.sha256 ?? '?'}`);
-      })
-      .reduce((sum, { bytes }) => sum + bytes, 0),
-  );
+  return [A, B, C].map((file) => sentOf(file?.sha256 ?? '?'));
+}
+
+function sentOf(sha256: string): number {
+  return hub.requests
+    .filter(({ server, method, url }) => server === 'cdn' && method === 'GET' && url.startsWith(`/${sha256}`))
+    .reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 const SIZES = LARGE.map((bytes) => bytes.length);
@@ -97,6 +99,7 @@ describe('eight processes', () => {
     await expectLarge(ca, C, A);
     await expectLarge(b, B);
     expect(sent()).toEqual(SIZES);
+    expect(sentOf(digestOf(SHARED))).toBe(SHARED.length);
     await expectNobodyLeft();
   });
 
