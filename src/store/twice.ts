@@ -34,14 +34,18 @@ export async function writeTwice(
   flush = store.durability === 'flush',
 ): Promise<void> {
   await writeJson(store, path, document, flush);
-  try {
-    await writeJson(store, copyPath(path), document, false);
-  } catch (error) {
-    if (!(error instanceof ModeldlError) && systemErrorCode(error) === undefined) throw error;
-  }
+  await writeJson(store, copyPath(path), document, false).catch(unlessDisk);
 }
 
-/** As {@link readJson}, and from the copy where the document is gone or damaged, which is then restored. */
+/** Lets pass that something cannot be written. @throws whatever else it was */
+function unlessDisk(error: unknown): undefined {
+  if (!(error instanceof ModeldlError) && systemErrorCode(error) === undefined) throw error;
+}
+
+/**
+ * As {@link readJson}, and from the copy where the document is gone or damaged, which is then restored where that can be
+ * written: reading needs no write.
+ */
 export async function readTwice<Schema extends v.GenericSchema>(
   store: Store,
   path: string,
@@ -51,7 +55,7 @@ export async function readTwice<Schema extends v.GenericSchema>(
   if (document !== undefined) return document;
   const copy = await readJson(store, copyPath(path), schema);
   if (copy === undefined || !store.writable) return copy;
-  const isRestored = await repeat(store, copyPath(path), path);
+  const isRestored = await repeat(store, copyPath(path), path).catch(unlessDisk);
   // Who removed the document meanwhile removed the copy before it.
   if (!existsSync(copyPath(path))) {
     if (isRestored) await rm(path, { force: true });

@@ -83,6 +83,14 @@ describe('a record', () => {
     await expect(readFile(recordFiles(store, model)[0])).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
+  it('that is lost is read from its copy where the disk takes no more', async () => {
+    const { store, model } = await putTwice();
+    await rm(recordFiles(store, model)[0]);
+    await rm(inStore(store, 'tmp'), { recursive: true });
+    expect((await findModel(store, keyOf()))?.record).toEqual(model.record);
+    expect(store.events).toEqual([]);
+  });
+
   it('is the same twice after every change', async () => {
     const { store, model } = await putTwice();
     await updateRecord(store, model, { ...model.record, license: 'mit' });
