@@ -10,10 +10,12 @@ import { assertWritable } from './store/layout.js';
 import { mendBlobs, mendDocuments, mendPermissions, mendStrayBlobs, mendTree } from './store/mend.js';
 import {
   checkModel,
+  copiedModel,
   listModels,
   mendRecord,
   modelsNamed,
   removeModel,
+  restoreRecord,
   type StoredModel,
 } from './store/models.js';
 import { readSnapshot, settleSnapshots } from './store/snapshots.js';
@@ -50,13 +52,15 @@ async function checked({ store, signal }: Context, model: StoredModel): Promise<
 }
 
 /** What the store can restore by itself comes first, and what is fetched last. */
-async function checkAndRepair(context: Context, model: StoredModel): Promise<Findings> {
+async function checkAndRepair(context: Context, stored: StoredModel): Promise<Findings> {
   const { store, signal } = context;
-  const permissions = store.writable && (await mendPermissions(store, model));
-  const record = store.writable && (await mendRecord(store, model));
-  const found = await checked(context, model);
-  if (!store.writable && found.ok) return found;
+  const permissions = store.writable && (await mendPermissions(store, stored));
+  const first = await checked(context, stored);
+  if (!store.writable && first.ok) return first;
   assertWritable(store);
+  const other = first.ok ? undefined : await rightCopy(context, stored);
+  const { model, found } = other ?? { model: stored, found: first };
+  const record = other !== undefined || (await mendRecord(store, model));
   const wrong = [...found.damaged, ...found.missing];
   const paths = model.record.files.map(({ path }) => path);
   const right = new Set(paths.filter((path) => !wrong.includes(path)));
@@ -69,6 +73,19 @@ async function checkAndRepair(context: Context, model: StoredModel): Promise<Fin
   await session.want(model.record.files.map(({ sha256 }) => sha256));
   const repaired = (await mendTree(store, model, wrong, signal)) || (await fetchAgain(context, model));
   return { ...found, ok: repaired, repaired };
+}
+
+/** A model as the copy of its record has it, when its files are what that says: then the record was what is damaged. */
+async function rightCopy(
+  context: Context,
+  stored: StoredModel,
+): Promise<{ readonly model: StoredModel; readonly found: Findings } | undefined> {
+  const model = await copiedModel(context.store, stored);
+  if (model === undefined) return undefined;
+  const found = await checked(context, model);
+  if (!found.ok) return undefined;
+  await restoreRecord(context.store, model);
+  return { model, found };
 }
 
 /** Every own model that could share a reference with these. */

@@ -28,7 +28,15 @@ import {
   type RecordFile,
 } from './tree.js';
 import { createTurns } from './turns.js';
-import { documentsAmong, mendCopy, readTwice, removeCopy, writeTwice } from './twice.js';
+import {
+  documentsAmong,
+  mendCopy,
+  readOtherwise,
+  readTwice,
+  removeCopy,
+  restoreFromCopy,
+  writeTwice,
+} from './twice.js';
 
 /** A record with the place it was found at. */
 export interface StoredModel {
@@ -68,11 +76,15 @@ function spelt(text: string): string {
   return text.normalize().toLowerCase();
 }
 
-async function readModel(store: Store, path: string): Promise<StoredModel | undefined> {
+/** A record that names another model than its place is as damaged as one that cannot be read. */
+function schemaAt(path: string) {
   const isHere = (record: ModelRecord): boolean =>
     PATH_LENGTHS.some((length) => spelt(modelPath(record, length)) === spelt(path));
-  // A record that names another model than its place is as damaged as one that cannot be read.
-  const record = await readTwice(store, recordPath(store, path), v.pipe(recordSchema, v.check(isHere)));
+  return v.pipe(recordSchema, v.check(isHere));
+}
+
+async function readModel(store: Store, path: string): Promise<StoredModel | undefined> {
+  const record = await readTwice(store, recordPath(store, path), schemaAt(path));
   return record === undefined ? undefined : { record, path, directory: treePath(store, path) };
 }
 
@@ -422,6 +434,17 @@ export async function updateRecord(
   if ((await readModel(store, model.path)) === undefined) return undefined;
   await writeTwice(store, recordPath(store, model.path), record);
   return { ...model, record };
+}
+
+/** A model as the copy of its record has it, where that says something else of it. */
+export async function copiedModel(store: Store, model: StoredModel): Promise<StoredModel | undefined> {
+  const record = await readOtherwise(store, recordPath(store, model.path), schemaAt(model.path));
+  return record === undefined ? undefined : { ...model, record };
+}
+
+/** Makes the record of a model again of its copy. */
+export async function restoreRecord(store: Store, model: StoredModel): Promise<void> {
+  await restoreFromCopy(store, recordPath(store, model.path));
 }
 
 /** Makes the copy of a model's record again where it is not the same. @returns whether it was not */

@@ -70,6 +70,22 @@ export async function removeCopy(store: Store, path: string): Promise<void> {
   await moveToTrash(store, copyPath(path));
 }
 
+/** What the copy of a document says, where that is something else. */
+export async function readOtherwise<Schema extends v.GenericSchema>(
+  store: Store,
+  path: string,
+  schema: Schema,
+): Promise<v.InferOutput<Schema> | undefined> {
+  if ((await readText(copyPath(path))) === (await readText(path))) return undefined;
+  return readJson(store, copyPath(path), schema);
+}
+
+/** Makes a document again of its copy, which turned out to be right where the document was not. */
+export async function restoreFromCopy(store: Store, path: string): Promise<void> {
+  await repeat(store, copyPath(path), path);
+  store.emit({ type: 'note', message: `Restored from its copy: ${path}` });
+}
+
 /** Makes the copy of a sound document again where it is not the same. @returns whether it was not */
 export async function mendCopy(store: Store, path: string): Promise<boolean> {
   if (!(await repeat(store, path, copyPath(path)))) return false;
