@@ -182,6 +182,8 @@ export interface VerifiedModel {
   readonly damaged: readonly string[];
   readonly missing: readonly string[];
   readonly repaired: boolean;
+  /** A conversion that could not be repaired is gone, since no hub has it. */
+  readonly removed: boolean;
 }
 
 export interface HubState {

@@ -44,11 +44,11 @@ export async function verify(
   return verified;
 }
 
-type Findings = Pick<VerifiedModel, 'ok' | 'damaged' | 'missing' | 'repaired'>;
+type Findings = Omit<VerifiedModel, 'reference' | 'path'>;
 
 async function checked({ store, signal }: Context, model: StoredModel): Promise<Findings> {
   const { damaged, missing } = await checkModel(store, model, true, signal);
-  return { ok: damaged.length + missing.length === 0, damaged, missing, repaired: false };
+  return { ok: damaged.length + missing.length === 0, damaged, missing, repaired: false, removed: false };
 }
 
 /** What the store can restore by itself comes first, and what is fetched last. */
@@ -72,7 +72,7 @@ async function checkAndRepair(context: Context, stored: StoredModel): Promise<Fi
   const session = await context.session();
   await session.want(model.record.files.map(({ sha256 }) => sha256));
   const repaired = (await mendTree(store, model, wrong, signal)) || (await fetchAgain(context, model));
-  return { ...found, ok: repaired, repaired };
+  return { ...found, ok: repaired, repaired, removed: !repaired && model.record.conversion !== undefined };
 }
 
 /** A model as the copy of its record has it, when its files are what that says: then the record was what is damaged. */

@@ -1,12 +1,16 @@
+import { chmod, writeFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS, runCli } from '../../src/cli/program.js';
 import { createModeldl } from '../../src/index.js';
 import { fakeStream } from '../helpers/fake-stream.js';
-import { temporaryDirectory } from '../helpers/store.js';
+import { openedStore, putConversion, putModel, temporaryDirectory } from '../helpers/store.js';
 
 async function run(...argv: readonly string[]) {
-  const home = await temporaryDirectory();
+  return runAt(await temporaryDirectory(), ...argv);
+}
+
+async function runAt(home: string, ...argv: readonly string[]) {
   const stdout = fakeStream();
   const stderr = fakeStream();
   const exitCode = await runCli(argv, {
@@ -144,6 +148,26 @@ describe('the table of commands', () => {
       expect(stderr, example).not.toMatch(/Unknown|Too many|Missing required|argument missing|Malformed/);
       expect(exitCode, `${example}: ${stderr}`).not.toBe(1);
     }
+  });
+});
+
+describe('what verify --repair cannot repair', () => {
+  it('is not told to be repaired by the same again', async () => {
+    const home = await temporaryDirectory();
+    const store = await openedStore(`${home}/cache`);
+    const model = await putModel(store, { 'config.json': '{}' });
+    const conversion = await putConversion(store, model, { precision: 'int8' });
+    for (const file of [`${model.directory}/config.json`, `${conversion.directory}/openvino_model.xml`]) {
+      await chmod(file, 0o644);
+      await writeFile(file, '[]');
+    }
+    const { exitCode, stderr } = await runAt(home, 'verify', '--repair');
+    expect(exitCode).toBe(6);
+    const hints = stderr.split('\n').filter((line) => line.includes('hint: '));
+    expect(hints).toEqual([
+      expect.stringContaining('the warning says what hinders the repair'),
+      expect.stringContaining('it was removed: make it again with `modeldl convert`'),
+    ]);
   });
 });
 

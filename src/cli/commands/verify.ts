@@ -16,7 +16,8 @@ export const command: CommandDefinition<VerifyFlags> = {
   },
   async run(call) {
     const modeldl = await call.open();
-    const models = await modeldl.verify(call.arguments, { repair: call.flags.repair ?? false });
+    const { repair = false } = call.flags;
+    const models = await modeldl.verify(call.arguments, { repair });
     call.settle();
     const bad = models.filter(({ ok }) => !ok);
     const lines = models.map((model) => `${state(model).padEnd(8)} ${model.reference}`);
@@ -25,24 +26,34 @@ export const command: CommandDefinition<VerifyFlags> = {
       return undefined;
     }
     if (!call.output.json) call.output.result(lines, {});
-    return (
-      reportErrors(call.output, bad.map(damage), call.output.json ? models : [], call.flags.verbose) && 6
-    );
+    const errors = bad.map((model) => damage(model, repair));
+    return reportErrors(call.output, errors, call.output.json ? models : [], call.flags.verbose) && 6;
   },
 };
 
-function state({ ok, repaired }: VerifiedModel): string {
+function state({ ok, repaired, removed }: VerifiedModel): string {
   if (repaired) return 'repaired';
+  if (removed) return 'removed';
   return ok ? 'ok' : 'damaged';
 }
 
-function damage({ reference, damaged, missing }: VerifiedModel): ModeldlError {
+function damage(model: VerifiedModel, repair: boolean): ModeldlError {
+  const { reference, damaged, missing } = model;
   const parts = [
     ...(damaged.length > 0 ? [`wrong bytes in ${damaged.join(', ')}`] : []),
     ...(missing.length > 0 ? [`missing ${missing.join(', ')}`] : []),
   ];
   return new ModeldlError('INTEGRITY', `Damaged: ${parts.join('; ')}`, {
-    hint: `repair it with \`modeldl verify --repair ${reference}\``,
+    hint: nextStep(model, repair),
     details: { reference },
   });
+}
+
+/** @param repair whether a repair was tried, and so failed */
+function nextStep({ reference, removed }: VerifiedModel, repair: boolean): string {
+  if (removed) return 'it was removed: make it again with `modeldl convert`';
+  const command = `\`modeldl verify --repair ${reference}\``;
+  return repair
+    ? `the warning says what hinders the repair; without that, run ${command}`
+    : `repair it with ${command}`;
 }
