@@ -47,6 +47,8 @@ export interface ModeldlOptions {
   /** Environment variables; nothing else of the process is read. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly cacheDir?: string;
+  /** Make the cache where none is, as operations that write need it; default true. */
+  readonly createCache?: boolean;
   /** Configuration file to use instead of searching for a project file. */
   readonly configFile?: string;
   /** No socket at all. */
@@ -229,6 +231,7 @@ async function createContext(
     cacheDir: resolve(cwd, options.cacheDir ?? config.cacheDir ?? userDirectory(environment, home, 'cache')),
     durability: config.durability ?? DEFAULTS.durability,
     emit,
+    create: options.createCache ?? true,
   });
 
   const lower = await openLower(config.cache?.readFrom ?? [], store);

@@ -60,6 +60,8 @@ export interface Call<Flags> {
 }
 
 export interface CommandDefinition<Flags> {
+  /** Makes no cache where none is, such as at a mistyped `--cache-dir`. */
+  readonly onlyLooks?: boolean;
   /** Adds arguments, options and examples. */
   configure(command: Command): void;
   /** Returns the exit code; nothing for 0. */
@@ -109,6 +111,7 @@ export function opener(
   flags: GlobalFlags & TransferFlags,
   cli: CliEnvironment,
   output: Output,
+  createCache: boolean,
 ): { open(): Promise<Modeldl>; settle(): void; close(): Promise<void> } {
   let progress: Progress | undefined;
   let modeldl: Modeldl | undefined;
@@ -120,7 +123,12 @@ export function opener(
       const onSecret = (secret: string): void => {
         output.secrets.add(secret);
       };
-      modeldl = await cli.createModeldl({ ...apiOptions(flags, cli), emit: drawn.emit, onSecret });
+      modeldl = await cli.createModeldl({
+        ...apiOptions(flags, cli),
+        createCache,
+        emit: drawn.emit,
+        onSecret,
+      });
       return modeldl;
     },
     settle() {

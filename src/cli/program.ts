@@ -90,7 +90,7 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
     command.action(async () => {
       const flags: GlobalFlags & TransferFlags = command.optsWithGlobals();
       const output = makeOutput(flags);
-      const opened = opener(flags, cli, output);
+      const opened = opener(flags, cli, output, definition.onlyLooks !== true);
       const call: Call<object> = {
         typed: argv,
         arguments: command.args,

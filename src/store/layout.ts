@@ -34,6 +34,8 @@ export interface StoreOptions {
   readonly emit: Emit;
   /** Treat the cache as read-only whatever its permissions say. */
   readonly readOnly?: boolean;
+  /** Default true; else a cache that is not there stays so, and is one that holds nothing and cannot be written. */
+  readonly create?: boolean;
 }
 
 const DIRECTORIES = [
@@ -61,18 +63,26 @@ export const CACHEDIR_TAG =
 
 /** Opens the cache, creating what is missing; a cache that cannot be written is opened for reading. */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const { cacheDir, durability, emit, readOnly = false } = options;
+  const { cacheDir, durability, emit, readOnly = false, create = true } = options;
   const root = join(cacheDir, 'v1');
+  const stays = readOnly || (!create && (await isAbsent(root)));
   return {
     cacheDir,
     root,
-    writable: !readOnly && (await prepare(cacheDir, root)),
+    writable: !stays && (await prepare(cacheDir, root)),
     durability,
     bootId: await bootIdentity(),
     bootedAt: bootTime(),
     verified: new Set(),
     emit,
   };
+}
+
+async function isAbsent(path: string): Promise<boolean> {
+  return access(path).then(
+    () => false,
+    (error: unknown) => systemErrorCode(error) === 'ENOENT',
+  );
 }
 
 async function prepare(cacheDir: string, root: string): Promise<boolean> {

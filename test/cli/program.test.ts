@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
@@ -148,6 +149,34 @@ describe('the table of commands', () => {
       expect(stderr, example).not.toMatch(/Unknown|Too many|Missing required|argument missing|Malformed/);
       expect(exitCode, `${example}: ${stderr}`).not.toBe(1);
     }
+  });
+});
+
+describe('a command that only looks makes no cache where none is', () => {
+  it.each<readonly [string, number]>([
+    ['list', 0],
+    ['show hf:org/none', 3],
+    ['path hf:org/none', 3],
+    ['verify', 0],
+    ['verify --repair', 0],
+    ['remove hf:org/none -y', 3],
+    ['config list', 0],
+    ['config get jobs', 0],
+    ['hubs', 0],
+    ['converters', 0],
+    ['logout hf', 0],
+  ])('%s', async (line, exitCode) => {
+    const home = await temporaryDirectory();
+    const { stderr, ...ended } = await runAt(home, ...line.split(' '), '--cache-dir', `${home}/typo`);
+    expect(ended.exitCode, stderr).toBe(exitCode);
+    expect(stderr).not.toContain('read-only');
+    expect([existsSync(`${home}/typo`), existsSync(`${home}/cache`)]).toEqual([false, false]);
+  });
+
+  it('and a pull makes one', async () => {
+    const home = await temporaryDirectory();
+    await runAt(home, 'pull', './none', '--cache-dir', 'new');
+    expect(existsSync(`${home}/new/v1`)).toBe(true);
   });
 });
 

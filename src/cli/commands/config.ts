@@ -11,6 +11,7 @@ import { missingArgument, type Call, type CommandDefinition } from '../command.j
 import { formatTable } from '../format.js';
 
 export const command: CommandDefinition<object> = {
+  onlyLooks: true,
   configure(command) {
     command
       .argument('<action>', 'list, get, set, path, init or trust')

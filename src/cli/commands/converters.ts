@@ -2,6 +2,7 @@ import type { CommandDefinition } from '../command.js';
 import { formatTable } from '../format.js';
 
 export const command: CommandDefinition<object> = {
+  onlyLooks: true,
   configure(command) {
     command.addHelpText('after', '\nExample:\n  modeldl converters --json');
   },

@@ -7,6 +7,7 @@ interface HubsFlags {
 }
 
 export const command: CommandDefinition<HubsFlags> = {
+  onlyLooks: true,
   configure(command) {
     command.option('--check', 'ask each endpoint').addHelpText('after', '\nExample:\n  modeldl hubs --check');
   },

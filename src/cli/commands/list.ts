@@ -2,6 +2,7 @@ import type { CommandDefinition } from '../command.js';
 import { formatAgo, formatBytes, formatCount, formatTable } from '../format.js';
 
 export const command: CommandDefinition<object> = {
+  onlyLooks: true,
   configure(command) {
     command.addHelpText('after', '\nExamples:\n  modeldl list\n  modeldl list --quiet   # references only');
   },

@@ -8,6 +8,7 @@ interface LoginFlags {
 }
 
 export const command: CommandDefinition<LoginFlags> = {
+  onlyLooks: true,
   configure(command) {
     command
       .argument('[hub]', 'such as hf')

@@ -1,6 +1,7 @@
 import { missingArgument, type CommandDefinition } from '../command.js';
 
 export const command: CommandDefinition<object> = {
+  onlyLooks: true,
   configure(command) {
     command.argument('[hub]', 'such as hf').addHelpText('after', '\nExample:\n  modeldl logout hf');
   },

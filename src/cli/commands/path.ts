@@ -2,6 +2,7 @@ import { missingArgument, type CommandDefinition } from '../command.js';
 import { addFilter, filterOf, type FilterFlags } from '../filter.js';
 
 export const command: CommandDefinition<FilterFlags> = {
+  onlyLooks: true,
   configure(command) {
     addFilter(command.argument('[reference]', 'a stored model'));
     command.addHelpText(

@@ -10,6 +10,7 @@ interface RemoveFlags extends FilterFlags {
 }
 
 export const command: CommandDefinition<RemoveFlags> = {
+  onlyLooks: true,
   configure(command) {
     addFilter(
       command.argument(

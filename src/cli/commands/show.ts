@@ -4,6 +4,7 @@ import { addFilter, filterOf, type FilterFlags } from '../filter.js';
 import { formatBytes, formatCount } from '../format.js';
 
 export const command: CommandDefinition<FilterFlags> = {
+  onlyLooks: true,
   configure(command) {
     addFilter(command.argument('[reference]', 'a model, stored or not'));
     command.addHelpText(

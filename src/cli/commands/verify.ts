@@ -8,6 +8,7 @@ interface VerifyFlags {
 }
 
 export const command: CommandDefinition<VerifyFlags> = {
+  onlyLooks: true,
   configure(command) {
     command
       .argument('[reference...]', 'stored models; all when none is named')
