@@ -238,12 +238,16 @@ function schemaError(path: string, issue: v.BaseIssue<unknown>, schema: ConfigSc
       details: { file: path, key },
     });
   }
-  const expected = issue.type === 'regex' ? issue.message : (issue.expected ?? 'another value');
+  const isList = issue.type === 'array';
+  const expected =
+    issue.type === 'regex' ? issue.message : isList ? 'a list' : (issue.expected ?? 'another value');
   return new ModeldlError(
     'CONFIG',
     `Wrong value for \`${key}\` in ${path}: expected ${expected}, got ${issue.received}`,
     {
-      hint: 'correct the value, or remove the key to have its default',
+      hint: isList
+        ? `write the list as JSON, such as \`[${typeof issue.input === 'string' ? issue.received : '"…"'}]\``
+        : 'correct the value, or remove the key to have its default',
       details: { file: path, key },
     },
   );

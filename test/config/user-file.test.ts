@@ -50,6 +50,7 @@ describe('setUserValue', () => {
     ['jobs', 'many', 'expected number, got "many"', 'default'],
     ['jobs', '0', 'Wrong value for `jobs`', 'default'],
     ['convert', 'int8', 'Wrong value for `convert`', 'default'],
+    ['cache.readFrom', '/models', 'expected a list, got "/models"', 'as JSON, such as `["/models"]`'],
     ['hubs.hf.endpont', 'x', 'Unknown key `hubs.hf.endpont`', '`hubs.hf.endpoint`'],
     ['hubs.file.endpoint', 'x', 'Unknown key `hubs.file.endpoint`', 'hubs.'],
     ['hubs.hff.endpoint', 'https://x', 'Unknown key `hubs.hff`', '`hubs.hf`'],

@@ -19,7 +19,7 @@ export const command: CommandDefinition<object> = {
       .argument('[value]', 'for set')
       .addHelpText(
         'after',
-        '\nExamples:\n  modeldl config list\n  modeldl config set convert.precision fp16\n  modeldl config trust',
+        '\nExamples:\n  modeldl config list\n  modeldl config set convert.precision fp16\n  modeldl config set cache.readFrom \'["/shared/models"]\'\n  modeldl config trust',
       );
   },
   async run(call) {
