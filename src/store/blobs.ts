@@ -150,12 +150,13 @@ export async function dropBlob(store: Store, sha256: string): Promise<void> {
 
 /**
  * Was this blob written in an earlier boot, which may have ended before its bytes reached the disk? Its time is the
- * time it was written. A missing blob is not doubtful.
+ * time it was written; one in the future is of a clock that was set back since, as a boot may do. A missing blob is not
+ * doubtful.
  */
 export function isDoubtful(store: Store, sha256: string): boolean {
   if (store.durability === 'trust' || store.verified.has(sha256)) return false;
   const found = lookAtBlob(store, sha256);
-  return found !== undefined && found.mtimeMs < store.bootedAt;
+  return found !== undefined && (found.mtimeMs < store.bootedAt || found.mtimeMs > Date.now());
 }
 
 /** Did somebody write to this blob? Its own time is in whole seconds, as no other program's is but by chance. */

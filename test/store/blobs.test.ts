@@ -64,6 +64,16 @@ describe('a small file from memory', () => {
     expect((await stat(blobPath(store, SHA256))).ino).not.toBe(ino);
   });
 
+  it('replaces one of an earlier boot whose clock was ahead', async () => {
+    const store = await temporaryStore();
+    await putBlob(store, TEXT);
+    const { ino } = await stat(blobPath(store, SHA256));
+    const tomorrow = Math.floor(Date.now() / 1000) + 86_400;
+    await utimes(blobPath(store, SHA256), tomorrow, tomorrow);
+    await writeBlob({ ...store, verified: new Set() }, SHA256, Buffer.from(TEXT));
+    expect((await stat(blobPath(store, SHA256))).ino).not.toBe(ino);
+  });
+
   it('leaves nothing behind when it cannot be stored', async () => {
     const store = await temporaryStore();
     await writeFile(inStore(store, 'blobs/sha256', SHA256.slice(0, 2)), 'no directory');
