@@ -62,16 +62,16 @@ function goesWith({ path, record }: StoredModel, removed: StoredModel): boolean 
 }
 
 async function describeRemoval(context: Context, models: readonly StoredModel[]): Promise<RemovalPlan> {
-  const nameOf = namesAmong(await listModels(context.store));
+  if (models.length === 0) return { models: [], bytes: 0 };
+  const all = await listModels(context.store);
+  const nameOf = namesAmong(all);
   const listed = models.map((model) => describeListed(context, measured(model), nameOf(model)));
-  return { models: listed, bytes: await reclaimed(context, models) };
+  return { models: listed, bytes: reclaimed(all, models) };
 }
 
-/** Bytes that only these models hold. */
-async function reclaimed(context: Context, doomed: readonly StoredModel[]): Promise<number> {
-  if (doomed.length === 0) return 0;
+/** Bytes that of all models only these hold. */
+function reclaimed(all: readonly StoredModel[], doomed: readonly StoredModel[]): number {
   const paths = new Set(doomed.map((model) => model.path));
-  const all = await listModels(context.store);
   return physicalBytes(all) - physicalBytes(all.filter((model) => !paths.has(model.path)));
 }
 
