@@ -53,6 +53,14 @@ if (cut !== null) {
       return original(path, ...rest);
     };
   }
+  // Small files, links and what a sweep moves go through these.
+  for (const name of ['fchmodSync', 'futimesSync', 'linkSync', 'openSync', 'renameSync', 'writeSync']) {
+    const original = fs[name];
+    fs[name] = (path, ...rest) => {
+      if (isThere(path) || typeof path === 'number') change();
+      return original(path, ...rest);
+    };
+  }
   const handle = await fs.promises.open(fileURLToPath(import.meta.url));
   const prototype = Object.getPrototypeOf(handle);
   await handle.close();
