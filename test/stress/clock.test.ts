@@ -85,7 +85,8 @@ async function interruptedPull(environment: Readonly<Record<string, string>> = {
     matches: new RegExp(digestOf(LARGE)),
     kind: { stall: 20 * MiB },
   });
-  const run = world.start({ environment }, 'pull', 'hf:org/model');
+  // One connection, since another would take over what this one does not bring.
+  const run = world.start({ environment }, 'pull', 'hf:org/model', '--connections', '1');
   await hub.stuck();
   run.signal('SIGKILL');
   await run.done;
