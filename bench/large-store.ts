@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { blobPath } from '../src/store/blobs.js';
 import { inStore, openStore, type Store } from '../src/store/layout.js';
 import { modelPath, type ModelKey, type ModelRecord } from '../src/store/record.js';
+import { copyPath } from '../src/store/twice.js';
 
 export interface LargeStore {
   readonly cacheDir: string;
@@ -62,7 +63,8 @@ export async function plantStore(
       pulledAt: '2026-01-01T00:00:00.000Z',
       placement: { bootId: store.bootId, device: dev, inode: ino, durable: true },
     };
-    plantDocument(made, inStore(store, 'records', ...`${path}.json`.split('/')), record);
+    const recordPath = inStore(store, 'records', ...`${path}.json`.split('/'));
+    for (const document of [recordPath, copyPath(recordPath)]) plantDocument(made, document, record);
     const used = createHash('sha256').update(path).digest('hex').slice(0, 32);
     writeFileSync(inStore(store, 'used', used), '');
     const remote = files.map(({ path: name, bytes, sha256 }) => ({
