@@ -81,6 +81,14 @@ export interface PowerDisk {
   cuttingAt(change: number, commit: boolean): Readonly<Record<string, string>>;
 }
 
+/** Mounted again while a mount namespace of another suite holds it for an instant, a file system is still the stopped one. */
+async function isStarted(directory: string): Promise<boolean> {
+  return writeFile(join(directory, 'committed'), '').then(
+    () => true,
+    () => false,
+  );
+}
+
 /** An empty disk of this size, gone when the test ends. */
 export async function powerDisk(kind: DiskKind, bytes = 256 * MiB): Promise<PowerDisk> {
   const directory = await mkdtemp(join(tmpdir(), 'modeldl-power-'));
@@ -128,8 +136,10 @@ export async function powerDisk(kind: DiskKind, bytes = 256 * MiB): Promise<Powe
     cut: async () => {
       // A run may have cut it already; then the file system refuses to be stopped again.
       await execa(command, cutArguments, { reject: false });
-      await execa('umount', [directory]);
-      await mount();
+      do {
+        await execa('umount', [directory]);
+        await mount();
+      } while (!(await isStarted(directory)));
       boots += 1;
       bootedAt = Date.now();
     },

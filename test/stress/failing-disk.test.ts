@@ -11,7 +11,7 @@ import { FULL, runs, SEED, seededRandom } from '../helpers/stress.js';
 const MiB = 1024 * 1024;
 const LARGE = Buffer.alloc(12 * MiB, 'large weights ');
 /** Changes of the disk that the longest command makes, and some. */
-const STEPS = 90;
+const STEPS = 140;
 const COMMANDS: readonly (readonly string[])[] = [
   ['pull', 'hf:org/large'],
   ['pull', 'hf:org/kept', '--force'],

@@ -36,6 +36,9 @@ const LOCAL = 'bytes that only a real toolchain would look at';
 const CONVERTED = { 'model.xml': Buffer.from('network\n'), 'model.bin': Buffer.from('weights\n') };
 const DURABILITIES: readonly Durability[] = ['lazy', 'flush', 'trust'];
 
+/** Changes of the disk that a first pull makes, about; every other command makes less. */
+const STEPS = 140;
+
 const afterCuts = whereKernelHas('root, loop devices and ext4', canCutPower);
 
 let hub: HfHub;
@@ -330,7 +333,7 @@ describe('after a power cut', () => {
           const atStep = random() < 0.75;
           const commit = random() < 0.5;
           const environment = atStep
-            ? disk.cuttingAt(1 + Math.floor(random() * 90), commit)
+            ? disk.cuttingAt(1 + Math.floor(random() * STEPS), commit)
             : disk.environment();
           const { exitCode, stderr } = await subject.runWith(environment, ...action.command);
           expect([0, 137], `${what}: ${stderr}`).toContain(exitCode);
