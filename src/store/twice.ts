@@ -8,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type * as v from 'valibot';
 import { ModeldlError, systemErrorCode } from '../errors.js';
-import { parseJson, readJson, readText, writeJson } from './json.js';
+import { NewerDocument, parseJson, readJson, readText, writeJson } from './json.js';
 import type { Store } from './layout.js';
 import { moveToTrash } from './tree.js';
 
@@ -43,18 +43,24 @@ function unlessDisk(error: unknown): undefined {
 }
 
 /**
- * As {@link readJson}, and from the copy where the document is gone or damaged, which is then restored where that can be
- * written: reading needs no write.
+ * As {@link readJson}, and from the copy where the document may not be read, or is gone or damaged and then restored
+ * where that can be written: reading needs no write.
  */
 export async function readTwice<Schema extends v.GenericSchema>(
   store: Store,
   path: string,
   schema: Schema,
 ): Promise<v.InferOutput<Schema> | undefined> {
-  const document = await readJson(store, path, schema);
+  let unreadable: ModeldlError | undefined;
+  const document = await readJson(store, path, schema).catch((error: unknown) => {
+    if (!(error instanceof ModeldlError) || error instanceof NewerDocument) throw error;
+    unreadable = error;
+    return undefined;
+  });
   if (document !== undefined) return document;
   const copy = await readJson(store, copyPath(path), schema);
-  if (copy === undefined || !store.writable) return copy;
+  if (copy === undefined && unreadable !== undefined) throw unreadable;
+  if (copy === undefined || unreadable !== undefined || !store.writable) return copy;
   const isRestored = await repeat(store, copyPath(path), path).catch(unlessDisk);
   // Who removed the document meanwhile removed the copy before it.
   if (!existsSync(copyPath(path))) {

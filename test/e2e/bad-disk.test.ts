@@ -264,6 +264,17 @@ describe('a cache that may not be written', () => {
     await expectReadable((...args) => world.start({ uid: NOBODY }, ...args).done);
   });
 
+  asNobody('but for a record, whose copy is read, is as good as any', async () => {
+    await world.run('pull', STORED);
+    await chmod(world.directory, 0o755);
+    const records = join(world.cacheDir, 'v1/records');
+    for (const entry of await readdir(records, { recursive: true, withFileTypes: true }))
+      if (entry.name.endsWith('.json')) await chmod(join(entry.parentPath, entry.name), 0);
+    const { exitCode, stdout, stderr } = await world.start({ uid: NOBODY }, 'list', '--quiet').done;
+    expect([exitCode, stdout.split('\n').length], stderr).toEqual([0, 1]);
+    expect((await world.start({ uid: NOBODY }, 'path', STORED).done).exitCode).toBe(0);
+  });
+
   asNobody('nor be read or made is named', async () => {
     await chmod(world.directory, 0o755);
     expectRefusedInText(await world.start({ uid: NOBODY }, 'pull', STORED).done, {
