@@ -16,6 +16,7 @@ import {
   modelsNamed,
   removeModel,
   restoreRecord,
+  type ModelCheck,
   type StoredModel,
 } from './store/models.js';
 import { readSnapshot, settleSnapshots } from './store/snapshots.js';
@@ -33,7 +34,9 @@ export async function verify(
   const nameOf = namesAmong(references.length === 0 ? models : await besides(context, models));
   const verified: VerifiedModel[] = [];
   for (const model of models) {
-    const found = options.repair ? await checkAndRepair(context, model) : await checked(context, model);
+    const found = options.repair
+      ? await checkAndRepair(context, model)
+      : findings(await hashed(context, model));
     verified.push({ reference: nameOf(model), path: modelLocation(model), ...found });
   }
   if (options.repair && store.writable && references.length === 0) {
@@ -46,46 +49,76 @@ export async function verify(
 
 type Findings = Omit<VerifiedModel, 'reference' | 'path'>;
 
-async function checked({ store, signal }: Context, model: StoredModel): Promise<Findings> {
-  const { damaged, missing } = await checkModel(store, model, true, signal);
-  return { ok: damaged.length + missing.length === 0, damaged, missing, repaired: false, removed: false };
+async function hashed({ store, signal }: Context, model: StoredModel): Promise<ModelCheck> {
+  return checkModel(store, model, true, signal);
+}
+
+function isSound({ damaged, missing }: ModelCheck): boolean {
+  return damaged.length + missing.length === 0;
+}
+
+function findings(check: ModelCheck, done: Partial<Findings> = {}): Findings {
+  const { damaged, missing } = check;
+  return { ok: isSound(check), damaged, missing, repaired: false, removed: false, ...done };
 }
 
 /** What the store can restore by itself comes first, and what is fetched last. */
 async function checkAndRepair(context: Context, stored: StoredModel): Promise<Findings> {
   const { store, signal } = context;
   const permissions = store.writable && (await mendPermissions(store, stored));
-  const first = await checked(context, stored);
-  if (!store.writable && first.ok) return first;
+  const first = await hashed(context, stored);
+  if (!store.writable && isSound(first)) return findings(first);
   assertWritable(store);
-  const other = first.ok ? undefined : await rightCopy(context, stored);
+  const other = isSound(first) ? undefined : await rightCopy(context, stored);
   const { model, found } = other ?? { model: stored, found: first };
   const record = other !== undefined || (await mendRecord(store, model));
   const wrong = [...found.damaged, ...found.missing];
   const paths = model.record.files.map(({ path }) => path);
   const right = new Set(paths.filter((path) => !wrong.includes(path)));
   const blobs = await mendBlobs(store, model, right, signal);
-  if (found.ok) {
+  if (isSound(found)) {
     const listing = await restoreListing(context, model);
-    return { ...found, repaired: permissions || record || blobs || listing };
+    return findings(found, { repaired: permissions || record || blobs || listing });
   }
   const session = await context.session();
   await session.want(model.record.files.map(({ sha256 }) => sha256));
-  const repaired = (await mendTree(store, model, wrong, signal)) || (await fetchAgain(context, model));
-  return { ...found, ok: repaired, repaired, removed: !repaired && model.record.conversion !== undefined };
+  if (await mendTree(store, model, wrong, signal)) return findings(found, { ok: true, repaired: true });
+  if (model.record.conversion !== undefined)
+    return findings(found, { removed: await removeConversion(context, model, found) });
+  const repaired = await pullAgain(context, model);
+  return findings(found, { ok: repaired, repaired });
 }
 
 /** A model as the copy of its record has it, when its files are what that says: then the record was what is damaged. */
 async function rightCopy(
   context: Context,
   stored: StoredModel,
-): Promise<{ readonly model: StoredModel; readonly found: Findings } | undefined> {
+): Promise<{ readonly model: StoredModel; readonly found: ModelCheck } | undefined> {
   const model = await copiedModel(context.store, stored);
   if (model === undefined) return undefined;
-  const found = await checked(context, model);
-  if (!found.ok) return undefined;
+  const found = await hashed(context, model);
+  if (!isSound(found)) return undefined;
   await restoreRecord(context.store, model);
   return { model, found };
+}
+
+/** Nothing can be fetched of it: `convert` makes it again. One that cannot be read may be, once its disk is there again. */
+async function removeConversion(
+  context: Context,
+  model: StoredModel,
+  { unreadable = [] }: ModelCheck,
+): Promise<boolean> {
+  const { reference } = model.record;
+  const [first] = unreadable;
+  if (first !== undefined) {
+    const message = `Cannot repair ${reference}: the disk does not give the bytes of ${first}; make it again with \`modeldl convert --force\``;
+    context.emit({ type: 'warning', message });
+    return false;
+  }
+  await removeModel(context.store, model);
+  const message = `A damaged conversion was removed; make it again with \`modeldl convert\`: ${reference}`;
+  context.emit({ type: 'warning', message });
+  return true;
 }
 
 /** Every own model that could share a reference with these. */
@@ -109,18 +142,6 @@ async function named(context: Context, references: readonly string[]): Promise<r
   return [...models.values()];
 }
 
-/** The same files of the same revision. A conversion cannot be fetched: it goes, and `convert` makes it again. */
-async function fetchAgain(context: Context, model: StoredModel): Promise<boolean> {
-  const { record } = model;
-  if (record.conversion === undefined) return pullAgain(context, model);
-  await removeModel(context.store, model);
-  context.emit({
-    type: 'warning',
-    message: `A damaged conversion was removed; make it again with \`modeldl convert\`: ${record.reference}`,
-  });
-  return false;
-}
-
 /** Without a listing a later pull has to ask the hub what the model holds. @returns whether it was gone and is back */
 async function restoreListing(context: Context, model: StoredModel): Promise<boolean> {
   const { hub, id, revision, conversion } = model.record;
@@ -133,6 +154,7 @@ async function restoreListing(context: Context, model: StoredModel): Promise<boo
   return true;
 }
 
+/** The same files of the same revision. */
 async function pullAgain(context: Context, { record }: StoredModel): Promise<boolean> {
   const chosen = record.selection !== undefined && record.single === undefined;
   const selection = chosen

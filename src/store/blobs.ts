@@ -16,7 +16,7 @@ import { makeDirectories } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { isDigest, shownName } from '../paths.js';
 import { flush } from './durability.js';
-import { hashFile } from './hash.js';
+import { compareFile } from './hash.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 
 /** Every permission to read. */
@@ -179,7 +179,7 @@ async function roundTime(path: string, mtimeMs: number): Promise<void> {
 export async function settleBlob(store: Store, sha256: string, signal?: AbortSignal): Promise<boolean> {
   const path = blobPath(store, sha256);
   const { mtimeMs } = await stat(path);
-  const good = (await hashFile(path, signal)) === sha256;
+  const good = (await compareFile(path, sha256, signal)) === 'same';
   if (!good) await dropBlob(store, sha256);
   // What was written to while it was hashed stays in doubt.
   else if ((await stat(path)).mtimeMs === mtimeMs) {

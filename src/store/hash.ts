@@ -1,7 +1,7 @@
 /** sha256 of a file on disk. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { throwIfAborted } from '../errors.js';
+import { diskError, systemErrorCode, throwIfAborted } from '../errors.js';
 
 /** Large reads: the default 64 KiB costs up to a factor of two in throughput. */
 const READ_BYTES = 1024 * 1024;
@@ -28,4 +28,21 @@ export async function hashFile(
     throw error;
   }
   return hash.digest('hex');
+}
+
+/**
+ * Is a file what a digest says? `unreadable` is one that is there, but whose bytes the disk no longer gives.
+ * @throws ModeldlError DISK, INTERRUPTED
+ */
+export async function compareFile(
+  path: string,
+  sha256: string,
+  signal?: AbortSignal,
+): Promise<'same' | 'other' | 'unreadable'> {
+  try {
+    return (await hashFile(path, signal)) === sha256 ? 'same' : 'other';
+  } catch (error) {
+    if (systemErrorCode(error) === 'EIO') return 'unreadable';
+    throw diskError(error, path);
+  }
 }

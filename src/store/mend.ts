@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { discard } from '../directories.js';
 import { diskError, systemErrorCode } from '../errors.js';
 import { adoptBlob, blobPath, dropBlob, MAY_READ, settleBlob } from './blobs.js';
-import { hashFile } from './hash.js';
+import { compareFile } from './hash.js';
 import { readText } from './json.js';
 import { CACHEDIR_TAG, inStore, uniqueName, type Area, type Store } from './layout.js';
 import { createLinker } from './link.js';
@@ -113,7 +113,7 @@ async function isRightBlob(
   const tree = await lstat(file);
   // One file under two names, and that one was hashed.
   if (blob.dev === tree.dev && blob.ino === tree.ino) return true;
-  return (await hashFile(blobPath(store, sha256), signal)) === sha256;
+  return (await compareFile(blobPath(store, sha256), sha256, signal)) === 'same';
 }
 
 /**

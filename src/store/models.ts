@@ -8,7 +8,7 @@ import { discard } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { blobPath, isDoubtful, isTouched, settleBlob } from './blobs.js';
 import { flushFiles, flushTree, placementOf, standingOf, type Standing } from './durability.js';
-import { hashFile } from './hash.js';
+import { compareFile } from './hash.js';
 import { NewerDocument } from './json.js';
 import { assertWritable, inStore, uniqueName, type Store } from './layout.js';
 import {
@@ -332,6 +332,8 @@ export interface ModelCheck {
   /** Paths in the tree whose bytes are not what the record says. */
   readonly damaged: readonly string[];
   readonly missing: readonly string[];
+  /** Those of the damaged ones whose bytes the disk does not give; absent when it gives all. */
+  readonly unreadable?: readonly string[];
 }
 
 /** Of a copied cache this many files are hashed, and no further file once this many bytes were. */
@@ -354,21 +356,20 @@ export async function checkModel(
 ): Promise<ModelCheck> {
   const { record, directory } = model;
   const { missing, damaged, mtimes } = await lookAtTree(directory, record.files);
+  const unreadable: string[] = [];
   const present = record.files.filter((file) => mtimes.has(file.path));
   const touched = present.filter((file) => mtimes.get(file.path) !== file.mtime);
   const standing = await standingOf(store, record.placement, directory);
   const suspects = standing === 'copied' ? sample(touched) : touched;
   for (const file of deep || standing === 'distrust' ? present : suspects) {
-    const path = join(directory, file.path);
-    const sha256 = await hashFile(path, signal).catch((error: unknown) => {
-      throw diskError(error, path);
-    });
-    if (sha256 !== file.sha256) damaged.push(file.path);
+    const found = await compareFile(join(directory, file.path), file.sha256, signal);
+    if (found !== 'same') damaged.push(file.path);
+    if (found === 'unreadable') unreadable.push(file.path);
   }
   const news = touched.length > 0 || standing === 'flush' || standing === 'distrust';
   if (news && missing.length + damaged.length === 0 && store.writable)
     await refresh(store, model, mtimes, standing);
-  return { damaged, missing };
+  return { damaged, missing, ...(unreadable.length === 0 ? {} : { unreadable }) };
 }
 
 /** Files of all sizes, the small ones first. */

@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
@@ -6,6 +6,7 @@ import { canMount, smallDisk, withReadOnly } from '../helpers/mounts.js';
 import { canRunAs, createWorld, type World } from '../helpers/program.js';
 import { expectRefusal, expectRefusedInText } from '../helpers/refused.js';
 import { requirePeer } from '../helpers/require.js';
+import { openedStore, putConversion, putModel } from '../helpers/store.js';
 import { startServer, type TestServer } from '../hubs/server.js';
 import { zip } from '../transfer/make-archive.js';
 
@@ -213,6 +214,40 @@ describe('a disk that fills up', () => {
       expect(await world.run('verify', '--cache-dir', disk.directory)).toMatchObject({ exitCode: 0 });
     });
   }
+});
+
+describe('a disk that does not give the bytes of a file', () => {
+  async function withoutBytesOf(path: string): Promise<Readonly<Record<string, string>>> {
+    const preload = new URL('../helpers/bad-sector.mjs', import.meta.url);
+    return { NODE_OPTIONS: `--import ${preload.href}`, BAD_INODE: String((await stat(path)).ino) };
+  }
+
+  it('has that file fetched again by a repair', async () => {
+    const { stdout } = await world.run('pull', 'hf:org/tiny');
+    const path = join(stdout, 'model.onnx');
+    const bad = await withoutBytesOf(path);
+    const { exitCode, stderr } = await world.runWith(bad, 'verify');
+    expect([exitCode, stderr]).toEqual([6, expect.stringContaining('wrong bytes in model.onnx')]);
+    const repair = await world.runWith(bad, 'verify', '--repair');
+    expect(repair.exitCode, repair.stderr).toBe(0);
+    expect(repair.stdout).toMatch(/^repaired /);
+    expect((await world.runWith(bad, 'verify')).exitCode).toBe(0);
+    expect(await readFile(path, 'utf8')).toBe('weights');
+  });
+
+  it('keeps a conversion, which may be read again when the disk is back', async () => {
+    const store = await openedStore(world.cacheDir);
+    const conversion = await putConversion(store, await putModel(store, { 'config.json': '{}' }), {
+      precision: 'int8',
+    });
+    const [file = { path: '' }] = conversion.record.files;
+    const bad = await withoutBytesOf(join(conversion.directory, file.path));
+    const repair = await world.runWith(bad, 'verify', '--repair');
+    expect(repair.exitCode).toBe(6);
+    expect(repair.stderr).toContain(`the disk does not give the bytes of ${file.path}`);
+    expect(repair.stderr).toContain('the warning says what hinders the repair');
+    expect((await world.run('verify')).exitCode).toBe(0);
+  });
 });
 
 describe('a cache that may not be written', () => {
