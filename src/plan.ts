@@ -37,7 +37,7 @@ import { literalGlob, type Chosen } from './select.js';
 import { assertIntact, conversionName, findStored } from './stored.js';
 import type { StoredModel } from './store/models.js';
 import type { ModelKey } from './store/record.js';
-import { toolchainContext, toolchainNamed } from './toolchains.js';
+import { refuseUninstallable, toolchainContext, toolchainNamed } from './toolchains.js';
 
 export interface ConvertOptions extends PullOptions {
   readonly precision?: string;
@@ -116,7 +116,11 @@ async function pullNeeded(
   const stored = await storedModel(context, resolved, selection);
   if (stored !== undefined) return asFound(resolved, stored);
   const model = plannedModel(context, resolved, listed);
-  const { plan } = await chooseConverter(context, model, request, options.converter);
+  const { converter, plan } = await chooseConverter(context, model, request, options.converter);
+  const known = await knownConversion(context, resolved, listed, converter, plan);
+  if (known !== undefined && (options.force === true || !known.stored)) {
+    await refuseUninstallable(context, converter.toolchain);
+  }
   const all = listed.every(({ path }) => plan.reads.includes(path));
   return pullResolved(context, resolved, all ? selection : { include: plan.reads.map(literalGlob) });
 }
@@ -242,7 +246,7 @@ async function describePrepared(
   return describePlan(context, converter, plan, { reference, key, stored, downloadBytes: 0 });
 }
 
-/** By a listing: the key is known when the hub names the sha256 of all that is read. */
+/** By a listing. */
 async function planListed(
   context: Context,
   resolved: Resolved,
@@ -252,28 +256,43 @@ async function planListed(
 ): Promise<ConvertPlan> {
   const model = plannedModel(context, resolved, listed);
   const { converter, plan } = await chooseConverter(context, model, request, options.converter);
-  const files: { path: string; bytes: number; sha256: string }[] = [];
   const downloads = new Map<string, number>();
-  const read = listed.filter(({ path }) => plan.reads.includes(path));
-  for (const { path, file } of read) {
+  for (const { path, file } of listed) {
+    if (!plan.reads.includes(path)) continue;
     const { source, size: bytes = 0 } = file;
     const held = await storedFile(context, { path, source }, new Map());
     const promised = promisedBytes(source, new Map());
     const near = promised !== undefined && (await isElsewhere(context.elsewhere, promised));
     if (held === undefined && !near) downloads.set(bytesKey(source), bytes);
-    if (source.digest?.algorithm === 'sha256') files.push({ path, bytes, sha256: source.digest.hex });
   }
   const downloadBytes = [...downloads.values()].reduce((sum, bytes) => sum + bytes, 0);
-  const { hub, id, revision } = resolved.snapshot;
-  let key: string | null = null;
-  let stored = false;
-  if (files.length === read.length && revision !== undefined) {
-    key = conversionKey({ files }, plan, await toolchainDigest(context, converter));
-    const { subpath } = resolved.reference;
-    stored = await isStoredAnywhere(context, modelKeyOf({ hub, id, revision, subpath }, plan, key));
-  }
+  const { key = null, stored = false } =
+    (await knownConversion(context, resolved, listed, converter, plan)) ?? {};
   const reference = `${model.reference}+${conversionName(plan)}`;
   return describePlan(context, converter, plan, { reference, key, stored, downloadBytes });
+}
+
+/** Which conversion a plan makes, and whether it is stored: undefined before the sha256 of all that is read is known. */
+async function knownConversion(
+  context: Context,
+  { snapshot, reference }: Resolved,
+  listed: readonly Chosen<ListingEntry>[],
+  converter: Converter,
+  plan: ConversionPlan,
+): Promise<{ readonly key: string; readonly stored: boolean } | undefined> {
+  const { hub, id, revision } = snapshot;
+  if (revision === undefined) return undefined;
+  const files: { path: string; bytes: number; sha256: string }[] = [];
+  for (const { path, file } of listed) {
+    if (!plan.reads.includes(path)) continue;
+    const { digest } = file.source;
+    if (digest?.algorithm !== 'sha256') return undefined;
+    files.push({ path, bytes: file.size ?? 0, sha256: digest.hex });
+  }
+  const key = conversionKey({ files }, plan, await toolchainDigest(context, converter));
+  const { subpath } = reference;
+  const stored = await isStoredAnywhere(context, modelKeyOf({ hub, id, revision, subpath }, plan, key));
+  return { key, stored };
 }
 
 async function describePlan(

@@ -63,6 +63,13 @@ export async function installToolchain(context: Context, name: string): Promise<
   return describe(context, toolchain);
 }
 
+/** Before what a conversion reads is fetched in vain. @throws ModeldlError TOOLCHAIN when it is missing and must not be installed */
+export async function refuseUninstallable(context: Context, name: string): Promise<void> {
+  const asked = toolchainContext(context);
+  const { install, offline } = asked.settings;
+  if (install === 'never' || offline) await toolchainNamed(context, name).ensure(asked);
+}
+
 /** @throws ModeldlError USAGE, BUSY while another process uses it, DISK */
 export async function removeToolchain(
   context: Context,

@@ -1,6 +1,7 @@
 /** What `convert` fetches, and when it refuses: no toolchain is needed to see that. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
+import { fakePython } from '../helpers/interpreter.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { expectRefusal } from '../helpers/refused.js';
 
@@ -60,10 +61,21 @@ describe('modeldl convert', () => {
     expect((await world.run('list', '-q')).stdout).toBe('');
   });
 
+  it('is refused before anything is fetched when its toolchain may not be installed', async () => {
+    await expectRefusal(world, ['convert', 'hf:org/mixed', '--no-install'], {
+      code: 'TOOLCHAIN',
+      message: /`openvino` is not installed/,
+      hint: /modeldl toolchain install openvino/,
+    });
+    expect(fetched()).toBe(0);
+    expect((await world.run('list', '-q')).stdout).toBe('');
+  });
+
   it('fetches only what its converter reads, and what was planned', async () => {
     const planned = await world.run('convert', 'hf:org/mixed', '--dry-run', '--json');
-    const refused = await world.run('convert', 'hf:org/mixed', '--no-install');
-    expect(refused.exitCode, refused.stderr).toBe(9);
+    const { bin } = await fakePython({ pip: ['exit 1'] });
+    const failed = await world.runWith({ PATH: `${bin}:/bin` }, 'convert', 'hf:org/mixed');
+    expect(failed.exitCode, failed.stderr).toBe(9);
     expect(fetched()).toBe(MODEL.length);
     const [before, after] = [planned, await world.run('convert', 'hf:org/mixed', '--dry-run', '--json')].map(
       ({ stdout }) => (JSON.parse(stdout) as { models: { key: string; downloadBytes: number }[] }).models[0],
