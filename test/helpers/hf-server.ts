@@ -35,7 +35,8 @@ export async function send(
 ): Promise<void> {
   const step = rate === undefined ? 1024 * 1024 : Math.max(1024, Math.floor(rate / 20));
   for (let at = 0; at < body.length; at += step) {
-    if (response.destroyed || response.socket?.destroyed !== false) return;
+    // There is none yet while an earlier answer on this connection ends: what is written waits for it.
+    if (response.destroyed || response.socket?.destroyed === true) return;
     const chunk = body.subarray(at, at + step);
     // Asked for before anything is waited for, or it may be missed.
     const flowing = response.write(chunk) ? undefined : drained(response);

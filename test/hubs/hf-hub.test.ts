@@ -1,4 +1,6 @@
 /** The local Hugging Face hub's own behaviour where tests of transfers depend on it. */
+import { connect } from 'node:net';
+import { buffer } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub, type HfHubOptions } from '../helpers/hf-hub.js';
 
@@ -43,6 +45,17 @@ describe('the local Hugging Face hub', () => {
       const beyond = await fetch(url, { headers: { range: 'bytes=5000-' } });
       expect([beyond.status, beyond.headers.get('content-range')]).toEqual([416, `bytes */${whole.length}`]);
     }
+  });
+
+  it('gives whole bodies to requests that come before the answer to the last one ended', async () => {
+    const hub = await start({ bytesPerSecond: 10_000 });
+    const signed = new URL((await fetch(weights(hub), { redirect: 'manual' })).headers.get('location') ?? '');
+    const socket = connect(Number(signed.port), signed.hostname);
+    const get = `GET ${signed.pathname}${signed.search} HTTP/1.1\r\nHost: ${signed.host}\r\n`;
+    socket.write(`${get}\r\n${get}Connection: close\r\n\r\n`);
+    const answers = await buffer(socket);
+    const first = answers.indexOf(bytes);
+    expect(answers.indexOf(bytes, first + bytes.length)).toBeGreaterThan(first);
   });
 
   it('lets signed addresses expire, and signs new ones', async () => {
