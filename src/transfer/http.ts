@@ -364,8 +364,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
 }
 
 function proxyLogin(url: URL, proxy: string): ModeldlError {
+  const variable = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY';
   return new ModeldlError('NETWORK', `Cannot reach ${url.host}: the proxy ${proxy} wants a login`, {
-    hint: 'put user and password into its address, as in `HTTPS_PROXY=http://user:password@host:port`',
+    // Without a scheme, since what looks like the login of an address is taken out of everything that is said.
+    hint: `put its user and password, or the right ones, into its address, as in \`${variable}=user:password@host:port\``,
     details: { url: redactUrl(url.href), status: 407 },
   });
 }

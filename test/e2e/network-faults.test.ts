@@ -280,7 +280,7 @@ describe('a proxy', () => {
       await expectRefused(reference, {
         code: 'NETWORK',
         message: new RegExp(`Cannot reach .*: the proxy ${proxy.host} wants a login`),
-        hint: /user and password.*HTTPS_PROXY/,
+        hint: `${scheme.toUpperCase()}_PROXY=user:password@host:port`,
         environment: {
           ...through(proxy),
           HTTP_PROXY: proxy.host,

@@ -169,7 +169,7 @@ describe('proxies', () => {
     const asked = http.request(`${scheme}://models.example/x`, { signal: live(), headers });
     const error = await refusal(asked, 'NETWORK');
     expect(error.message).toBe(`Cannot reach models.example: the proxy ${proxy.host} wants a login`);
-    expect(error.hint).toContain('HTTPS_PROXY');
+    expect(error.hint).toContain(`${scheme.toUpperCase()}_PROXY`);
     expect(everythingSaid(error)).not.toContain('p%40ss');
     expect(events).toEqual([]);
     const asks = scheme === 'https' ? proxy.tunnels : proxy.requests;
