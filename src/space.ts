@@ -2,7 +2,7 @@
 import type { Context } from './context.js';
 import type { StoredModel } from './store/models.js';
 import { checkOutput, outputBytes, writeOutput, type OutputFile } from './store/output.js';
-import { checkSpace, type SpaceNeed } from './store/space.js';
+import { checkSpace, OUTPUT, type SpaceNeed } from './store/space.js';
 
 /** Where else than in the cache a result is wanted. */
 export interface OutputRequest {
@@ -29,7 +29,7 @@ export async function outputNeed(
   files: readonly OutputFile[],
 ): Promise<SpaceNeed> {
   const bytes = output === undefined ? 0 : await outputBytes(context.store, output, files, { link });
-  return { directory: output ?? context.store.root, bytes, what: 'the output' };
+  return { directory: output ?? context.store.root, bytes, what: OUTPUT };
 }
 
 /** Refuses an output that could not be written whatever the model is. @throws ModeldlError USAGE, DISK */

@@ -11,6 +11,14 @@ export interface SpaceNeed {
   readonly what: string;
 }
 
+/** What an output is called in {@link SpaceNeed.what}: it lies where no cache helps. */
+export const OUTPUT = 'the output';
+
+const WAYS_OUT = {
+  cache: 'free space with `modeldl prune`, choose another place with `--cache-dir`',
+  output: 'free space there, choose another directory with `--output`',
+};
+
 /** Left free for the file system's own needs and for others, bytes. */
 const RESERVE_BYTES = 16 * 1024 * 1024;
 
@@ -34,9 +42,9 @@ export async function checkSpace(needs: readonly SpaceNeed[]): Promise<void> {
     if (bytes + RESERVE_BYTES <= free) continue;
     throw new ModeldlError(
       'DISK',
-      `Not enough space for ${what.join(' and ')} in ${directory}: ${bytes} bytes needed, ${free} bytes free`,
+      `Not enough space for ${what.join(' and ')} in ${directory}: ${bytes} bytes needed and ${RESERVE_BYTES} to stay free, ${free} bytes free`,
       {
-        hint: 'free space with `modeldl prune`, choose another place with `--cache-dir`, or pass `--no-space-check`',
+        hint: `${WAYS_OUT[what.every((name) => name === OUTPUT) ? 'output' : 'cache']}, or pass \`--no-space-check\``,
         details: { file: directory, neededBytes: bytes, freeBytes: free },
       },
     );

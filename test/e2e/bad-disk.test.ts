@@ -55,7 +55,9 @@ describe('a disk that is too small is found before the first byte (promise 7)', 
     const args = ['pull', 'hf:org/large', '--cache-dir', directory];
     const { error } = await expectRefusal(world, args, {
       code: 'DISK',
-      message: new RegExp(`the cache in ${directory}.*: \\d+ bytes needed, \\d+ bytes free`),
+      message: new RegExp(
+        `the cache in ${directory}.*: \\d+ bytes needed and \\d+ to stay free, \\d+ bytes free`,
+      ),
       hint: /modeldl prune.*--no-space-check/,
     });
     expect(error['neededBytes']).toBe(LARGE.length + 2);

@@ -34,6 +34,15 @@ describe('a full disk is found first (promise 7)', () => {
     ).rejects.toMatchObject({ message: expect.stringContaining('the cache and the output') as string });
   });
 
+  it('what would fit but for the reserve is refused by a sum that holds, with a way out of that place', async () => {
+    const directory = await temporaryDirectory();
+    const bytes = (await freeBytes(directory)) - 1024 * 1024;
+    await expect(checkSpace([{ directory, bytes, what: 'the output' }])).rejects.toMatchObject({
+      message: expect.stringMatching(/\d+ bytes needed and 16777216 to stay free, \d+ bytes free$/) as string,
+      hint: 'free space there, choose another directory with `--output`, or pass `--no-space-check`',
+    });
+  });
+
   it('free is what a user may still write', async () => {
     const directory = await temporaryDirectory();
     const { blocks, bsize } = await statfs(directory);
