@@ -1,8 +1,9 @@
 /** Reading a response body: with a bound on silence, and without ever holding more than a few MiB. */
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
-import { abortError, ModeldlError } from '../errors.js';
+import { abortError, ModeldlError, systemErrorCode } from '../errors.js';
 import { divert, type DirectBody } from './direct.js';
+import { reasonOf } from './network-error.js';
 import { createSlabs, type SlabPool } from './slabs.js';
 
 export interface ReadOptions {
@@ -78,7 +79,9 @@ function watchOver(
 }
 
 function breakOf(error: Error): Error {
-  return error instanceof ModeldlError ? error : new BrokenBody(error.message, { cause: error });
+  if (error instanceof ModeldlError) return error;
+  // Node.js calls a connection that ends before its answer does `aborted`, as if the user had.
+  return new BrokenBody(reasonOf(systemErrorCode(error)) ?? error.message, { cause: error });
 }
 
 /**

@@ -20,6 +20,11 @@ const TLS_CODE = /^(ERR_TLS_|CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|ERR_OSSL)
 const HANDSHAKE_CODE = /^(EPROTO$|ERR_SSL_)/;
 const PERMANENT = new Set(['ENOTFOUND', 'EMSGSIZE']);
 
+/** What a system error of a connection means, in words; undefined for one that is not known. */
+export function reasonOf(code: string | undefined): string | undefined {
+  return REASONS[HANDSHAKE_CODE.test(code ?? '') ? 'EPROTO' : (code ?? '')];
+}
+
 /**
  * A NETWORK error that names the host, what happened, and where to look. Keeps a ModeldlError as it is.
  *
@@ -37,8 +42,7 @@ export function networkError(error: unknown, url: URL, proxy?: string): ModeldlE
       details,
     });
   }
-  const known = REASONS[HANDSHAKE_CODE.test(code) ? 'EPROTO' : code];
-  const reason = known ?? (code === '' ? text : `${text} (${code})`);
+  const reason = reasonOf(code) ?? (code === '' ? text : `${text} (${code})`);
   const through = proxy === undefined ? '' : ` through the proxy ${proxy}`;
   return new ModeldlError('NETWORK', `Cannot reach ${url.host}${through}: ${reason}`, {
     hint: 'check the network and the proxy settings (`HTTPS_PROXY`, `NO_PROXY`)',

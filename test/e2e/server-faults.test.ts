@@ -151,7 +151,7 @@ const FIRST: readonly Row[] = [
   [
     'nothing but headers',
     [{ server: 'cdn', kind: { cut: 0 } }],
-    { ...cannotFinish, message: /Cannot finish model\.onnx/ },
+    { ...cannotFinish, message: /Cannot finish model\.onnx: the connection (was reset|ended early)/ },
   ],
   ['a stall', [{ server: 'cdn', times: 1, kind: { stall: 1000 } }], 'bytes'],
   ['bytes that only drip', [{ server: 'cdn', kind: { dripLast: 64 * 1024 } }], 'bytes'],
