@@ -142,7 +142,7 @@ export async function checkOutput(
     if (systemErrorCode(error) === 'ENOENT') return;
     throw systemErrorCode(error) === 'ENOTDIR'
       ? notADirectory(directory, error)
-      : outputError(error, directory, options);
+      : elsewhere(error, directory, PLACE);
   }
 }
 
@@ -274,20 +274,23 @@ async function removeOld(
 
 function outputError(error: unknown, directory: string, { link }: OutputOptions): unknown {
   if (!link || !['EXDEV', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(systemErrorCode(error) ?? '')) {
-    const reason = diskError(error, directory);
-    if (reason === error || !(reason instanceof ModeldlError)) return reason;
     // The cache has the model already: it is the output that needs another place.
-    return new ModeldlError(reason.code, reason.message, {
-      hint: 'choose a directory that you may write and that has room with `--output`; the model is stored',
-      cause: error,
-      details: reason.details,
-    });
+    return elsewhere(error, directory, `${PLACE}; the model is stored`);
   }
   return new ModeldlError('DISK', `The output cannot have hard links to the cache: ${directory}`, {
     hint: 'leave out `--link` for a copy, or choose a directory on the file system of the cache',
     cause: error,
     details: { file: directory },
   });
+}
+
+const PLACE = 'choose a directory that you may write and that has room with `--output`';
+
+/** What a disk refuses an output, which no other cache would change. */
+function elsewhere(error: unknown, directory: string, hint: string): unknown {
+  const reason = diskError(error, directory);
+  if (reason === error || !(reason instanceof ModeldlError)) return reason;
+  return new ModeldlError(reason.code, reason.message, { hint, cause: error, details: reason.details });
 }
 
 async function look(path: string): Promise<Stats | undefined> {

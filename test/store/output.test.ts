@@ -4,7 +4,7 @@ import { statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { checkModel, type StoredModel } from '../../src/store/models.js';
-import { writeOutput } from '../../src/store/output.js';
+import { checkOutput, writeOutput } from '../../src/store/output.js';
 import { requirePeer } from '../helpers/require.js';
 import {
   keyOf,
@@ -142,6 +142,14 @@ describe('an output', () => {
       hint: expect.stringContaining('--overwrite') as string,
     });
     expect(await contents(output)).toEqual({ 'config.json': 'mine' });
+  });
+
+  it('that cannot be looked at is refused before a model, and not as if that were stored', async () => {
+    const output = join(await temporaryDirectory(), 'n'.repeat(300));
+    await expect(checkOutput(output, COPY)).rejects.toMatchObject({
+      code: 'DISK',
+      hint: 'choose a directory that you may write and that has room with `--output`',
+    });
   });
 
   it('over a foreign file in a directory of modeldl is refused again and again', async () => {
