@@ -1,5 +1,5 @@
 /** Fetching a file from a server: what lacks, on one connection or on as many as make it faster. */
-import { throwIfAborted } from '../errors.js';
+import { ModeldlError, throwIfAborted } from '../errors.js';
 import type { Assembly } from './assembly.js';
 import type { DownloadOptions, DownloadRequest } from './download.js';
 import { helpWith, type Helpers } from './helpers.js';
@@ -18,6 +18,8 @@ import {
   versionOf,
 } from './response.js';
 import { createRetries } from './retries.js';
+
+const RESUME = 'run the same command again to resume; what was fetched is kept';
 
 /**
  * Fetches what the assembly lacks. One connection is always there and decides what happens to the file; others help.
@@ -46,10 +48,27 @@ export async function readRemote(
     await readAll(transfer, helpers, signal);
     return transfer.fetchedBytes;
   } catch (error) {
-    throw helpers.failure.aborted ? helpers.failure.reason : error;
+    throw withKept(helpers.failure.aborted ? helpers.failure.reason : error, request, assembly);
   } finally {
     await helpers.stop();
   }
+}
+
+/** A server that is gone in the middle of a file: what is here of it waits for the next run. */
+function withKept(error: unknown, request: DownloadRequest, assembly: Assembly): unknown {
+  if (!(error instanceof ModeldlError) || error.code !== 'NETWORK' || error.hint === RESUME) return error;
+  if (assembly.received.total() === 0 || !mayContinue(request, assembly.source)) return error;
+  const { message, hint, cause, details } = error;
+  const { label } = request;
+  return new ModeldlError(
+    'NETWORK',
+    message.includes(label) ? message : `${message}, while fetching ${label}`,
+    {
+      hint: hint === undefined ? RESUME : `${hint}; then ${RESUME}`,
+      cause,
+      details: { file: label, ...details },
+    },
+  );
 }
 
 /** Reads until the file is complete, however many connections one after another it takes. */
@@ -57,7 +76,7 @@ async function readAll(transfer: Transfer, helpers: Helpers, signal: AbortSignal
   const { http, request, assembly, parts } = transfer;
   const retries = createRetries(http, request, () =>
     mayContinue(request, assembly.source)
-      ? 'run the same command again to resume; what was fetched is kept'
+      ? RESUME
       : 'run the same command again; this server does not say enough about the file to resume it',
   );
   for (;;) {

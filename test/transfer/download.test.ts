@@ -490,6 +490,14 @@ describe('a connection that fails', () => {
     expect(server.connections()).toBe(2);
   });
 
+  test('of a server that is gone then says that what came is kept, and which file it is of', async () => {
+    const server = await answering(broken({ etag: '"1"' }), (_request, response) => response.destroy());
+    const error = await refusal(resume(world.client({ retries: 1 }), requestOf(server)), 'NETWORK');
+    expect(error.message).toMatch(/model\.onnx/);
+    expect(error.hint).toMatch(/check the network.*run the same command again to resume/);
+    expect(error.details).toMatchObject({ file: 'model.onnx' });
+  });
+
   test('without a byte of progress is given up after the retries, and what came is kept', async () => {
     const server = await answering(broken(), (_request, response) => {
       response.writeHead(206, { 'content-range': `bytes ${HALF}-${BYTES.length - 1}/${BYTES.length}` });
