@@ -1,6 +1,18 @@
 /** Copies of a model outside the cache (`--output`): independent and writable, or read-only hard links. */
 import type { Stats } from 'node:fs';
-import { chmod, lstat, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  constants,
+  lstat,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectories } from '../directories.js';
@@ -136,6 +148,7 @@ export async function checkOutput(
   options: Pick<OutputOptions, 'link' | 'overwrite'>,
 ): Promise<void> {
   try {
+    await requireWritable(directory);
     if (options.overwrite || (await readManifest(directory)) !== undefined) return;
     await refuseForeign(directory);
   } catch (error) {
@@ -144,6 +157,16 @@ export async function checkOutput(
       ? notADirectory(directory, error)
       : elsewhere(error, directory, PLACE);
   }
+}
+
+/** Of the directory itself, or where the first of those above it is that has to be made. */
+async function requireWritable(directory: string): Promise<void> {
+  let nearest = directory;
+  while ((await look(nearest)) === undefined && dirname(nearest) !== nearest) nearest = dirname(nearest);
+  if (!(await stat(nearest)).isDirectory()) throw notADirectory(directory);
+  await access(nearest, constants.W_OK | constants.X_OK).catch((error: unknown) => {
+    throw elsewhere(error, directory, PLACE, 'write');
+  });
 }
 
 async function makeDirectory(directory: string): Promise<void> {
@@ -155,7 +178,7 @@ async function makeDirectory(directory: string): Promise<void> {
   }
 }
 
-function notADirectory(directory: string, cause: unknown): ModeldlError {
+function notADirectory(directory: string, cause?: unknown): ModeldlError {
   return new ModeldlError('USAGE', `The output is not a directory: ${directory}`, {
     hint: 'choose another directory with `--output`',
     cause,
@@ -287,8 +310,8 @@ function outputError(error: unknown, directory: string, { link }: OutputOptions)
 const PLACE = 'choose a directory that you may write and that has room with `--output`';
 
 /** What a disk refuses an output, which no other cache would change. */
-function elsewhere(error: unknown, directory: string, hint: string): unknown {
-  const reason = diskError(error, directory);
+function elsewhere(error: unknown, directory: string, hint: string, doing?: 'write'): unknown {
+  const reason = diskError(error, directory, doing);
   if (reason === error || !(reason instanceof ModeldlError)) return reason;
   return new ModeldlError(reason.code, reason.message, { hint, cause: error, details: reason.details });
 }

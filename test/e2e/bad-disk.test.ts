@@ -312,6 +312,22 @@ describe('a cache that may not be written', () => {
     expect((await world.start({ uid: NOBODY }, 'path', STORED).done).exitCode).toBe(0);
   });
 
+  asNobody('nor an output is refused before anything is fetched', async () => {
+    await chmod(world.directory, 0o755);
+    const cacheDir = join(world.directory, 'own');
+    await mkdir(cacheDir);
+    await chown(cacheDir, NOBODY, NOBODY);
+    for (const output of ['.', 'new/deep']) {
+      const args = ['pull', 'hf:org/large', '--cache-dir', cacheDir, '-o', join(world.directory, output)];
+      expectRefusedInText(await world.start({ uid: NOBODY }, ...args, '--overwrite').done, {
+        code: 'DISK',
+        message: `Cannot write ${join(world.directory, output)}: permission denied`,
+        hint: /--output/,
+      });
+    }
+    expect(fetchedBytes()).toBe(0);
+  });
+
   asNobody('nor be read or made is named', async () => {
     await chmod(world.directory, 0o755);
     expectRefusedInText(await world.start({ uid: NOBODY }, 'pull', STORED).done, {
