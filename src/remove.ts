@@ -116,10 +116,7 @@ export interface PruneOptions {
 export async function planPrune(context: Context, options: PruneOptions): Promise<PrunePlan> {
   const evicted = await chooseEvicted(context, options);
   const removal = await describeRemoval(context, evicted);
-  const swept = await planSweep(context.store, {
-    minimumAgeMs: BLOB_AGE_MS,
-    partials: options.partials ?? false,
-  });
+  const swept = await planSweep(context.store, { minimumAgeMs: BLOB_AGE_MS, partials: true });
   const toolchains: { name: string; bytes: number }[] = [];
   if (options.toolchains === true) {
     for (const toolchain of context.toolchains) {
@@ -130,11 +127,14 @@ export async function planPrune(context: Context, options: PruneOptions): Promis
   const sum = (items: readonly { readonly bytes: number }[]): number =>
     items.reduce((total, { bytes }) => total + bytes, 0);
   const blobs = { count: swept.blobs.length, bytes: sum(swept.blobs) + sum(swept.leftovers) };
-  const partials = { count: swept.partials.length, bytes: sum(swept.partials) };
+  const unfinished = { count: swept.partials.length, bytes: sum(swept.partials) };
+  const none = { count: 0, bytes: 0 };
+  const [partials, keptPartials] = options.partials === true ? [unfinished, none] : [none, unfinished];
   return {
     models: removal.models,
     blobs,
     partials,
+    keptPartials,
     toolchains,
     bytes: removal.bytes + blobs.bytes + partials.bytes + sum(toolchains),
   };

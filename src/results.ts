@@ -165,6 +165,8 @@ export interface PrunePlan {
   readonly models: readonly ListedModel[];
   readonly blobs: { readonly count: number; readonly bytes: number };
   readonly partials: { readonly count: number; readonly bytes: number };
+  /** Unfinished downloads that stay, since nobody asked for them to go. */
+  readonly keptPartials: { readonly count: number; readonly bytes: number };
   readonly toolchains: readonly { readonly name: string; readonly bytes: number }[];
   readonly bytes: number;
 }

@@ -1,6 +1,7 @@
 /** What `modeldl prune` evicts, by the times of last use and by what models share. */
 import { createHash } from 'node:crypto';
-import { rm, utimes } from 'node:fs/promises';
+import { mkdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { inStore } from '../../src/store/layout.js';
 import { publishModel } from '../../src/store/models.js';
@@ -112,6 +113,18 @@ describe('modeldl prune evicts', () => {
   it('nothing that `path` just handed out', async () => {
     expect((await world.run('path', 'hf:org/b-month')).exitCode).toBe(0);
     expect((await planned('--older-than', '39d')).ids).toEqual([]);
+  });
+
+  it('no unfinished download but with --partials, and says how much stays', async () => {
+    const partial = inStore(store, 'partials', 'a'.repeat(32));
+    await mkdir(partial);
+    await writeFile(join(partial, 'data'), 'half');
+    const kept = 'Kept to be resumed: 1 unfinished download, 4 B; `--partials` removes them too';
+    expect((await world.run('prune', '--dry-run')).stderr).toContain(kept);
+    expect((await world.run('prune', '-y')).stderr).toContain(kept);
+    const { stderr } = await world.run('prune', '-y', '--partials');
+    expect(stderr).not.toContain('Kept');
+    expect(stderr).toContain('Freed 4 B');
   });
 
   it('nothing with --dry-run, nothing off a terminal without -y, and with it what the plan said', async () => {

@@ -46,7 +46,14 @@ export const command: CommandDefinition<PruneFlags> = {
         : []),
       ...plan.toolchains.map(({ name, bytes }) => `toolchain  ${name}  ${formatBytes(bytes)}`),
     ];
+    const { keptPartials: kept } = plan;
+    const tellKept = (): void => {
+      if (kept.count === 0) return;
+      const what = `${formatCount(kept.count, 'unfinished download')}, ${formatBytes(kept.bytes)}`;
+      output.note(`Kept to be resumed: ${what}; \`--partials\` removes them too`);
+    };
     if (flags.dryRun === true) {
+      tellKept();
       output.result([...lines, `${formatBytes(plan.bytes)} would be freed`], { ok: true, ...plan });
       return undefined;
     }
@@ -67,6 +74,7 @@ export const command: CommandDefinition<PruneFlags> = {
     }
     const { removed, freedBytes } = await modeldl.prune(plan, options);
     output.note(`Freed ${formatBytes(freedBytes)}`);
+    tellKept();
     output.result(removed, { ok: true, removed, freedBytes });
     return undefined;
   },

@@ -20,6 +20,7 @@ export const command: CommandDefinition<VerifyFlags> = {
     const { repair = false } = call.flags;
     const models = await modeldl.verify(call.arguments, { repair });
     call.settle();
+    if (models.length === 0) call.output.note('Nothing is stored');
     const bad = models.filter(({ ok }) => !ok);
     const lines = models.map((model) => `${state(model).padEnd(8)} ${model.reference}`);
     if (bad.length === 0) {
