@@ -26,9 +26,20 @@ async function makeOne(directory: string): Promise<boolean> {
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === 'ENOENT') return true;
-    if (code !== 'EEXIST' || !(await stat(directory)).isDirectory()) throw error;
+    if (code !== 'EEXIST' || !(await isDirectory(directory))) throw error;
   }
   return false;
+}
+
+/** A link that leads nowhere is none. */
+export async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    (error: unknown) => {
+      if (systemErrorCode(error) === 'ENOENT') return false;
+      throw error;
+    },
+  );
 }
 
 /**

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,8 +29,11 @@ describe('makeDirectories', () => {
   it.each([
     ['a file', 'file', 'EEXIST'],
     ['something below a file', 'file/below', 'ENOTDIR'],
+    ['a link that leads nowhere', 'link', 'EEXIST'],
+    ['something below such a link', 'link/below', 'EEXIST'],
   ])('refuses %s', async (_what, path, code) => {
     await writeFile(join(root, 'file'), '');
+    await symlink(join(root, 'nowhere'), join(root, 'link'));
     await expect(makeDirectories(join(root, path))).rejects.toMatchObject({ code });
   });
 

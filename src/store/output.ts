@@ -15,7 +15,7 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
-import { makeDirectories } from '../directories.js';
+import { isDirectory, makeDirectories } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
 import { hashFile } from './hash.js';
 import { uniqueName, type Store } from './layout.js';
@@ -163,7 +163,7 @@ export async function checkOutput(
 async function requireWritable(directory: string): Promise<void> {
   let nearest = directory;
   while ((await look(nearest)) === undefined && dirname(nearest) !== nearest) nearest = dirname(nearest);
-  if (!(await stat(nearest)).isDirectory()) throw notADirectory(directory);
+  if (!(await isDirectory(nearest))) throw notADirectory(directory);
   await access(nearest, constants.W_OK | constants.X_OK).catch((error: unknown) => {
     throw elsewhere(error, directory, PLACE, 'write');
   });

@@ -152,6 +152,18 @@ describe('an output', () => {
     });
   });
 
+  it.each(['link', 'link/below'])(
+    'at a link that leads nowhere is refused before a model: %s',
+    async (at) => {
+      const { model, output } = await world();
+      await mkdir(output);
+      await symlink(join(output, 'nowhere'), join(output, 'link'));
+      const refusal = { code: 'USAGE', message: `The output is not a directory: ${join(output, at)}` };
+      await expect(checkOutput(join(output, at), COPY)).rejects.toMatchObject(refusal);
+      await expect(writeOutput(model, join(output, at), COPY)).rejects.toMatchObject(refusal);
+    },
+  );
+
   it('over a foreign file in a directory of modeldl is refused again and again', async () => {
     const { store, model, output } = await world({ 'a.txt': 'a' });
     await writeOutput(model, output, COPY);
