@@ -448,7 +448,7 @@ export async function restoreRecord(store: Store, model: StoredModel): Promise<v
   await restoreFromCopy(store, recordPath(store, model.path));
 }
 
-/** Makes the copy of a model's record again where it is not the same. @returns whether it was not */
+/** Makes the record of a model and its copy the same again. @returns whether they were not */
 export async function mendRecord(store: Store, model: StoredModel): Promise<boolean> {
   return mendCopy(store, recordPath(store, model.path));
 }

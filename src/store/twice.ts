@@ -82,7 +82,8 @@ export async function readOtherwise<Schema extends v.GenericSchema>(
   path: string,
   schema: Schema,
 ): Promise<v.InferOutput<Schema> | undefined> {
-  if ((await readText(copyPath(path))) === (await readText(path))) return undefined;
+  const [text, copied] = [await readableText(path), await readableText(copyPath(path))];
+  if (copied === text || text === UNREADABLE || copied === UNREADABLE) return undefined;
   return readJson(store, copyPath(path), schema);
 }
 
@@ -92,8 +93,15 @@ export async function restoreFromCopy(store: Store, path: string): Promise<void>
   store.emit({ type: 'note', message: `Restored from its copy: ${path}` });
 }
 
-/** Makes the copy of a sound document again where it is not the same. @returns whether it was not */
+/**
+ * Makes the copy of a sound document again where it is not the same, or of the copy a document that cannot be read.
+ * @returns whether it had to
+ */
 export async function mendCopy(store: Store, path: string): Promise<boolean> {
+  if ((await readableText(path)) === UNREADABLE) {
+    await restoreFromCopy(store, path);
+    return true;
+  }
   if (!(await repeat(store, path, copyPath(path)))) return false;
   store.emit({ type: 'note', message: `Restored ${copyPath(path)}` });
   return true;
@@ -102,7 +110,19 @@ export async function mendCopy(store: Store, path: string): Promise<boolean> {
 /** Writes one document as another says it, unless it says the same. */
 async function repeat(store: Store, from: string, to: string): Promise<boolean> {
   const text = await readText(from);
-  if (text === undefined || (await readText(to)) === text) return false;
+  if (text === undefined || (await readableText(to)) === text) return false;
   await writeJson(store, to, parseJson(text));
   return true;
+}
+
+/** What no document says. */
+const UNREADABLE = 'unreadable';
+
+/** As {@link readText}, and {@link UNREADABLE} for what is there but may not be read, or is not given by the disk. */
+async function readableText(path: string): Promise<string | undefined> {
+  return readText(path).catch((error: unknown) => {
+    const cause = error instanceof ModeldlError ? systemErrorCode(error.cause) : undefined;
+    if (cause === 'EACCES' || cause === 'EIO') return UNREADABLE;
+    throw error;
+  });
 }

@@ -1,9 +1,11 @@
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { inStore, type Store } from '../../src/store/layout.js';
 import {
   checkModel,
+  copiedModel,
   findModel,
   listModels,
   mendRecord,
@@ -17,6 +19,9 @@ import { planSweep } from '../../src/store/sweep.js';
 import { clockTick, keyOf, openedStore, putModel, recordFiles, temporaryStore } from '../helpers/store.js';
 
 const FILES = { 'config.json': '{}' };
+
+/** Reading its start fails as on a disk that gives up a sector. */
+const BAD_SECTOR = '/proc/self/mem';
 
 const DAMAGES: readonly (readonly [string, (path: string) => Promise<unknown>])[] = [
   ['lost', (path) => rm(path)],
@@ -66,6 +71,22 @@ describe('a record', () => {
     expect(await readFile(copy, 'utf8')).toBe(await readFile(path, 'utf8'));
     expect(await mendRecord(store, model)).toBe(false);
   });
+
+  it.runIf(existsSync(BAD_SECTOR)).each([0, 1])(
+    'of whose two places the disk does not give number %i is made again there',
+    async (place) => {
+      const { store, model } = await putTwice();
+      const path = recordFiles(store, model)[place] ?? '';
+      await rm(path);
+      await symlink(BAD_SECTOR, path);
+      expect(await listModels(store)).toEqual([model]);
+      expect(await copiedModel(store, model)).toBeUndefined();
+      expect(await mendRecord(store, model)).toBe(true);
+      const [text, copied] = await texts(store, model);
+      expect(copied).toBe(text);
+      expect(await mendRecord(store, model)).toBe(false);
+    },
+  );
 
   it('that is lost does not let its tree be swept', async () => {
     const { store, model } = await putTwice();
