@@ -9,7 +9,7 @@ import { lstatSync, readdirSync, renameSync, type Stats } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeDirectories } from '../directories.js';
-import { diskError, systemErrorCode } from '../errors.js';
+import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { blobPath } from './blobs.js';
 import { releaseAbandoned } from './claim.js';
 import { readJson, type NewerDocument } from './json.js';
@@ -275,11 +275,18 @@ function lookAt(path: string): Stats | undefined {
   }
 }
 
-/** The last change of a directory or of anything directly in it: a download goes on in the files. */
+/**
+ * The last change of a directory or of anything directly in it: a download goes on in the files. What another user keeps
+ * to himself, and so is his to remove, counts as just changed.
+ */
 function lastChange(directory: string): number {
-  const times = [changedAt(directory)];
-  for (const name of names(directory)) times.push(changedAt(join(directory, name)));
-  return Math.max(...times);
+  try {
+    const times = names(directory).map((name) => changedAt(join(directory, name)));
+    return Math.max(changedAt(directory), ...times);
+  } catch (error) {
+    if (error instanceof ModeldlError && systemErrorCode(error.cause) === 'EACCES') return Infinity;
+    throw error;
+  }
 }
 
 /** Counts what removing files one after the other gives back: a file's bytes go with the last of its names. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { canMount, smallDisk, withReadOnly } from '../helpers/mounts.js';
-import { canRunAs, createWorld, type World } from '../helpers/program.js';
+import { canRunAs, createWorld, type Run, type World } from '../helpers/program.js';
 import { expectRefusal, expectRefusedInText } from '../helpers/refused.js';
 import { requirePeer } from '../helpers/require.js';
 import { openedStore, putConversion, putModel } from '../helpers/store.js';
@@ -249,6 +249,24 @@ describe('a disk that does not give the bytes of a file', () => {
     expect(repair.stderr).toContain(`the disk does not give the bytes of ${file.path}`);
     expect(repair.stderr).toContain('the warning says what hinders the repair');
     expect((await world.run('verify')).exitCode).toBe(0);
+  });
+});
+
+describe('an unfinished download that another user keeps to himself', () => {
+  asNobody('does not hinder a prune, and stays', async () => {
+    await chmod(world.directory, 0o755);
+    const cacheDir = join(world.directory, 'shared');
+    await mkdir(cacheDir);
+    await chown(cacheDir, NOBODY, NOBODY);
+    const prune = (): Promise<Run> =>
+      world.start({ uid: NOBODY }, 'prune', '-y', '--cache-dir', cacheDir).done;
+    expect((await prune()).exitCode).toBe(0);
+    const partial = join(cacheDir, 'v1/partials', 'a'.repeat(32));
+    await mkdir(partial, { mode: 0o700 });
+    await writeFile(join(partial, 'data'), 'half');
+    const { exitCode, stderr } = await prune();
+    expect(exitCode, stderr).toBe(0);
+    expect(await readFile(join(partial, 'data'), 'utf8')).toBe('half');
   });
 });
 
