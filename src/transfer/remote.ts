@@ -9,6 +9,7 @@ import { createParts, type Part } from './parts.js';
 import {
   acceptPart,
   expiredAddress,
+  KEPT,
   mayContinue,
   rangeHeaders,
   refuseCompressed,
@@ -19,7 +20,7 @@ import {
 } from './response.js';
 import { createRetries } from './retries.js';
 
-const RESUME = 'run the same command again to resume; what was fetched is kept';
+const RESUME = `run the same command again to resume; ${KEPT}`;
 
 /**
  * Fetches what the assembly lacks. One connection is always there and decides what happens to the file; others help.
@@ -56,7 +57,8 @@ export async function readRemote(
 
 /** A server that is gone in the middle of a file: what is here of it waits for the next run. */
 function withKept(error: unknown, request: DownloadRequest, assembly: Assembly): unknown {
-  if (!(error instanceof ModeldlError) || error.code !== 'NETWORK' || error.hint === RESUME) return error;
+  if (!(error instanceof ModeldlError) || error.code !== 'NETWORK' || error.hint?.endsWith(KEPT) === true)
+    return error;
   if (assembly.received.total() === 0 || !mayContinue(request, assembly.source)) return error;
   const { message, hint, cause, details } = error;
   const { label } = request;

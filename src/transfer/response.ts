@@ -119,6 +119,9 @@ function isOtherVersion(first: FileVersion | undefined, later: FileVersion): boo
   );
 }
 
+/** How hints say that the next run goes on. */
+export const KEPT = 'what was fetched is kept';
+
 /** The error that a refused download stands for. */
 export async function statusError(
   response: HttpResponse,
@@ -149,8 +152,8 @@ export async function statusError(
       return new ModeldlError('NETWORK', `${url} answered ${response.status}${because}`, {
         hint:
           response.header('retry-after') === undefined
-            ? 'try again later; what was fetched is kept'
-            : 'try again later, or allow a longer wait with `--max-wait`; what was fetched is kept',
+            ? `try again later; ${KEPT}`
+            : `try again later, or allow a longer wait with \`--max-wait\`; ${KEPT}`,
         details,
       });
   }

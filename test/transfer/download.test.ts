@@ -498,6 +498,15 @@ describe('a connection that fails', () => {
     expect(error.details).toMatchObject({ file: 'model.onnx' });
   });
 
+  test('of a server that then has an error says once that what came is kept', async () => {
+    const server = await answering(broken({ etag: '"1"' }), (_request, response) => {
+      response.writeHead(500).end();
+    });
+    const error = await refusal(resume(world.client({ retries: 1 }), requestOf(server)), 'NETWORK');
+    expect(error.message).toMatch(/model\.onnx answered 500/);
+    expect(error.hint).toBe('try again later; what was fetched is kept');
+  });
+
   test('without a byte of progress is given up after the retries, and what came is kept', async () => {
     const server = await answering(broken(), (_request, response) => {
       response.writeHead(206, { 'content-range': `bytes ${HALF}-${BYTES.length - 1}/${BYTES.length}` });
