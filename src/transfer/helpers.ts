@@ -2,7 +2,6 @@
  * Further connections for a file whose first one is not as fast as the network could be. They only help: whatever goes
  * wrong with one of them is no failure of the download, and what it did not bring goes back to the queue.
  */
-import { setMaxListeners } from 'node:events';
 import type { EventLoopUtilization } from 'node:perf_hooks';
 import { ModeldlError } from '../errors.js';
 import { createConnectionCount, type ConnectionCount } from './connections.js';
@@ -74,8 +73,6 @@ export function helpWith(transfer: Transfer): Helpers {
   const stopping = new AbortController();
   const failing = new AbortController();
   const signal = AbortSignal.any([options.signal, stopping.signal]);
-  // Every connection listens to it, which is no leak.
-  setMaxListeners(0, signal);
   /** Whose part has begun to arrive. */
   const delivering = new Set<Part>();
   let isAlone = connections.perFile < 2;
