@@ -128,10 +128,15 @@ export async function removeSession(store: Store, id: string): Promise<void> {
     await rm(sessionPath(store, id, kind), { force: true, recursive: true });
 }
 
-/** Undefined when there is no such session: it ended. */
+/** Undefined when there is no such session: it ended. Of files that cannot be read only the times tell. */
 export async function readSession(store: Store, id: string): Promise<SessionState | undefined> {
-  const text = await readText(sessionPath(store, id, 'json'));
-  const counter = await readText(sessionPath(store, id, 'beat'));
+  const timeOf = (path: string) => async (): Promise<string | undefined> => {
+    const found = await stat(path).catch(() => undefined);
+    return found === undefined ? undefined : String(found.mtimeMs);
+  };
+  const [identityPath, counterPath] = [sessionPath(store, id, 'json'), sessionPath(store, id, 'beat')];
+  const text = await readText(identityPath).catch(timeOf(identityPath));
+  const counter = await readText(counterPath).catch(timeOf(counterPath));
   if (text === undefined && counter === undefined) return undefined;
   const parsed = v.safeParse(identitySchema, parseJson(text ?? ''));
   return { id, identity: parsed.success ? parsed.output : undefined, counter: counter ?? '' };

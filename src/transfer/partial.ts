@@ -99,11 +99,11 @@ export async function openPartial(directory: string, options: PartialOptions): P
     const usable =
       journal?.identity === options.identity && options.mayContinue(journal.source) ? journal : undefined;
     // Copies that earlier runs did not finish go first: there may be no room for another one beside them.
-    const remaining = new Set([JOURNAL, usable?.data]);
+    const remaining = new Set(usable === undefined ? [] : [JOURNAL, usable.data]);
     const removeOthers = async (): Promise<void> => {
       for (const other of others.filter((entry) => !remaining.has(entry))) {
         await options.assertOwned();
-        await rm(join(directory, other), { force: true });
+        await rm(join(directory, other), { force: true, recursive: true });
       }
     };
     await removeOthers();
@@ -131,7 +131,7 @@ export async function openPartial(directory: string, options: PartialOptions): P
       if (options.durable && ranges.length > 0) await handle.datasync();
       await partial.record(ranges, options.durable ? ranges : [], partial.source);
       // The journal names the new file now; before, the old one had to stay.
-      remaining.delete(usable?.data);
+      if (usable !== undefined) remaining.delete(usable.data);
       await removeOthers();
     } catch (error) {
       await handle.close();
@@ -154,7 +154,7 @@ async function adopt(
 ): Promise<readonly Range[]> {
   const source = join(directory, journal.data);
   const size = await stat(source).then(
-    (found) => found.size,
+    (found) => (found.isFile() ? found.size : 0),
     () => 0,
   );
   const vouched = createRanges(journal.bootId === options.bootId ? journal.ranges : journal.flushed)

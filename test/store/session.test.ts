@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { inStore } from '../../src/store/layout.js';
@@ -47,6 +47,22 @@ describe('sessions', () => {
     const { size } = await stat(inStore(store, 'sessions', `${session.id}.wants`));
     await session.want([sha256Of('b')]);
     expect((await stat(inStore(store, 'sessions', `${session.id}.wants`))).size).toBe(size);
+  });
+
+  it.skipIf(process.platform !== 'linux')('are told by what can be read of them', async () => {
+    const store = await temporaryStore();
+    const session = await openSession(store);
+    onTestFinished(() => session.close());
+    const unreadable = async (kind: string): Promise<void> => {
+      const path = inStore(store, 'sessions', `${session.id}.${kind}`);
+      await rm(path);
+      await symlink('/proc/self/mem', path);
+    };
+    await unreadable('beat');
+    const [seen] = await listSessions(store);
+    expect(seen && (await isGone(store, seen))).toBe(false);
+    await unreadable('json');
+    expect(await readSession(store, session.id)).toMatchObject({ id: session.id, identity: undefined });
   });
 
   it('of another host or boot cannot be told dead from here', async () => {

@@ -41,6 +41,10 @@ const MEMBERS: Files = {
 };
 const CONVERTED: Files = { 'model.xml': Buffer.from('network\n'), 'model.bin': Buffer.from('weights\n') };
 
+const UNFINISHED = createHash('sha256')
+  .update(BIG['config.json'] ?? '')
+  .digest('hex');
+
 let hub: HfHub;
 let server: TestServer;
 let world: World;
@@ -174,7 +178,9 @@ async function expectRestored(
   expectTold(repair, unmade ? [6] : [0], what);
   const said = `${repair.stdout}\n${repair.stderr}`;
   const isBytes = /^v1\/(models|blobs)\//.test(file);
-  if (isBytes) expect(said, what).toMatch(/^(Restored|Removed)|^repaired |was removed/m);
+  // What the killed run fetched is of no model yet, so that nobody misses it.
+  const isMissed = isBytes && !file.endsWith(UNFINISHED);
+  if (isMissed) expect(said, what).toMatch(/^(Restored|Removed)|^repaired |was removed/m);
   const isDocument = /^v1\/(records|refs|snapshots)\//.test(file);
   if (isDocument && !['another bit', 'mode 666', 'gone', 'a link to nothing in its place'].includes(damage))
     expect(said, what).toMatch(/set aside|Restored/);

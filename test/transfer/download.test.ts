@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -277,6 +277,16 @@ describe('resuming', () => {
       expect(rangesOf(server)).toEqual([undefined]);
     },
   );
+
+  test.each(['journal.', 'data.'])('a directory in the place of its %s file starts over', async (kind) => {
+    await leaveHalf();
+    const [name = ''] = (await readdir(directory)).filter((entry) => entry.startsWith(kind));
+    await rm(join(directory, name));
+    await mkdir(join(directory, name, 'sub'), { recursive: true });
+    const server = await answering(range());
+    expect(await resume(world.client(), requestOf(server))).toMatchObject({ fetchedBytes: BYTES.length });
+    expect(await readdir(directory)).toHaveLength(2);
+  });
 
   test('leaves one data file and one journal', async () => {
     await leaveHalf();
