@@ -34,6 +34,9 @@ const CLOCKS: readonly (readonly [string, Readonly<Record<string, string>>])[] =
   ['jumping back and forth at every look', clock(YEAR_MS, 0, -YEAR_MS)],
 ];
 
+/** On one connection, since another one may fetch again what the first was slow to bring. */
+const PULL = ['pull', 'hf:org/model', '--connections', '1'] as const;
+
 let world: World;
 let hub: HfHub;
 
@@ -86,7 +89,7 @@ async function interruptedPull(environment: Readonly<Record<string, string>> = {
     kind: { stall: 20 * MiB },
   });
   // One connection, since another would take over what this one does not bring.
-  const run = world.start({ environment }, 'pull', 'hf:org/model', '--connections', '1');
+  const run = world.start({ environment }, ...PULL);
   await hub.stuck();
   run.signal('SIGKILL');
   await run.done;
@@ -95,14 +98,14 @@ async function interruptedPull(environment: Readonly<Record<string, string>> = {
 
 describe.each(CLOCKS)('with a clock %s', (_what, environment) => {
   it('commands do what they always do', async () => {
-    const pull = (): Promise<Run> => world.runWith(environment, 'pull', 'hf:org/model');
+    const pull = (): Promise<Run> => world.runWith(environment, ...PULL);
     await expectTree(await pull());
     await expectTree(await pull());
     for (const args of [['path', 'hf:org/model'], ['verify'], ['list', '--json'], ['prune', '-y']]) {
       const { exitCode, stderr } = await world.runWith(environment, ...args);
       expect([args, exitCode, stderr.includes('error:')]).toEqual([args, 0, false]);
     }
-    await expectTree(await world.run('pull', 'hf:org/model'));
+    await expectTree(await world.run(...PULL));
     expect(fetchedBytes()).toBe(SIZE);
     await expectSoundStore(world);
   });
@@ -115,7 +118,7 @@ describe.each(CLOCKS)('with a clock %s', (_what, environment) => {
     expect((await world.runWith(environment, 'prune', '-y')).exitCode).toBe(0);
     expect(await blobs()).toEqual(before);
     expect(await inCache('partials')).toEqual(partials);
-    await expectTree(await world.runWith(environment, 'pull', 'hf:org/model'));
+    await expectTree(await world.runWith(environment, ...PULL));
     expect(fetchedBytes()).toBeLessThan(SIZE + LARGE.length);
   });
 
@@ -131,10 +134,9 @@ describe.each(CLOCKS)('with a clock %s', (_what, environment) => {
     try {
       const own = { HF_ENDPOINT: stalling.endpoint };
       // One connection, so that nothing is sent for another one to take over.
-      const pull = ['pull', 'hf:org/model', '--connections', '1'];
-      const owner = world.start({ environment: own }, ...pull);
+      const owner = world.start({ environment: own }, ...PULL);
       await expect.poll(() => inCache('partials').catch(() => []), { timeout: 30_000 }).toHaveLength(1);
-      const waiting = world.start({ environment: { ...environment, ...own } }, ...pull);
+      const waiting = world.start({ environment: { ...environment, ...own } }, ...PULL);
       await waiting.said('Waiting for process');
       expect((await world.runWith(environment, 'prune', '--partials', '-y')).exitCode).toBe(0);
       go();
@@ -159,20 +161,20 @@ describe('after the clock of the machine jumped', () => {
     expect(pruned.exitCode, pruned.stderr).toBe(0);
     expect((await blobs()).includes(digestOf(SMALL))).toBe(stays);
     // Either way only bytes that can be fetched again.
-    await expectTree(await world.run('pull', 'hf:org/model'));
+    await expectTree(await world.run(...PULL));
   });
 
   it.each([-YEAR_MS, YEAR_MS])('by %d ms, a stored model stays whole', async (byMs) => {
-    await expectTree(await world.run('pull', 'hf:org/model'));
+    await expectTree(await world.run(...PULL));
     const environment = jumped(byMs);
     expect((await world.runWith(environment, 'prune', '--partials', '-y')).exitCode).toBe(0);
     expect((await world.runWith(environment, 'verify')).exitCode).toBe(0);
-    await expectTree(await world.runWith(environment, 'pull', 'hf:org/model'));
+    await expectTree(await world.runWith(environment, ...PULL));
     expect(fetchedBytes()).toBe(SIZE);
   });
 
   it('back, a model last used in what is the future now is not evicted by age', async () => {
-    await expectTree(await world.runWith(clock(YEAR_MS), 'pull', 'hf:org/model'));
+    await expectTree(await world.runWith(clock(YEAR_MS), ...PULL));
     const evicting = await world.run('prune', '--older-than', '30d', '-y');
     expect(evicting.exitCode, evicting.stderr).toBe(0);
     expect((await world.run('path', 'hf:org/model')).exitCode).toBe(0);
