@@ -206,8 +206,7 @@ async function fetchSmall(
       }
     };
     return await atMost(SMALL_FILES_AT_ONCE, files, fetching, async (file) => {
-      const { source } = file;
-      if (!isShared(source) || (await storedFile(context, file, known)) !== undefined) return fetchOne(file);
+      if (!isShared(file.source)) return fetchOne(file);
       const others = await claimBytes(fetching, scope, file);
       try {
         return await fetchOne(file);
