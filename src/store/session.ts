@@ -128,15 +128,15 @@ export async function removeSession(store: Store, id: string): Promise<void> {
     await rm(sessionPath(store, id, kind), { force: true, recursive: true });
 }
 
-/** Undefined when there is no such session: it ended. Of files that cannot be read only the times tell. */
+/** What a file says; where it cannot be read, when it was written. */
+async function textOrTime(path: string): Promise<string | undefined> {
+  return readText(path).catch(async () => (await stat(path).catch(() => undefined))?.mtimeMs.toString());
+}
+
+/** Undefined when there is no such session: it ended. */
 export async function readSession(store: Store, id: string): Promise<SessionState | undefined> {
-  const timeOf = (path: string) => async (): Promise<string | undefined> => {
-    const found = await stat(path).catch(() => undefined);
-    return found === undefined ? undefined : String(found.mtimeMs);
-  };
-  const [identityPath, counterPath] = [sessionPath(store, id, 'json'), sessionPath(store, id, 'beat')];
-  const text = await readText(identityPath).catch(timeOf(identityPath));
-  const counter = await readText(counterPath).catch(timeOf(counterPath));
+  const text = await textOrTime(sessionPath(store, id, 'json'));
+  const counter = await textOrTime(sessionPath(store, id, 'beat'));
   if (text === undefined && counter === undefined) return undefined;
   const parsed = v.safeParse(identitySchema, parseJson(text ?? ''));
   return { id, identity: parsed.success ? parsed.output : undefined, counter: counter ?? '' };
