@@ -19,6 +19,7 @@ import { assertWritable, inStore, uniqueName } from './store/layout.js';
 import {
   checkModel,
   findModel,
+  isIntact,
   publishModel,
   touchUsed,
   updateRecord,
@@ -78,8 +79,7 @@ async function storedOrMade(
 async function findIntact(context: Context, key: ModelKey): Promise<StoredModel | undefined> {
   const model = await findModel(context.store, key);
   if (model === undefined) return undefined;
-  const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
-  if (damaged.length + missing.length > 0) {
+  if (!isIntact(await checkModel(context.store, model, false, context.signal))) {
     context.emit({ type: 'warning', message: `The stored conversion was damaged and is made again` });
     return undefined;
   }

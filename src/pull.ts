@@ -30,7 +30,14 @@ import { assertIntact, findStored, modelLocation } from './stored.js';
 import { dropBlob } from './store/blobs.js';
 import { withClaim, type Claim } from './store/claim.js';
 import { assertWritable } from './store/layout.js';
-import { checkModel, findModel, touchUsed, updateRecord, type StoredModel } from './store/models.js';
+import {
+  checkModel,
+  findModel,
+  isIntact,
+  touchUsed,
+  updateRecord,
+  type StoredModel,
+} from './store/models.js';
 import type { ModelKey } from './store/record.js';
 
 export interface PullOptions extends BringOptions {
@@ -265,8 +272,9 @@ export async function intactModel(
   const key = chosenKey(resolved, options);
   const model = key === undefined ? undefined : await findModel(context.store, key);
   if (model === undefined) return undefined;
-  const { damaged, missing } = await checkModel(context.store, model, false, context.signal);
-  if (damaged.length + missing.length === 0) return model;
+  const check = await checkModel(context.store, model, false, context.signal);
+  if (isIntact(check)) return model;
+  const { damaged, missing } = check;
   if (held === undefined && context.store.writable) return undefined;
   context.emit({
     type: 'warning',

@@ -7,7 +7,7 @@ import { storeOf, visibleModels } from './lower.js';
 import type { Reference } from './reference.js';
 import { namedRevision, storedReading, storedSnapshot } from './resolve.js';
 import type { ListedModel } from './results.js';
-import { checkModel, lastUsed, type StoredModel } from './store/models.js';
+import { checkModel, isIntact, lastUsed, type StoredModel } from './store/models.js';
 import { deviceSlug, type ConversionRecord, type ModelRecord } from './store/record.js';
 
 /** As much of a stored model as its names need. */
@@ -265,8 +265,9 @@ function exactReference({ record }: NamedModel): string {
 /** @throws ModeldlError INTEGRITY when a cheap look shows that the model is not what its record says */
 export async function assertIntact(context: Context, model: StoredModel): Promise<void> {
   const store = storeOf(context, model);
-  const { damaged, missing } = await checkModel(store, model, false, context.signal);
-  if (damaged.length + missing.length === 0) return;
+  const check = await checkModel(store, model, false, context.signal);
+  if (isIntact(check)) return;
+  const { damaged, missing } = check;
   const reference = exactReference(model);
   const mend =
     store === context.store ? 'repair it with `modeldl verify --repair' : 'fetch it with `modeldl pull';

@@ -11,6 +11,7 @@ import { mendBlobs, mendDocuments, mendPermissions, mendStrayBlobs, mendTree } f
 import {
   checkModel,
   copiedModel,
+  isIntact,
   listModels,
   mendRecord,
   modelsNamed,
@@ -53,13 +54,9 @@ async function hashed({ store, signal }: Context, model: StoredModel): Promise<M
   return checkModel(store, model, true, signal);
 }
 
-function isSound({ damaged, missing }: ModelCheck): boolean {
-  return damaged.length + missing.length === 0;
-}
-
 function findings(check: ModelCheck, done: Partial<Findings> = {}): Findings {
   const { damaged, missing } = check;
-  return { ok: isSound(check), damaged, missing, repaired: false, removed: false, ...done };
+  return { ok: isIntact(check), damaged, missing, repaired: false, removed: false, ...done };
 }
 
 /** What the store can restore by itself comes first, and what is fetched last. */
@@ -67,16 +64,16 @@ async function checkAndRepair(context: Context, stored: StoredModel): Promise<Fi
   const { store, signal } = context;
   const permissions = store.writable && (await mendPermissions(store, stored));
   const first = await hashed(context, stored);
-  if (!store.writable && isSound(first)) return findings(first);
+  if (!store.writable && isIntact(first)) return findings(first);
   assertWritable(store);
-  const other = isSound(first) ? undefined : await rightCopy(context, stored);
+  const other = isIntact(first) ? undefined : await rightCopy(context, stored);
   const { model, found } = other ?? { model: stored, found: first };
   const record = other !== undefined || (await mendRecord(store, model));
   const wrong = [...found.damaged, ...found.missing];
   const paths = model.record.files.map(({ path }) => path);
   const right = new Set(paths.filter((path) => !wrong.includes(path)));
   const blobs = await mendBlobs(store, model, right, signal);
-  if (isSound(found)) {
+  if (isIntact(found)) {
     const listing = await restoreListing(context, model);
     return findings(found, { repaired: permissions || record || blobs || listing });
   }
@@ -97,7 +94,7 @@ async function rightCopy(
   const model = await copiedModel(context.store, stored);
   if (model === undefined) return undefined;
   const found = await hashed(context, model);
-  if (!isSound(found)) return undefined;
+  if (!isIntact(found)) return undefined;
   await restoreRecord(context.store, model);
   return { model, found };
 }

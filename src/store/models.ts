@@ -336,6 +336,11 @@ export interface ModelCheck {
   readonly unreadable?: readonly string[];
 }
 
+/** Is a model what its record says? */
+export function isIntact({ damaged, missing }: ModelCheck): boolean {
+  return damaged.length + missing.length === 0;
+}
+
 /** Of a copied cache this many files are hashed, and no further file once this many bytes were. */
 const SAMPLE_FILES = 8;
 const SAMPLE_BYTES = 1024 ** 3;
@@ -367,9 +372,9 @@ export async function checkModel(
     if (found === 'unreadable') unreadable.push(file.path);
   }
   const news = touched.length > 0 || standing === 'flush' || standing === 'distrust';
-  if (news && missing.length + damaged.length === 0 && store.writable)
-    await refresh(store, model, mtimes, standing);
-  return { damaged, missing, ...(unreadable.length === 0 ? {} : { unreadable }) };
+  const check = { damaged, missing, ...(unreadable.length === 0 ? {} : { unreadable }) };
+  if (news && isIntact(check) && store.writable) await refresh(store, model, mtimes, standing);
+  return check;
 }
 
 /** Files of all sizes, the small ones first. */
