@@ -4,9 +4,9 @@ import { isElsewhere, type BlobSource } from './adopt.js';
 import { format, hubContext, hubNamed, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import {
-  bytesKey,
   bytesToFetch,
   digestKey,
+  distinctBytes,
   fetchFiles,
   promisedBlob,
   promisedBytes,
@@ -272,8 +272,7 @@ async function divide(
     if (found === undefined) missing.push(file);
     else stored.push(found);
   }
-  const distinct = new Map(missing.map(({ source }) => [bytesKey(source), source.size ?? 0]));
-  return { stored, missing, missingBytes: [...distinct.values()].reduce((sum, bytes) => sum + bytes, 0) };
+  return { stored, missing, missingBytes: distinctBytes(missing.map(({ source }) => source)) };
 }
 
 function recordOf(

@@ -67,8 +67,18 @@ export function digestKey(digest: Digest): string {
 }
 
 /** Equal for files of one listing that promise the same bytes. */
-export function bytesKey({ path, digest, size = -1 }: RemoteFile): string {
+function bytesKey({ path, digest, size = -1 }: RemoteFile): string {
   return digest === undefined ? `path ${path}` : `${digestKey(digest)} ${size}`;
+}
+
+/** One of the files for each promise. */
+function distinctFiles(files: readonly RemoteFile[]): readonly RemoteFile[] {
+  return [...new Map(files.map((file) => [bytesKey(file), file])).values()];
+}
+
+/** Bytes of files of one listing, of which those that promise the same are brought once. */
+export function distinctBytes(files: readonly RemoteFile[]): number {
+  return distinctFiles(files).reduce((sum, { size = 0 }) => sum + size, 0);
 }
 
 /** The blob that a file of a listing will be, as far as that is known before its bytes are here. */
@@ -386,7 +396,7 @@ export async function bytesToFetch(
 ): Promise<number> {
   let bytes = 0;
   let shares: boolean | undefined;
-  for (const file of new Map(files.map((one) => [bytesKey(one), one])).values()) {
+  for (const file of distinctFiles(files)) {
     const size = file.size ?? 0;
     const promised = promisedBytes(file, known);
     if (promised !== undefined && (await costsNothing(context, elsewhere, promised))) continue;

@@ -17,7 +17,8 @@ import {
   type Refusal,
 } from './converter.js';
 import { ModeldlError } from './errors.js';
-import { bytesKey, promisedBytes, storedFile } from './fetch.js';
+import { distinctBytes, promisedBytes, storedFile } from './fetch.js';
+import type { RemoteFile } from './hub.js';
 import { choose, knownListing, type ListingEntry, type SelectionRequest } from './listing.js';
 import { isStoredAnywhere } from './lower.js';
 import {
@@ -256,16 +257,16 @@ async function planListed(
 ): Promise<ConvertPlan> {
   const model = plannedModel(context, resolved, listed);
   const { converter, plan } = await chooseConverter(context, model, request, options.converter);
-  const downloads = new Map<string, number>();
+  const missing: RemoteFile[] = [];
   for (const { path, file } of listed) {
     if (!plan.reads.includes(path)) continue;
-    const { source, size: bytes = 0 } = file;
+    const { source } = file;
     const held = await storedFile(context, { path, source }, new Map());
     const promised = promisedBytes(source, new Map());
     const near = promised !== undefined && (await isElsewhere(context.elsewhere, promised));
-    if (held === undefined && !near) downloads.set(bytesKey(source), bytes);
+    if (held === undefined && !near) missing.push(source);
   }
-  const downloadBytes = [...downloads.values()].reduce((sum, bytes) => sum + bytes, 0);
+  const downloadBytes = distinctBytes(missing);
   const { key = null, stored = false } =
     (await knownConversion(context, resolved, listed, converter, plan)) ?? {};
   const reference = `${model.reference}+${conversionName(plan)}`;

@@ -4,7 +4,8 @@ import { isElsewhere } from './adopt.js';
 import { bring, knownFiles, type BringOptions } from './bring.js';
 import { format, parse, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
-import { bytesKey, promisedBytes, storedFile } from './fetch.js';
+import { distinctBytes, promisedBytes, storedFile } from './fetch.js';
+import type { RemoteFile } from './hub.js';
 import {
   askedOf,
   choose,
@@ -425,10 +426,9 @@ async function describePlan(
     ),
   );
   const files: PullPlan['files'][number][] = [];
-  /** What is brought already for another file. */
-  const brought = new Set<string>();
-  let adoptBytes = 0;
-  let downloadBytes =
+  const adopted: RemoteFile[] = [];
+  const downloaded: RemoteFile[] = [];
+  const archiveBytes =
     stored === undefined ? [...archives.values()].reduce((sum, { size }) => sum + (size ?? 0), 0) : 0;
   for (const { path, file } of selection.chosen) {
     const held =
@@ -439,10 +439,9 @@ async function describePlan(
     const promised = settled ? undefined : promisedBytes(file.source, known);
     const elsewhere = promised !== undefined && (await isElsewhere(context.elsewhere, promised));
     files.push({ path, bytes: file.size ?? null, stored: held, elsewhere });
-    if (held || file.archive !== undefined || brought.has(bytesKey(file.source))) continue;
-    brought.add(bytesKey(file.source));
-    if (elsewhere) adoptBytes += file.size ?? 0;
-    else downloadBytes += file.size ?? 0;
+    if (held || file.archive !== undefined) continue;
+    if (elsewhere) adopted.push(file.source);
+    else downloaded.push(file.source);
   }
   return {
     ...head,
@@ -452,8 +451,8 @@ async function describePlan(
       ...(size === undefined ? {} : { bytes: size }),
     })),
     bytes: files.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0),
-    downloadBytes,
-    adoptBytes,
+    downloadBytes: archiveBytes + distinctBytes(downloaded),
+    adoptBytes: distinctBytes(adopted),
     archive: archives.size > 0,
   };
 }
