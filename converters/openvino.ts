@@ -1,6 +1,4 @@
 /** Plain conversion to IR, fp32 or fp16, and weight compression to int8, int4 and relatives, in one toolchain. */
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type {
@@ -16,12 +14,13 @@ import type {
   Refusal,
 } from '../src/converter.js';
 import { assetPath } from './assets.js';
+import { COMPRESSION_SETTINGS, compressionOf } from './compression.js';
 import { judgeCheck } from './expectations.js';
 import { judge } from './rules.js';
-import { COMPRESSION_SETTINGS, compressionOf, refuseUnknownSettings } from './settings.js';
+import { refuseUnknownSettings } from './settings.js';
 import { findSource, stemOf, type Source } from './source.js';
 import { createToolchain } from './toolchain/environment.js';
-import { runWorker } from './worker.js';
+import { runWorker, workerDigest } from './worker.js';
 
 export const openvinoToolchain = createToolchain({
   name: 'openvino',
@@ -32,7 +31,7 @@ export const openvinoToolchain = createToolchain({
 });
 
 const TAKES = 'ONNX, TensorFlow Lite, TensorFlow (frozen), PaddlePaddle, OpenVINO IR';
-const WORKER = ['python', 'openvino_worker.py'] as const;
+const WORKER = 'openvino_worker.py';
 /** What is read and written sits in memory together with one copy that compression works on. */
 const MEMORY_FACTOR = 3;
 const MEMORY_BASE_BYTES = 400 * 1024 ** 2;
@@ -56,7 +55,7 @@ export const openvino: Converter = {
   name: 'openvino',
   accepts: TAKES,
   makes: 'IR fp32, fp16',
-  toolchain: 'openvino',
+  toolchains: ['openvino'],
   settings: {},
   plan: (model, request) => plan('openvino', ['fp32', 'fp16'], {}, model, request),
   run,
@@ -67,7 +66,7 @@ export const nncf: Converter = {
   name: 'nncf',
   accepts: TAKES,
   makes: 'IR int8, int4, nf4, mxfp4, cb4 by weight compression',
-  toolchain: 'openvino',
+  toolchains: ['openvino'],
   settings: COMPRESSION_SETTINGS,
   plan: (model, request) =>
     plan('nncf', ['int8', 'int4', 'nf4', 'mxfp4', 'cb4'], COMPRESSION_SETTINGS, model, request),
@@ -105,9 +104,6 @@ async function plan(
   refuseUnknownSettings(converter, known, request.settings);
   const compression = compressionOf(request);
   const resultBytes = Math.ceil(source.bytes * SHRINK[request.precision]);
-  const worker = createHash('sha256')
-    .update(await readFile(assetPath(...WORKER)))
-    .digest('hex');
   return {
     converter,
     toolchain: 'openvino',
@@ -115,7 +111,11 @@ async function plan(
     precision: request.precision,
     device: request.device,
     ...(request.task === undefined ? {} : { task: request.task }),
-    settings: { ...(compression === undefined ? {} : { compression }), input: source.path, worker },
+    settings: {
+      ...(compression === undefined ? {} : { compression }),
+      input: source.path,
+      worker: await workerDigest(WORKER),
+    },
     steps: [
       `read ${source.path} as ${source.format}`,
       ...(compression === undefined ? [] : [`compress weights to ${compression.mode}`]),
@@ -202,7 +202,7 @@ async function work(
   const { python } = await openvinoToolchain.ensure(context);
   const { memoryBytes } = conversion.estimate;
   return runWorker(
-    { python, script: assetPath(...WORKER), request, reference: model.reference, memoryBytes },
+    { python, script: assetPath('python', WORKER), request, reference: model.reference, memoryBytes },
     context,
   );
 }

@@ -2,14 +2,16 @@
  * Python workers: started with one request, heard through a pipe of their own, so that nothing a library prints can
  * break the protocol; all of that goes to a log.
  */
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import * as v from 'valibot';
 import type { ConverterContext } from '../src/converter.js';
 import { abortError, ModeldlError } from '../src/errors.js';
+import { assetPath } from './assets.js';
 import { endTogether } from './process-group.js';
 
 const event = v.variant('type', [
@@ -28,6 +30,16 @@ export interface WorkerCall {
   readonly reference: string;
   /** Estimate of its memory, bytes, for the message when the system ends it. */
   readonly memoryBytes: number;
+}
+
+/** What every worker is made of beside its own file. */
+const SHARED = ['worker_protocol.py', 'worker_outputs.py'];
+
+/** sha256 over the code of a worker: a conversion by other code is another one. */
+export async function workerDigest(script: string): Promise<string> {
+  const hash = createHash('sha256');
+  for (const name of [script, ...SHARED]) hash.update(await readFile(assetPath('python', name)));
+  return hash.digest('hex');
 }
 
 /** Lines of the log that an error carries. */
@@ -51,7 +63,7 @@ export async function runWorker(
   const log = createWriteStream(context.logFile, { flags: 'a' });
   await once(log, 'open');
   const { execa } = await import('execa');
-  const subprocess = execa(call.python, ['-I', '-u', call.script], {
+  const subprocess = execa(call.python, ['-I', '-B', '-u', call.script], {
     env: workerEnvironment(context),
     extendEnv: false,
     cwd: context.workDir,

@@ -18,6 +18,11 @@ export interface PlannedModel {
     readonly bytes: number;
   }[];
   readonly metadata: { readonly task?: string; readonly library?: string; readonly license?: string };
+  /**
+   * A small file's text, such as `config.json`; undefined when the model has none of that name, or one above 4 MiB. It is
+   * fetched before all others where the model is not here. @throws ModeldlError as fetching does
+   */
+  text(path: string): Promise<string | undefined>;
 }
 
 /** A model as a converter works on it: a directory of files that must not be changed. It may hold no more than is read. */
@@ -43,6 +48,10 @@ export interface ConversionRequest {
   readonly settings: Readonly<Record<string, string>>;
   /** Absolute path of calibration data. */
   readonly calibration?: string;
+  /** Name of the toolchain, when not the one that fits the model. */
+  readonly toolchain?: string;
+  /** Nothing may be fetched: what needs a data set of others is refused. */
+  readonly offline: boolean;
   readonly trustRemoteCode: boolean;
   readonly trustPickle: boolean;
 }
@@ -57,7 +66,7 @@ export interface Refusal {
 
 export interface ConversionPlan {
   readonly converter: string;
-  /** Name of the toolchain it needs. */
+  /** Name of the toolchain it needs: one of its converter's. */
   readonly toolchain: string;
   /** Files of the model that the conversion reads: they, and nothing else, belong to the cache key. */
   readonly reads: readonly string[];
@@ -86,11 +95,12 @@ export interface Converter {
   /** For people: what it takes and makes. */
   readonly accepts: string;
   readonly makes: string;
-  readonly toolchain: string;
+  /** Names of the toolchains it may run in, the one that new models need first. */
+  readonly toolchains: readonly [string, ...string[]];
   /** Settings of `--set`, by key, with their description. */
   readonly settings: Readonly<Record<string, string>>;
   /**
-   * What it would do, or why it can't, by names and sizes.
+   * What it would do, or why it can't, by names, sizes and small files.
    * @throws ModeldlError USAGE for an unknown or malformed setting
    */
   plan(model: PlannedModel, request: ConversionRequest): Promise<ConversionPlan | Refusal>;

@@ -36,6 +36,7 @@ import { pinnedReference, resolveReference, type Resolved } from './resolve.js';
 import type { ConvertPlan } from './results.js';
 import { literalGlob, type Chosen } from './select.js';
 import { assertIntact, conversionName, findStored } from './stored.js';
+import { listedTexts, localTexts } from './small-text.js';
 import type { StoredModel } from './store/models.js';
 import type { ModelKey } from './store/record.js';
 import { refuseUninstallable, toolchainContext, toolchainNamed } from './toolchains.js';
@@ -48,6 +49,8 @@ export interface ConvertOptions extends PullOptions {
   readonly converter?: string;
   /** Absolute path. */
   readonly calibration?: string;
+  /** Name of the toolchain, when not the one that fits the model. */
+  readonly toolchain?: string;
   readonly settings?: Readonly<Record<string, string>>;
   readonly trustRemoteCode?: boolean;
   readonly trustPickle?: boolean;
@@ -96,7 +99,7 @@ function selectionOf({ include, exclude, allFiles, quant }: ConvertOptions): Sel
 
 /** Plans a conversion and brings in what it reads. @throws ModeldlError as pulling does, UNSUPPORTED, USAGE */
 export async function prepare(context: Context, text: string, options: ConvertOptions): Promise<Prepared> {
-  const request = requestOf(options);
+  const request = requestOf(context, options);
   const found = await named(context, text, options);
   const pulled =
     'pulled' in found ? found.pulled : await pullNeeded(context, found.resolved, request, options);
@@ -117,10 +120,10 @@ async function pullNeeded(
   const stored = await storedModel(context, resolved, selection);
   if (stored !== undefined) return asFound(resolved, stored);
   const model = plannedModel(context, resolved, listed);
-  const { converter, plan } = await chooseConverter(context, model, request, options.converter);
-  const known = await knownConversion(context, resolved, listed, converter, plan);
+  const { plan } = await chooseConverter(context, model, request, options.converter);
+  const known = await knownConversion(context, resolved, listed, plan);
   if (known !== undefined && (options.force === true || !known.stored)) {
-    await refuseUninstallable(context, converter.toolchain);
+    await refuseUninstallable(context, plan.toolchain);
   }
   const all = listed.every(({ path }) => plan.reads.includes(path));
   return pullResolved(context, resolved, all ? selection : { include: plan.reads.map(literalGlob) });
@@ -150,6 +153,11 @@ function plannedModel(
     id,
     files: listed.map(({ path, file }) => ({ path, bytes: file.size ?? 0 })),
     metadata: metadataOf(metadata),
+    text: listedTexts(
+      context,
+      hub,
+      listed.map(({ path, file }) => ({ path, source: file.source })),
+    ),
   };
 }
 
@@ -175,14 +183,15 @@ async function planLocal(
     root: directory,
     files: record.files.map(({ path, bytes, sha256 }) => ({ path, bytes, sha256 })),
     metadata: metadataOf(record),
+    text: localTexts(directory),
   };
   const { converter, plan } = await chooseConverter(context, local, request, options.converter);
-  const key = conversionKey(local, plan, await toolchainDigest(context, converter));
+  const key = conversionKey(local, plan, await toolchainDigest(context, plan));
   return { pulled, local, converter, plan, key, modelKey: modelKeyOf(record, plan, key) };
 }
 
-function toolchainDigest(context: Context, converter: Converter): Promise<string> {
-  return toolchainNamed(context, converter.toolchain).digest(toolchainContext(context));
+function toolchainDigest(context: Context, { toolchain }: ConversionPlan): Promise<string> {
+  return toolchainNamed(context, toolchain).digest(toolchainContext(context));
 }
 
 /**
@@ -215,7 +224,7 @@ export async function planConvert(
   text: string,
   options: ConvertOptions,
 ): Promise<ConvertPlan> {
-  const request = requestOf(options);
+  const request = requestOf(context, options);
   const found = await named(context, text, options);
   if ('pulled' in found)
     return describePrepared(context, await planLocal(context, found.pulled, request, options));
@@ -267,8 +276,7 @@ async function planListed(
     if (held === undefined && !near) missing.push(source);
   }
   const downloadBytes = distinctBytes(missing);
-  const { key = null, stored = false } =
-    (await knownConversion(context, resolved, listed, converter, plan)) ?? {};
+  const { key = null, stored = false } = (await knownConversion(context, resolved, listed, plan)) ?? {};
   const reference = `${model.reference}+${conversionName(plan)}`;
   return describePlan(context, converter, plan, { reference, key, stored, downloadBytes });
 }
@@ -278,7 +286,6 @@ async function knownConversion(
   context: Context,
   { snapshot, reference }: Resolved,
   listed: readonly Chosen<ListingEntry>[],
-  converter: Converter,
   plan: ConversionPlan,
 ): Promise<{ readonly key: string; readonly stored: boolean } | undefined> {
   const { hub, id, revision } = snapshot;
@@ -290,7 +297,7 @@ async function knownConversion(
     if (digest?.algorithm !== 'sha256') return undefined;
     files.push({ path, bytes: file.size ?? 0, sha256: digest.hex });
   }
-  const key = conversionKey({ files }, plan, await toolchainDigest(context, converter));
+  const key = conversionKey({ files }, plan, await toolchainDigest(context, plan));
   const { subpath } = reference;
   const stored = await isStoredAnywhere(context, modelKeyOf({ hub, id, revision, subpath }, plan, key));
   return { key, stored };
@@ -302,7 +309,7 @@ async function describePlan(
   plan: ConversionPlan,
   facts: Pick<ConvertPlan, 'reference' | 'key' | 'stored' | 'downloadBytes'>,
 ): Promise<ConvertPlan> {
-  const toolchain = toolchainNamed(context, converter.toolchain);
+  const toolchain = toolchainNamed(context, plan.toolchain);
   const { state } = await toolchain.status(toolchainContext(context));
   return {
     ...facts,
@@ -330,13 +337,15 @@ export function conversionReference({ record }: StoredModel, plan: ConversionPla
 }
 
 /** @throws ModeldlError USAGE for a precision or device that does not exist */
-function requestOf(options: ConvertOptions): ConversionRequest {
-  const { task, calibration } = options;
+function requestOf(context: Context, options: ConvertOptions): ConversionRequest {
+  const { task, calibration, toolchain } = options;
   return {
     precision: precisionNamed(options.precision ?? DEFAULTS.convert.precision),
     device: deviceNamed(options.device ?? DEFAULTS.convert.device),
     ...(task === undefined ? {} : { task }),
     ...(calibration === undefined ? {} : { calibration }),
+    ...(toolchain === undefined ? {} : { toolchain: toolchainNamed(context, toolchain).name }),
+    offline: context.toolchainSettings.offline,
     settings: options.settings ?? {},
     trustRemoteCode: options.trustRemoteCode ?? false,
     trustPickle: options.trustPickle ?? false,
@@ -375,7 +384,14 @@ async function chooseConverter(
   }
   const refusals: Refusal[] = [];
   for (const converter of candidates) {
-    const plan = await converter.plan(model, request);
+    const { toolchain } = request;
+    const plan: ConversionPlan | Refusal =
+      toolchain !== undefined && !converter.toolchains.includes(toolchain)
+        ? {
+            refused: `\`${converter.name}\` does not run in the toolchain \`${toolchain}\``,
+            handlesModel: false,
+          }
+        : await converter.plan(model, request);
     if (!('refused' in plan)) return { converter, plan };
     refusals.push(plan);
   }

@@ -82,7 +82,7 @@ export async function removeToolchain(
 /** What each converter takes, and whether it can run here. */
 export async function converters(context: Context): Promise<readonly ConverterState[]> {
   const states = new Map((await toolchains(context)).map((toolchain) => [toolchain.name, toolchain]));
-  return context.converters.map(({ name, accepts, makes, toolchain, settings }) => {
+  return context.converters.map(({ name, accepts, makes, toolchains: [toolchain], settings }) => {
     const state = states.get(toolchain);
     const ready = state?.state === 'installed' || state?.state === 'external';
     const missing = state?.reason ?? `the toolchain \`${toolchain}\` is installed on first use`;

@@ -11,11 +11,13 @@ const MODEL: LocalModel = {
   root: '/models/name',
   files: [ONNX, { path: 'README.md', bytes: 9, sha256: 'b'.repeat(64) }],
   metadata: { task: 'image-classification' },
+  text: () => Promise.resolve(undefined),
 };
 const REQUEST: ConversionRequest = {
   precision: 'int4',
   device: 'CPU',
   settings: { 'group-size': '64', sym: 'true' },
+  offline: false,
   trustRemoteCode: false,
   trustPickle: false,
 };

@@ -1,40 +1,12 @@
-"""Converts, compresses and checks models with OpenVINO.
+"""Converts, compresses and checks models with OpenVINO: jobs for worker_protocol.py."""
 
-Reads one JSON request, a line on standard input, and writes JSON-line events to file descriptor 3. Whatever the
-libraries print goes to the log. When standard input closes, whoever asked is gone, and the worker ends.
-"""
-
-import json
 import os
 import sys
-import threading
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-def main():
-    request = json.loads(sys.stdin.readline())
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    events = os.fdopen(3, "w", encoding="utf-8")
-
-    def emit(event, **fields):
-        events.write(json.dumps({"type": event, **fields}) + "\n")
-        events.flush()
-
-    try:
-        result = JOBS[request["job"]](request, emit)
-    except Exception as error:  # noqa: BLE001 - everything is reported, with its traceback in the log
-        import traceback
-
-        traceback.print_exc()
-        emit("error", kind=type(error).__name__, message=str(error))
-        sys.exit(1)
-    emit("result", **result)
-
-
-def end_with_parent():
-    # Not sys.stdin: a thread that waits in it holds a lock that Python needs when it ends.
-    while os.read(0, 1):
-        pass
-    os._exit(2)
+from worker_outputs import compare, describe, finite, first_line, name_of  # noqa: E402
+from worker_protocol import serve  # noqa: E402
 
 
 # Element types of OpenVINO that hold compressed weights, by what modeldl calls the precision.
@@ -203,29 +175,8 @@ def run_both(numpy, model, compiled, run_original):
     return None
 
 
-def first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 def is_open(model):
     return any(port.partial_shape.is_dynamic for port in model.inputs)
-
-
-def describe(numpy, port, value):
-    return {
-        "name": name_of(port),
-        "shape": list(value.shape),
-        "type": str(value.dtype),
-        "finite": finite(numpy, value),
-    }
-
-
-def finite(numpy, value):
-    return bool(numpy.isfinite(value).all()) if value.dtype.kind == "f" else True
-
-
-def name_of(port):
-    return port.any_name if port.names else f"output {port.index}"
 
 
 NO_SIZES = "It was not run: no sizes were found that fit its open dimensions"
@@ -355,21 +306,5 @@ def in_order(model, expected):
     return [by_name[name] for name in found]
 
 
-def compare(numpy, expected, actual):
-    one = expected.astype(numpy.float64).ravel()
-    other = actual.astype(numpy.float64).ravel()
-    if one.size == 0:
-        return {}
-    norms = numpy.linalg.norm(one) * numpy.linalg.norm(other)
-    cosine = float(one @ other / norms) if norms > 0 else float(numpy.array_equal(one, other))
-    return {
-        "maxDifference": float(numpy.abs(one - other).max()),
-        "cosine": cosine,
-        "magnitude": float(numpy.abs(one).max()),
-    }
-
-
-JOBS = {"convert": convert, "check": check}
-
 if __name__ == "__main__":
-    main()
+    serve({"convert": convert, "check": check})

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { COMPRESSION_SETTINGS, compressionOf, refuseUnknownSettings } from '../../converters/settings.js';
+import { COMPRESSION_SETTINGS, compressionOf } from '../../converters/compression.js';
+import { refuseUnknownSettings } from '../../converters/settings.js';
 import { judge } from '../../converters/rules.js';
 import { ModeldlError } from '../../src/errors.js';
 

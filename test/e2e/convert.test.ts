@@ -253,9 +253,15 @@ describe('the check of a result', () => {
     await writeFile(join(outDir, 'detector.bin'), bytes);
     const files = [{ path: 'detector.onnx', bytes: 1, sha256: '' }];
     const root = dirname(detector);
-    const model = { reference: 'file:./detector.onnx', hub: 'file', id: '', root, files, metadata: {} };
+    const text = (): Promise<undefined> => Promise.resolve(undefined);
+    const model = { reference: 'file:./detector.onnx', hub: 'file', id: '', root, files, metadata: {}, text };
     const request = { precision: 'fp32', device: 'CPU', settings: {} } as const;
-    const plan = await openvino.plan(model, { ...request, trustPickle: false, trustRemoteCode: false });
+    const plan = await openvino.plan(model, {
+      ...request,
+      trustPickle: false,
+      trustRemoteCode: false,
+      offline: false,
+    });
     if ('refused' in plan) throw new Error(plan.refused);
     const interpreters = { openvino: join(toolchain, 'bin', 'python') };
     const context = await converterContext(await temporaryStore(), { settings: { interpreters } });

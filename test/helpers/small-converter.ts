@@ -21,7 +21,7 @@ export function smallConverter(
     name: 'small',
     accepts: 'everything',
     makes: 'a word',
-    toolchain: noToolchain.name,
+    toolchains: [noToolchain.name],
     settings: {},
     plan: (_model, { precision, device }) =>
       Promise.resolve({

@@ -14,6 +14,7 @@ interface ConvertFlags extends PullFlags {
   readonly task?: string;
   readonly converter?: string;
   readonly calibration?: string;
+  readonly toolchain?: string;
   readonly set?: readonly string[];
   readonly trustRemoteCode?: boolean;
   readonly trustPickle?: boolean;
@@ -35,6 +36,7 @@ export const command: CommandDefinition<ConvertFlags> = {
       .option('--overwrite', 'write into a directory that holds other files')
       .option('--calibration <data>', 'data for quantization that needs some')
       .option('--set <key=value>', 'converter setting, such as group-size=64; repeatable', collect)
+      .option('--toolchain <name>', 'instead of the one that fits the model')
       .option('--trust-remote-code', 'run code that comes with the model')
       .option('--trust-pickle', 'load a pickle that no safe loader takes')
       .option('--jobs <n>', 'large files at once')
@@ -85,7 +87,7 @@ export const command: CommandDefinition<ConvertFlags> = {
 };
 
 function convertOptions(flags: ConvertFlags, cwd: string): ConvertOptions {
-  const { precision, device, task, converter, calibration, trustRemoteCode, trustPickle } = flags;
+  const { precision, device, task, converter, calibration, toolchain, trustRemoteCode, trustPickle } = flags;
   return {
     ...pullOptions(flags, cwd),
     ...(precision === undefined ? {} : { precision }),
@@ -93,6 +95,7 @@ function convertOptions(flags: ConvertFlags, cwd: string): ConvertOptions {
     ...(task === undefined ? {} : { task }),
     ...(converter === undefined ? {} : { converter }),
     ...(calibration === undefined ? {} : { calibration: resolve(cwd, calibration) }),
+    ...(toolchain === undefined ? {} : { toolchain }),
     ...(trustRemoteCode === undefined ? {} : { trustRemoteCode }),
     ...(trustPickle === undefined ? {} : { trustPickle }),
     settings: parseSettings(flags.set ?? []),

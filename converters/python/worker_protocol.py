@@ -1,0 +1,38 @@
+"""How a worker is asked and answers.
+
+It reads one JSON request, a line on standard input, and writes JSON-line events to file descriptor 3. Whatever the
+libraries print goes to the log. When standard input closes, whoever asked is gone, and the worker ends.
+"""
+
+import json
+import os
+import sys
+import threading
+
+
+def serve(jobs):
+    """Runs the job that the request names: a function of the request and of `emit`, which returns the result's fields."""
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    events = os.fdopen(3, "w", encoding="utf-8")
+
+    def emit(event, **fields):
+        events.write(json.dumps({"type": event, **fields}) + "\n")
+        events.flush()
+
+    try:
+        result = jobs[request["job"]](request, emit)
+    except Exception as error:  # noqa: BLE001 - everything is reported, with its traceback in the log
+        import traceback
+
+        traceback.print_exc()
+        emit("error", kind=type(error).__name__, message=str(error))
+        sys.exit(1)
+    emit("result", **result)
+
+
+def end_with_parent():
+    # Not sys.stdin: a thread that waits in it holds a lock that Python needs when it ends.
+    while os.read(0, 1):
+        pass
+    os._exit(2)

@@ -1,0 +1,63 @@
+/** Texts of a model's small files, which a converter plans by: read where they lie, or fetched before all the others. */
+import { open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hubNamed, type Context } from './context.js';
+import { diskError, systemErrorCode } from './errors.js';
+import { requestOf, storedFile, type WantedFile } from './fetch.js';
+import { blobPath } from './store/blobs.js';
+import { downloadSmall } from './transfer/small.js';
+
+/** Larger files are no descriptions of a model. */
+const LARGEST_BYTES = 4 * 1024 * 1024;
+
+export type ReadText = (path: string) => Promise<string | undefined>;
+
+/** Of files that lie in a directory. */
+export function localTexts(root: string): ReadText {
+  return remembered(async (path) => {
+    const file = join(root, path);
+    try {
+      const handle = await open(file);
+      try {
+        if ((await handle.stat()).size > LARGEST_BYTES) return undefined;
+        return await handle.readFile('utf8');
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT' || systemErrorCode(error) === 'EISDIR') return undefined;
+      throw diskError(error, file);
+    }
+  });
+}
+
+/** Of files of a listing; what is not here is fetched and checked, and kept only in memory. */
+export function listedTexts(context: Context, hub: string, files: readonly WantedFile[]): ReadText {
+  return remembered(async (path) => {
+    const file = files.find((candidate) => candidate.path === path);
+    const { size } = file?.source ?? {};
+    if (file === undefined || size === undefined || size > LARGEST_BYTES) return undefined;
+    const stored = await storedFile(context, file, new Map());
+    if (stored !== undefined) return readFile(blobPath(context.store, stored.sha256), 'utf8');
+    const http = await context.httpFor(hubNamed(context, hub));
+    const { bytes } = await downloadSmall(
+      http,
+      { ...requestOf(file), size },
+      { signal: context.signal, onStart: () => undefined, onProgress: () => undefined },
+    );
+    return bytes.toString('utf8');
+  });
+}
+
+/** Several converters look at the same file. */
+function remembered(read: ReadText): ReadText {
+  const known = new Map<string, Promise<string | undefined>>();
+  return (path) => {
+    let text = known.get(path);
+    if (text === undefined) {
+      text = read(path);
+      known.set(path, text);
+    }
+    return text;
+  };
+}
