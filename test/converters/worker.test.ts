@@ -56,7 +56,7 @@ describe('runWorker', () => {
     );
     expect(await ended).toEqual({
       type: 'result',
-      arguments: '-I -u /worker.py',
+      arguments: '-I -B -u /worker.py',
       request: { job: 'convert' },
     });
     expect(context.events).toEqual([
