@@ -18,7 +18,12 @@ const event = v.variant('type', [
   v.object({ type: v.literal('stage'), stage: v.string() }),
   v.object({ type: v.literal('warning'), message: v.string() }),
   v.looseObject({ type: v.literal('result') }),
-  v.object({ type: v.literal('error'), kind: v.string(), message: v.string() }),
+  v.object({
+    type: v.literal('error'),
+    kind: v.string(),
+    message: v.string(),
+    hint: v.exactOptional(v.string()),
+  }),
 ]);
 
 export interface WorkerCall {
@@ -30,6 +35,8 @@ export interface WorkerCall {
   readonly reference: string;
   /** Estimate of its memory, bytes, for the message when the system ends it. */
   readonly memoryBytes: number;
+  /** Variables beside those that every worker gets, and instead of them. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** What every worker is made of beside its own file. */
@@ -64,7 +71,7 @@ export async function runWorker(
   await once(log, 'open');
   const { execa } = await import('execa');
   const subprocess = execa(call.python, ['-I', '-B', '-u', call.script], {
-    env: workerEnvironment(context),
+    env: { ...workerEnvironment(context), ...call.environment },
     extendEnv: false,
     cwd: context.workDir,
     stdio: ['pipe', log, log, 'pipe'],
@@ -86,7 +93,7 @@ export async function runWorker(
 
 interface Heard {
   result?: Record<string, unknown>;
-  error?: { readonly kind: string; readonly message: string };
+  error?: { readonly kind: string; readonly message: string; readonly hint?: string };
 }
 
 async function listen(pipe: unknown, context: ConverterContext): Promise<Heard> {
@@ -174,6 +181,12 @@ function failure(
   if (error?.kind === 'ModuleNotFoundError') {
     return new ModeldlError('TOOLCHAIN', `${call.python} cannot convert ${reference}: ${error.message}`, {
       hint: `install what is missing there, or make the toolchain anew with \`modeldl toolchain remove\`; ${hint}`,
+      details,
+    });
+  }
+  if (error?.kind === 'Refused') {
+    return new ModeldlError('UNSUPPORTED', `Cannot convert ${reference}: ${error.message}`, {
+      hint: error.hint === undefined ? hint : `${error.hint}; ${hint}`,
       details,
     });
   }

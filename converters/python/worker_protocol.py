@@ -10,6 +10,14 @@ import sys
 import threading
 
 
+class Refused(Exception):
+    """A model or a request that cannot be converted: why, and what to do instead."""
+
+    def __init__(self, message, hint=None):
+        super().__init__(message)
+        self.hint = hint
+
+
 def serve(jobs):
     """Runs the job that the request names: a function of the request and of `emit`, which returns the result's fields."""
     request = json.loads(sys.stdin.readline())
@@ -26,7 +34,8 @@ def serve(jobs):
         import traceback
 
         traceback.print_exc()
-        emit("error", kind=type(error).__name__, message=str(error))
+        kind, hint = type(error).__name__, getattr(error, "hint", None)
+        emit("error", kind=kind, message=str(error), **({"hint": hint} if hint else {}))
         sys.exit(1)
     emit("result", **result)
 
