@@ -15,6 +15,7 @@ import type {
 } from '../src/converter.js';
 import { assetPath } from './assets.js';
 import { COMPRESSION_SETTINGS, compressionOf } from './compression.js';
+import { checkReport } from './check-report.js';
 import { judgeCheck } from './expectations.js';
 import { judge } from './rules.js';
 import { refuseUnknownSettings } from './settings.js';
@@ -154,24 +155,6 @@ async function run(
   return v.parse(converted, result);
 }
 
-const checked = v.object({
-  passed: v.boolean(),
-  compared: v.boolean(),
-  reason: v.exactOptional(v.string()),
-  outputs: v.array(
-    v.object({
-      name: v.string(),
-      shape: v.array(v.number()),
-      type: v.string(),
-      finite: v.boolean(),
-      maxDifference: v.exactOptional(v.number()),
-      cosine: v.exactOptional(v.number()),
-      magnitude: v.exactOptional(v.number()),
-    }),
-  ),
-  warnings: v.array(v.string()),
-});
-
 async function check(
   model: LocalModel,
   conversion: ConversionPlan,
@@ -190,7 +173,7 @@ async function check(
     model: join(outDir, `${stemOf(source)}.xml`),
     ...(reason === undefined ? { original: join(model.root, source.path) } : { reason }),
   });
-  return judgeCheck(conversion.precision, v.parse(checked, result));
+  return judgeCheck(conversion.precision, v.parse(checkReport, result));
 }
 
 async function work(

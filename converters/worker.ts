@@ -43,9 +43,9 @@ export interface WorkerCall {
 const SHARED = ['worker_protocol.py', 'worker_outputs.py'];
 
 /** sha256 over the code of a worker: a conversion by other code is another one. */
-export async function workerDigest(script: string): Promise<string> {
+export async function workerDigest(script: string, parts: readonly string[] = []): Promise<string> {
   const hash = createHash('sha256');
-  for (const name of [script, ...SHARED]) hash.update(await readFile(assetPath('python', name)));
+  for (const name of [script, ...parts, ...SHARED]) hash.update(await readFile(assetPath('python', name)));
   return hash.digest('hex');
 }
 

@@ -101,6 +101,7 @@ async function findOrOwn(context: Context, key: ModelKey): Promise<StoredModel |
 async function inWorkDirectory<Result>(
   context: Context,
   prepared: Prepared,
+  wantsCheck: boolean,
   work: (directory: string, converterContext: ConverterContext) => Promise<Result>,
 ): Promise<Result> {
   const directory = inStore(context.store, 'tmp', uniqueName());
@@ -113,7 +114,12 @@ async function inWorkDirectory<Result>(
   try {
     await makeDirectories(workDir);
     await mkdir(join(directory, 'out'));
-    return await work(join(directory, 'out'), { ...toolchainContext(context), logFile, workDir });
+    return await work(join(directory, 'out'), {
+      ...toolchainContext(context),
+      logFile,
+      workDir,
+      wantsCheck,
+    });
   } catch (error) {
     throw diskError(error, directory);
   } finally {
@@ -133,14 +139,16 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
   ]);
   context.emit({ type: 'note', message: `Converting with \`${converter.name}\`: ${plan.steps.join(', ')}` });
   for (const adjustment of plan.adjustments) context.emit({ type: 'note', message: adjustment });
-  return inWorkDirectory(context, prepared, async (outDir, converterContext) => {
+  return inWorkDirectory(context, prepared, wantsCheck, async (outDir, converterContext) => {
     const started = performance.now();
     const report = await converter.run(local, plan, outDir, converterContext);
     const seconds = Math.round((performance.now() - started) / 100) / 10;
     for (const warning of report.warnings) {
       context.emit({ type: 'warning', message: `${reference}: ${warning}` });
     }
-    const check = wantsCheck ? await converter.check(local, plan, outDir, converterContext) : undefined;
+    const check = wantsCheck
+      ? (report.check ?? (await converter.check(local, plan, outDir, converterContext)))
+      : undefined;
     refuseFailedCheck(reference, check, converterContext.logFile);
     const files = await adoptTree(context, outDir);
     const { record, path } = prepared.pulled.model;
@@ -230,7 +238,7 @@ async function checkStored(
 ): Promise<StoredModel | undefined> {
   const { conversion } = model.record;
   if (conversion === undefined) return model;
-  return inWorkDirectory(context, prepared, async (_outDir, converterContext) => {
+  return inWorkDirectory(context, prepared, true, async (_outDir, converterContext) => {
     const check = await prepared.converter.check(
       prepared.local,
       prepared.plan,

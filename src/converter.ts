@@ -12,6 +12,8 @@ export interface PlannedModel {
   readonly reference: string;
   readonly hub: string;
   readonly id: string;
+  /** What tools would call it: the id where that is a name, else the last part of its path. One or two plain parts. */
+  readonly name: string;
   readonly files: readonly {
     readonly path: string;
     /** 0 when the hub does not tell. */
@@ -48,6 +50,8 @@ export interface ConversionRequest {
   readonly settings: Readonly<Record<string, string>>;
   /** Absolute path of calibration data. */
   readonly calibration?: string;
+  /** How the result will be laid out, where that decides what is made: `ovms` follows its scripts. */
+  readonly layout?: string;
   /** Name of the toolchain, when not the one that fits the model. */
   readonly toolchain?: string;
   /** Nothing may be fetched: what needs a data set of others is refused. */
@@ -128,12 +132,16 @@ export interface ConverterContext extends ToolchainContext {
   readonly logFile: string;
   /** A private directory on the same file system as the output; removed afterwards. */
   readonly workDir: string;
+  /** The result will be checked: a converter that has all at hand may do so at once. */
+  readonly wantsCheck: boolean;
 }
 
 export interface ConversionReport {
   /** Versions of what did the work, by package name. */
   readonly versions: Readonly<Record<string, string>>;
   readonly warnings: readonly string[];
+  /** Where the converter checked its result at once. */
+  readonly check?: CheckReport;
 }
 
 export interface CheckReport {

@@ -151,6 +151,7 @@ function plannedModel(
     ),
     hub,
     id,
+    name: nameOf(id, reference.subpath),
     files: listed.map(({ path, file }) => ({ path, bytes: file.size ?? 0 })),
     metadata: metadataOf(metadata),
     text: listedTexts(
@@ -159,6 +160,13 @@ function plannedModel(
       listed.map(({ path, file }) => ({ path, source: file.source })),
     ),
   };
+}
+
+/** `org/name` of hubs, else the last part of a path or an address, with nothing in it that a file name may not have. */
+function nameOf(id: string, subpath: string | undefined): string {
+  if (subpath === undefined && /^[\w.-]+(\/[\w.-]+)?$/.test(id)) return id;
+  const last = (subpath ?? id).split(/[/\\]/).findLast((part) => part !== '') ?? '';
+  return last.replaceAll(/[^\w.-]/g, '_').replace(/^\.*$/, 'model');
 }
 
 function metadataOf({ task, library, license }: PlannedModel['metadata']): PlannedModel['metadata'] {
@@ -180,6 +188,7 @@ async function planLocal(
     reference: record.reference,
     hub: record.hub,
     id: record.id,
+    name: nameOf(record.id, record.subpath),
     root: directory,
     files: record.files.map(({ path, bytes, sha256 }) => ({ path, bytes, sha256 })),
     metadata: metadataOf(record),

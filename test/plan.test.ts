@@ -8,6 +8,7 @@ const MODEL: LocalModel = {
   reference: 'hf:org/name@0123',
   hub: 'hf',
   id: 'org/name',
+  name: 'org/name',
   root: '/models/name',
   files: [ONNX, { path: 'README.md', bytes: 9, sha256: 'b'.repeat(64) }],
   metadata: { task: 'image-classification' },

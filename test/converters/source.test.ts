@@ -5,7 +5,16 @@ import type { LocalModel } from '../../src/converter.js';
 function modelOf(...paths: readonly string[]): LocalModel {
   const text = (): Promise<undefined> => Promise.resolve(undefined);
   const files = paths.map((path, index) => ({ path, bytes: 10 ** index, sha256: 'a'.repeat(64) }));
-  return { reference: 'npm:pkg@1.0.0', hub: 'npm', id: 'pkg', root: '/models', files, metadata: {}, text };
+  return {
+    reference: 'npm:pkg@1.0.0',
+    hub: 'npm',
+    id: 'pkg',
+    name: 'pkg',
+    root: '/models',
+    files,
+    metadata: {},
+    text,
+  };
 }
 
 describe('findSource', () => {

@@ -254,7 +254,16 @@ describe('the check of a result', () => {
     const files = [{ path: 'detector.onnx', bytes: 1, sha256: '' }];
     const root = dirname(detector);
     const text = (): Promise<undefined> => Promise.resolve(undefined);
-    const model = { reference: 'file:./detector.onnx', hub: 'file', id: '', root, files, metadata: {}, text };
+    const model = {
+      reference: 'file:./detector.onnx',
+      hub: 'file',
+      id: '',
+      name: 'detector',
+      root,
+      files,
+      metadata: {},
+      text,
+    };
     const request = { precision: 'fp32', device: 'CPU', settings: {} } as const;
     const plan = await openvino.plan(model, {
       ...request,

@@ -148,5 +148,6 @@ export async function converterContext(
 ): Promise<TestConverterContext> {
   const workDir = join(inStore(store, 'tmp', 'job'), 'work');
   await mkdir(workDir, { recursive: true });
-  return { ...toolchainContext(store, options), workDir, logFile: inStore(store, 'logs', 'job.log') };
+  const logFile = inStore(store, 'logs', 'job.log');
+  return { ...toolchainContext(store, options), workDir, logFile, wantsCheck: false };
 }
