@@ -4,10 +4,12 @@
  */
 import type { Converter, Runtime, Toolchain } from '../src/converter.js';
 import { nncf, openvino, openvinoToolchain } from './openvino.js';
+import { optimum } from './optimum.js';
+import { optimumToolchains } from './optimum-toolchains.js';
 import { openvinoNode } from './openvino-node.js';
 
-export const converters: readonly Converter[] = [openvino, nncf];
+export const converters: readonly Converter[] = [optimum, openvino, nncf];
 
-export const toolchains: readonly Toolchain[] = [openvinoToolchain];
+export const toolchains: readonly Toolchain[] = [openvinoToolchain, ...optimumToolchains];
 
 export const runtimes: readonly Runtime[] = [openvinoNode];

@@ -1,0 +1,351 @@
+/** Models of transformers, sentence-transformers, diffusers and timm, exported as `optimum-cli export openvino` does. */
+import { join } from 'node:path';
+import * as v from 'valibot';
+import {
+  PRECISIONS,
+  type CheckReport,
+  type ConversionPlan,
+  type ConversionReport,
+  type ConversionRequest,
+  type Converter,
+  type ConverterContext,
+  type LocalModel,
+  type PlannedModel,
+  type Precision,
+  type Refusal,
+} from '../src/converter.js';
+import { assetPath } from './assets.js';
+import { checkReport } from './check-report.js';
+import { judgeCheck } from './expectations.js';
+import { linkTree } from './linked.js';
+import { describeOriginal, type Original } from './optimum/describe.js';
+import { npuSettings } from './optimum/npu.js';
+import { readsOf } from './optimum/reads.js';
+import { isFetched, OPTIMUM_SETTINGS, readSettings, type OptimumSettings } from './optimum/settings.js';
+import { defaultConfiguration, locks, typeNamed } from './optimum/table.js';
+import { kindOf, taskOf } from './optimum/task.js';
+import { OPTIMUM_PACKAGES, optimumToolchains } from './optimum-toolchains.js';
+import { devicesOf, judge } from './rules.js';
+import { runWorker, workerDigest } from './worker.js';
+
+const WORKER = 'optimum_worker.py';
+const CHECK = 'optimum_check.py';
+/** Larger originals are not run beside the result: both would sit in memory together. */
+const COMPARE_BYTES = 2 * 1024 ** 3;
+/** Of a process that exports, by its peak for models of 90 MB to 0.5 GB: libraries, and copies of the weights. */
+const MEMORY_BASE_BYTES = 900 * 1024 ** 2;
+const MEMORY_FACTOR = 2.5;
+/** Bytes of a weight in the result, scales included. */
+const RESULT_BYTES: Readonly<Record<Precision, number>> = {
+  fp32: 4,
+  fp16: 2,
+  int8: 1.05,
+  int4: 0.65,
+  nf4: 0.65,
+  mxfp4: 0.65,
+  cb4: 0.65,
+};
+
+export const optimum: Converter = {
+  name: 'optimum',
+  accepts: 'transformers, sentence-transformers, diffusers, timm (safetensors or PyTorch)',
+  makes: `IR ${PRECISIONS.join(', ')}, with tokenizers`,
+  toolchains: ['optimum', 'optimum-5.0', 'optimum-4.57', 'optimum-4.53'],
+  settings: OPTIMUM_SETTINGS,
+  plan,
+  run,
+  check,
+};
+
+/** What the worker needs to know beside the files. JSON values: a part of the key. */
+const settingsSchema = v.object({
+  name: v.string(),
+  library: v.string(),
+  arguments: v.array(v.string()),
+  given: v.record(v.string(), v.boolean()),
+  configuration: v.exactOptional(v.unknown()),
+  shape: v.exactOptional(v.record(v.string(), v.array(v.number()))),
+  code: v.exactOptional(v.boolean()),
+  pickle: v.exactOptional(v.boolean()),
+  worker: v.string(),
+});
+
+async function plan(model: PlannedModel, request: ConversionRequest): Promise<ConversionPlan | Refusal> {
+  const original = await describeOriginal(model);
+  if (original === undefined) {
+    return {
+      refused: 'it has no config.json or model_index.json of transformers, diffusers or timm',
+      hint: '`modeldl converters` lists what each takes',
+      handlesModel: false,
+    };
+  }
+  if ('refused' in original) return original;
+  const asked = readSettings(request);
+  const { variant } = asked;
+  const reads = readsOf(model, original, {
+    ...(variant === undefined ? {} : { variant }),
+    withCode: request.trustRemoteCode,
+  });
+  if ('refused' in reads) return reads;
+  const library = asked.library ?? original.library;
+  const code = codeNeeded(original, request);
+  if (code !== undefined) return code;
+  const task = taskOf(model, { ...original, library }, request.task);
+  if ('refused' in task) return task;
+  const lock = lockFor(original, library, request.toolchain);
+  if ('refused' in lock) return lock;
+  const kind = kindOf(model, original, task.name);
+  const verdict = judge(request.precision, request.device, kind);
+  if (!verdict.allowed) {
+    return {
+      refused: verdict.reason ?? 'the device does not run this precision',
+      ...(verdict.instead === undefined ? {} : { hint: `use \`${verdict.instead}\`` }),
+      handlesModel: true,
+    };
+  }
+  const parameters = reads.weightBytes / original.weightBytes;
+  const forNpu = devicesOf(request.device).includes('NPU');
+  const suited = forNpu
+    ? npuSettings(request, kind, { parameters, original })
+    : { settings: request.settings, adjustments: [] };
+  if ('refused' in suited) return suited;
+  const settings = readSettings({ precision: request.precision, settings: suited.settings });
+  const configuration = configurationOf(model, original, request, settings);
+  if (configuration !== undefined && 'refused' in configuration) return configuration;
+  return {
+    converter: 'optimum',
+    toolchain: lock.name,
+    reads: reads.paths,
+    precision: request.precision,
+    device: request.device,
+    task: task.name,
+    settings: {
+      name: model.name,
+      library,
+      arguments: settings.arguments,
+      given: settings.given,
+      ...(configuration === undefined ? {} : { configuration: configuration.applied }),
+      ...(suited.shape === undefined ? {} : { shape: suited.shape }),
+      ...(request.trustRemoteCode ? { code: true } : {}),
+      ...(request.trustPickle && reads.pickles.length > 0 ? { pickle: true } : {}),
+      worker: await workerDigest(WORKER, [CHECK]),
+    },
+    steps: [
+      `load ${original.architecture ?? original.type} with ${library}${reads.pickles.length > 0 ? ' from a pickle' : ''}`,
+      `export for ${task.name}`,
+      ...(configuration === undefined ? [] : [`compress weights: ${configuration.shown}`]),
+      ...(suited.shape === undefined ? [] : ['fix the shapes']),
+      'convert the tokenizer',
+    ],
+    adjustments: [...suited.adjustments, ...(verdict.notice === undefined ? [] : [verdict.notice])],
+    estimate: estimateOf(parameters, original, request.precision),
+    consent: [
+      ...(request.trustRemoteCode && original.code.length > 0 ? ['remote code'] : []),
+      ...(request.trustPickle && reads.pickles.length > 0 ? ['pickle'] : []),
+    ],
+  };
+}
+
+/** @returns why it cannot be loaded, undefined when it can */
+function codeNeeded(original: Original, request: ConversionRequest): Refusal | undefined {
+  const elsewhere = original.code.find((origin) => origin !== '.');
+  if (elsewhere !== undefined && request.trustRemoteCode) {
+    return {
+      refused: `it is loaded by code of another model, ${elsewhere}, which is not fetched`,
+      hint: 'ask its maker for a copy that holds its code, or for one that transformers can load without',
+      handlesModel: true,
+    };
+  }
+  const known = typeNamed(original.library, original.type);
+  if (original.code.length === 0 || request.trustRemoteCode || known?.remoteCode !== true) return undefined;
+  return {
+    refused: `${original.architecture ?? original.type} is loaded by code that comes with the model`,
+    hint: 'read that code; if you trust it, `--trust-remote-code` runs it',
+    handlesModel: true,
+  };
+}
+
+/** The newest toolchain that exports such models, or the one that was asked for. */
+function lockFor(
+  original: Original,
+  library: string,
+  asked: string | undefined,
+): { readonly name: string } | Refusal {
+  if (asked !== undefined) return { name: asked };
+  const type = typeNamed(library, original.type);
+  const [name] = type?.locks ?? [];
+  if (name !== undefined) return { name };
+  const tried = locks().map(
+    ({ optimumIntel, transformers }) => `${optimumIntel} with transformers ${transformers}`,
+  );
+  return {
+    refused: `no optimum-intel exports models of type ${original.type}: not ${tried.join(', not ')}`,
+    hint: 'look for an ONNX or OpenVINO copy of it',
+    handlesModel: true,
+  };
+}
+
+interface Configuration {
+  /** What the exporter applies, undefined where its settings say it all. */
+  readonly applied: unknown;
+  /** For people. */
+  readonly shown: string;
+}
+
+/** How weights are compressed: by the settings, by the exporter's own configuration for this model, or by its default. */
+function configurationOf(
+  model: PlannedModel,
+  original: Original,
+  request: ConversionRequest,
+  settings: OptimumSettings,
+): Configuration | Refusal | undefined {
+  const { precision } = request;
+  if (precision === 'fp32' || precision === 'fp16') return undefined;
+  const how = settings.quantMode ?? precision;
+  const names = [model.name, ...(original.nameOrPath === undefined ? [] : [original.nameOrPath])];
+  const own = settings.takesDefault
+    ? defaultConfiguration(how, settings.quantMode !== undefined, names)
+    : undefined;
+  const dataset = own === undefined ? settings.dataset : own.dataset;
+  if (own === undefined && settings.quantMode !== undefined && dataset === undefined) {
+    return {
+      refused: `quant-mode ${settings.quantMode} quantizes activations, which takes data`,
+      hint: 'add `--set dataset=wikitext2`, or `dataset=auto` for models that generate text',
+      handlesModel: true,
+    };
+  }
+  if (request.offline && isFetched(dataset)) {
+    return {
+      refused: `${how} of this model is calibrated with the data set ${dataset}, which \`--offline\` forbids to fetch`,
+      hint: 'give settings of your own, such as `--set group-size=128`, or leave out `--offline`',
+      handlesModel: true,
+    };
+  }
+  const given = settings.arguments.slice(2).map((argument) => argument.replace(/^--/, ''));
+  const shown =
+    own === undefined
+      ? [how, ...given].join(', ')
+      : `${how} by optimum-intel’s configuration for ${own.model}${dataset === undefined ? '' : `, with the data set ${dataset}`}`;
+  return { applied: own?.configuration ?? null, shown };
+}
+
+function estimateOf(
+  parameters: number,
+  original: Original,
+  precision: Precision,
+): ConversionPlan['estimate'] {
+  const resultBytes = Math.ceil(parameters * RESULT_BYTES[precision]);
+  // Compressed weights are made of exported ones, which are on the disk beside them.
+  const exportedBytes = precision === 'fp32' || precision === 'fp16' ? 0 : parameters * original.weightBytes;
+  return {
+    diskBytes: Math.ceil(exportedBytes + resultBytes * 2),
+    resultBytes,
+    memoryBytes: Math.ceil(parameters * original.weightBytes * MEMORY_FACTOR + MEMORY_BASE_BYTES),
+  };
+}
+
+const converted = v.object({
+  versions: v.record(v.string(), v.string()),
+  warnings: v.array(v.string()),
+  check: v.exactOptional(checkReport),
+});
+
+async function run(
+  model: LocalModel,
+  conversion: ConversionPlan,
+  outDir: string,
+  context: ConverterContext,
+): Promise<ConversionReport> {
+  const result = v.parse(converted, await work('convert', model, conversion, outDir, context));
+  const { versions, warnings, check: report } = result;
+  return {
+    versions,
+    warnings,
+    ...(report === undefined ? {} : { check: judgeCheck(conversion.precision, report) }),
+  };
+}
+
+async function check(
+  model: LocalModel,
+  conversion: ConversionPlan,
+  outDir: string,
+  context: ConverterContext,
+): Promise<CheckReport> {
+  const result = await work('check', model, conversion, outDir, context);
+  return judgeCheck(conversion.precision, v.parse(checkReport, result));
+}
+
+async function work(
+  job: 'convert' | 'check',
+  model: LocalModel,
+  conversion: ConversionPlan,
+  outDir: string,
+  context: ConverterContext,
+): Promise<Record<string, unknown>> {
+  const toolchain = optimumToolchains.find(({ name }) => name === conversion.toolchain);
+  if (toolchain === undefined) throw new Error(`Planned with an unknown toolchain: ${conversion.toolchain}`);
+  const { python } = await toolchain.ensure(context);
+  const settings = v.parse(settingsSchema, conversion.settings);
+  const { name, library, code = false, pickle = false, shape } = settings;
+  const { task = '' } = conversion;
+  // Apart from what the tools put into their home.
+  const directory = join(context.workDir, 'model');
+  await linkTree(model.root, conversion.reads, join(directory, name));
+  const source = model.files.reduce(
+    (sum, { path, bytes }) => sum + (conversion.reads.includes(path) ? bytes : 0),
+    0,
+  );
+  const dataset = settings.arguments.find((argument) => argument.startsWith('--dataset='))?.slice(10);
+  const own = v.safeParse(v.looseObject({ dataset: v.string() }), settings.configuration);
+  const fetches = isFetched(own.success ? own.output.dataset : dataset);
+  return runWorker(
+    {
+      python,
+      script: assetPath('python', WORKER),
+      request: {
+        job,
+        directory,
+        name,
+        output: outDir,
+        task,
+        library,
+        precision: conversion.precision,
+        arguments: [
+          ...['--model', name, '--task', task, '--library', library],
+          ...settings.arguments,
+          ...(code ? ['--trust-remote-code'] : []),
+          outDir,
+        ],
+        given: settings.given,
+        trustRemoteCode: code,
+        trustPickle: pickle,
+        tokenizer: library === 'transformers' && hasTokenizer(conversion.reads),
+        packages: OPTIMUM_PACKAGES,
+        check: context.wantsCheck,
+        ...(shape === undefined ? {} : { shape }),
+        ...(source > COMPARE_BYTES ? { reason: 'the original weighs over 2 GB' } : {}),
+      },
+      reference: model.reference,
+      memoryBytes: conversion.estimate.memoryBytes,
+      environment: {
+        ...(pickle ? {} : { TORCH_FORCE_WEIGHTS_ONLY_LOAD: '1' }),
+        ...(fetches ? dataAccess(context) : {}),
+      },
+    },
+    context,
+  );
+}
+
+function hasTokenizer(paths: readonly string[]): boolean {
+  return paths.some((path) => /^(tokenizer\.json|vocab\.(json|txt)|.*\.(model|spm|tiktoken))$/.test(path));
+}
+
+/** Data sets come through their own library: the one thing that a worker fetches, and only when it is asked for. */
+function dataAccess({ environment }: ConverterContext): Record<string, string> {
+  const kept = ['HF_ENDPOINT', 'HF_TOKEN', 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY', 'SSL_CERT_FILE'];
+  const named = kept.flatMap((name) => {
+    const value = environment[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return { ...Object.fromEntries(named), HF_HUB_OFFLINE: '0', TRANSFORMERS_OFFLINE: '0' };
+}

@@ -1,0 +1,197 @@
+"""Exports models with optimum-intel as `optimum-cli export openvino` does: a job for worker_protocol.py.
+
+The command's own code is run, in this process, with the arguments that it would get, so that the result is the same.
+"""
+
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from worker_outputs import first_line  # noqa: E402
+from worker_protocol import Refused, serve  # noqa: E402
+
+
+def convert(request, emit):
+    # The model is named by a relative path that reads like its id, as whoever gives the command an id names it: the
+    # result holds that name, and defaults for single models go by it.
+    os.chdir(request["directory"])
+    if request["trustPickle"]:
+        load_any_pickle()
+    emit("stage", stage="Loading the tools")
+    export(request, emit)
+    warnings = []
+    if request["tokenizer"]:
+        add_tokenizer(request, emit, warnings)
+    if request.get("shape"):
+        make_static(request, emit)
+    if note := precision_note(request):
+        warnings.append(note)
+    result = {"versions": versions(request["packages"]), "warnings": warnings}
+    if request["check"]:
+        from optimum_check import check
+
+        result["check"] = check(request, emit)
+    return result
+
+
+def check_alone(request, emit):
+    from optimum_check import check
+
+    os.chdir(request["directory"])
+    if request["trustPickle"]:
+        load_any_pickle()
+    return check(request, emit)
+
+
+def export(request, emit):
+    import argparse
+
+    try:
+        from optimum.commands.export.openvino import OVExportCommand, parse_args_openvino
+
+        parser = argparse.ArgumentParser()
+        parse_args_openvino(parser)
+        arguments = parser.parse_args(request["arguments"])
+        # The command line cannot say that something is not wanted; given or not decides on defaults for single models.
+        for name, value in request["given"].items():
+            setattr(arguments, name, value)
+        emit("stage", stage="Exporting the model")
+        OVExportCommand.run(argparse.Namespace(args=arguments))
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def refusal_of(error):
+    """What the libraries refuse for good reasons, in the forms of optimum-intel 2.2, transformers 4.53 to 5.5, torch 2.15."""
+    message = str(error)
+    if found := re.search(r"(?:GLOBAL|Unsupported global:?(?: GLOBAL)?) ([\w.]+)", message):
+        return Refused(
+            f"loading its weights would run {found.group(1)}, which they name as a part of the pickle",
+            "use a model with safetensors; if you trust whoever made it, `--trust-pickle` loads it all the same",
+        )
+    if "trust_remote_code" in message and "custom code" in message:
+        return Refused(
+            "it can be loaded only by code that comes with it",
+            "read that code; if you trust it, `--trust-remote-code` runs it",
+        )
+    if type(error).__name__ == "InvalidGroupSizeError":
+        return Refused(
+            f"its weights do not divide into the groups: {first_line(error)}",
+            "use `--set group-size-fallback=adjust`, or a group size that divides them",
+        )
+    if "MIN_TRANSFORMERS_VERSION" in message or re.search(r"transformers (version )?(>=|<=|==)", message):
+        return Refused(first_line(error), "`--toolchain` chooses an environment with other versions")
+    if "does not recognize this architecture" in message or "custom or unsupported architecture" in message:
+        found = re.search(r"model type `?([\w.-]+)`?|export a ([\w.-]+) model", message)
+        name = next((part for part in found.groups() if part), "this one") if found else "this one"
+        return Refused(f"optimum-intel does not export models of type {name}", None)
+    if "Please use a supported task" in message:
+        return Refused(first_line(error).split(" Please")[0], "`--task` takes one of those")
+    return None
+
+
+def load_any_pickle():
+    """torch.load refuses pickles that do more than hold tensors; the user trusts this one."""
+    import torch
+
+    safe_load = torch.load
+
+    def load(*positional, **named):
+        named["weights_only"] = False
+        return safe_load(*positional, **named)
+
+    torch.load = load
+
+
+def add_tokenizer(request, emit, warnings):
+    """The exporter drops tokenizers that it fails to convert, with no more than a line in the log."""
+    output = request["output"]
+    wanted = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
+    if all(os.path.exists(os.path.join(output, name)) for name in wanted):
+        return
+    emit("stage", stage="Converting the tokenizer")
+    try:
+        from openvino import save_model
+        from openvino_tokenizers import convert_tokenizer
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(
+            request["name"], trust_remote_code=request["trustRemoteCode"]
+        )
+        for name, model in zip(wanted, convert_tokenizer(tokenizer, with_detokenizer=True)):
+            if not os.path.exists(os.path.join(output, name)):
+                save_model(model, os.path.join(output, name))
+    except Exception as error:  # noqa: BLE001 - a model without is still of use, and is said to be one
+        import traceback
+
+        traceback.print_exc()
+        warnings.append(f"There is no OpenVINO tokenizer beside it: {first_line(error)}")
+
+
+def make_static(request, emit):
+    """Gives every open dimension of an input a size, by the input's name: some devices run nothing else."""
+    import openvino as ov
+
+    emit("stage", stage="Fixing the shapes")
+    core = ov.Core()
+    path = os.path.join(request["output"], "openvino_model.xml")
+    model = core.read_model(path)
+    sizes = request["shape"]
+    unknown = [port.any_name for port in model.inputs if port.any_name not in sizes]
+    if unknown:
+        raise Refused(
+            f"the sizes of its input {unknown[0]} are not known, and the device runs fixed shapes only",
+            "convert it for CPU or GPU",
+        )
+    model.reshape({port.any_name: sizes[port.any_name] for port in model.inputs})
+    # Weights are read as they are needed, so the file that they are in stays until the new one is there.
+    fixed = os.path.join(request["output"], "fixed.xml")
+    ov.save_model(model, fixed, compress_to_fp16=False)
+    del model
+    for ending in (".xml", ".bin"):
+        os.replace(fixed[: -len(".xml")] + ending, path[: -len(".xml")] + ending)
+
+
+# Element types of OpenVINO, as an IR names them, that hold compressed weights, by what modeldl calls the precision.
+COMPRESSED = {
+    "int8": ("i8", "u8"),
+    "int4": ("i4", "u4"),
+    "nf4": ("nf4",),
+    "mxfp4": ("f4e2m1",),
+    "cb4": ("f8e4m3", "u4"),
+}
+
+
+def precision_note(request):
+    """What to say when the weights are not what was asked for, although nothing failed."""
+    precision = request["precision"]
+    if precision not in COMPRESSED:
+        return None
+    held = set()
+    for directory, _directories, files in os.walk(request["output"]):
+        for file in files:
+            if file.endswith(".xml") and "tokenizer" not in file:
+                with open(os.path.join(directory, file), encoding="utf-8") as lines:
+                    for line in lines:
+                        held.update(re.findall(r'element_type="(\w+)"', line))
+    if held.intersection(COMPRESSED[precision]):
+        return None
+    instead = "; its weights are int8" if held.intersection(COMPRESSED["int8"]) else ""
+    return f"No layer could be compressed to {precision}{instead}"
+
+
+def versions(packages):
+    from importlib import metadata
+
+    return {name: metadata.version(name) for name in packages}
+
+
+if __name__ == "__main__":
+    serve({"convert": convert, "check": check_alone})
