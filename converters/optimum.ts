@@ -322,6 +322,7 @@ async function work(
         tokenizer: library === 'transformers' && hasTokenizer(conversion.reads),
         packages: OPTIMUM_PACKAGES,
         check: context.wantsCheck,
+        network: fetches,
         ...(shape === undefined ? {} : { shape }),
         ...(source > COMPARE_BYTES ? { reason: 'the original weighs over 2 GB' } : {}),
       },

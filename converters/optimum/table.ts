@@ -81,7 +81,7 @@ export function typeNamed(library: string, type: string): ModelType | undefined 
 export function taskOfClass(name: string, type: string): string | undefined {
   const own = table().libraries['transformers']?.[type];
   const bySuffix = Object.entries(table().suffixes).find(([suffix]) => name.endsWith(suffix))?.[1];
-  return own?.architectures[name] ?? bySuffix;
+  return own?.architectures[name] ?? own?.task ?? bySuffix;
 }
 
 /**

@@ -21,6 +21,8 @@ class Refused(Exception):
 def serve(jobs):
     """Runs the job that the request names: a function of the request and of `emit`, which returns the result's fields."""
     request = json.loads(sys.stdin.readline())
+    if not request.get("network", False):
+        forbid_connections()
     threading.Thread(target=end_with_parent, daemon=True).start()
     events = os.fdopen(3, "w", encoding="utf-8")
 
@@ -38,6 +40,20 @@ def serve(jobs):
         emit("error", kind=kind, message=str(error), **({"hint": hint} if hint else {}))
         sys.exit(1)
     emit("result", **result)
+
+
+def forbid_connections():
+    """Libraries look for updates, models and fonts on their own; what a conversion needs is here."""
+
+    def refuse(event, arguments):
+        if event not in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+            return
+        address = arguments[1] if event != "socket.getaddrinfo" else arguments[0]
+        # Sockets that processes of one machine talk through have names of files.
+        if event == "socket.getaddrinfo" or isinstance(address, tuple):
+            raise PermissionError(f"a worker opens no connections, not to {address}")
+
+    sys.addaudithook(refuse)
 
 
 def end_with_parent():
