@@ -7,6 +7,7 @@ import { nncf, openvino, openvinoToolchain } from './openvino.js';
 import { optimum } from './optimum.js';
 import { optimumToolchains } from './optimum-toolchains.js';
 import { openvinoNode } from './openvino-node.js';
+import { optimumToolchains } from './optimum-toolchains.js';
 
 export const converters: readonly Converter[] = [optimum, openvino, nncf];
 
