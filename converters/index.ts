@@ -5,7 +5,6 @@
 import type { Converter, Runtime, Toolchain } from '../src/converter.js';
 import { nncf, openvino, openvinoToolchain } from './openvino.js';
 import { optimum } from './optimum.js';
-import { optimumToolchains } from './optimum-toolchains.js';
 import { openvinoNode } from './openvino-node.js';
 import { optimumToolchains } from './optimum-toolchains.js';
 

@@ -6,6 +6,19 @@ import { createToolchain } from './toolchain/environment.js';
 const DOWNLOAD_BYTES = 3_250_000_000;
 const INSTALLED_BYTES = 6_600_000_000;
 
+/** Packages whose versions are shown and recorded. */
+export const OPTIMUM_PACKAGES = [
+  'optimum-intel',
+  'transformers',
+  'openvino',
+  'openvino-tokenizers',
+  'nncf',
+  'torch',
+  'diffusers',
+  'sentence-transformers',
+  'timm',
+] as const;
+
 /** In order of preference, as in `optimum-models.json`, which tells what each converts. */
 export const optimumToolchains: readonly Toolchain[] = [
   optimumToolchain('optimum', '5.5'),
@@ -20,16 +33,6 @@ function optimumToolchain(name: string, transformers: string): Toolchain {
     title: `optimum-intel, nncf and PyTorch with transformers ${transformers}`,
     downloadBytes: DOWNLOAD_BYTES,
     installedBytes: INSTALLED_BYTES,
-    shown: [
-      'optimum-intel',
-      'transformers',
-      'openvino',
-      'openvino-tokenizers',
-      'nncf',
-      'torch',
-      'diffusers',
-      'sentence-transformers',
-      'timm',
-    ],
+    shown: OPTIMUM_PACKAGES,
   });
 }
