@@ -32,6 +32,8 @@ const WORKER = 'optimum_worker.py';
 const CHECK = 'optimum_check.py';
 /** Larger originals are not run beside the result: both would sit in memory together. */
 const COMPARE_BYTES = 2 * 1024 ** 3;
+/** Tokens of a document, as `export_model.py` has it. */
+const MAX_DOC_LENGTH = 16_000;
 /** Of a process that exports, by its peak for models of 90 MB to 0.5 GB: libraries, and copies of the weights. */
 const MEMORY_BASE_BYTES = 900 * 1024 ** 2;
 const MEMORY_FACTOR = 2.5;
@@ -64,6 +66,7 @@ const settingsSchema = v.object({
   arguments: v.array(v.string()),
   given: v.record(v.string(), v.boolean()),
   configuration: v.exactOptional(v.unknown()),
+  pairs: v.exactOptional(v.object({ length: v.number() })),
   shape: v.exactOptional(v.record(v.string(), v.array(v.number()))),
   code: v.exactOptional(v.boolean()),
   pickle: v.exactOptional(v.boolean()),
@@ -128,6 +131,9 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       ...(suited.shape === undefined ? {} : { shape: suited.shape }),
       ...(request.trustRemoteCode ? { code: true } : {}),
       ...(request.trustPickle && reads.pickles.length > 0 ? { pickle: true } : {}),
+      ...(kind === 'rerank' && request.layout === 'ovms'
+        ? { pairs: { length: settings.maxDocLength ?? MAX_DOC_LENGTH } }
+        : {}),
       worker: await workerDigest(WORKER, [CHECK]),
     },
     steps: [
@@ -286,7 +292,7 @@ async function work(
   if (toolchain === undefined) throw new Error(`Planned with an unknown toolchain: ${conversion.toolchain}`);
   const { python } = await toolchain.ensure(context);
   const settings = v.parse(settingsSchema, conversion.settings);
-  const { name, library, code = false, pickle = false, shape } = settings;
+  const { name, library, code = false, pickle = false, shape, pairs } = settings;
   const { task = '' } = conversion;
   // Apart from what the tools put into their home.
   const directory = join(context.workDir, 'model');
@@ -324,6 +330,7 @@ async function work(
         check: context.wantsCheck,
         network: fetches,
         ...(shape === undefined ? {} : { shape }),
+        ...(pairs === undefined ? {} : { pairs }),
         ...(source > COMPARE_BYTES ? { reason: 'the original weighs over 2 GB' } : {}),
       },
       reference: model.reference,

@@ -37,6 +37,7 @@ export const OPTIMUM_SETTINGS: Readonly<Record<string, string>> = {
   variant: 'weights of this variant, such as fp16',
   'pad-token-id': 'token that fills up, where the tokenizer does not tell',
   'model-kwargs': 'JSON object of arguments to the model',
+  'max-doc-length': 'tokens of a document that a reranker behind `--layout ovms` takes (default 16000)',
   library: 'transformers, diffusers, sentence_transformers, timm, open_clip or kokoro',
 };
 
@@ -85,6 +86,8 @@ const DATASETS = [
 /** Flags of the command line that are there or not. */
 const SWITCHES = ['sym', 'all-layers', 'awq', 'scale-estimation', 'gptq', 'lora-correction'] as const;
 const FROM_DATA = ['scale-estimation', 'gptq', 'lora-correction'] as const;
+/** Settings that become something else than an argument of the same name. */
+const OWN: readonly string[] = ['quant-mode', 'library', 'max-doc-length'];
 /** What one of, given, means that a model's own default configuration does not apply (`no_…_parameter_provided`). */
 const COMPRESSION = [
   'ratio',
@@ -114,6 +117,8 @@ export interface OptimumSettings {
   readonly takesDefault: boolean;
   readonly dataset?: string;
   readonly library?: Library;
+  /** Tokens. */
+  readonly maxDocLength?: number;
   readonly variant?: string;
 }
 
@@ -136,7 +141,7 @@ export function readSettings({
   }
   if (flagSetting(settings, 'disable-stateful') === true) list.push('--disable-stateful');
   for (const [name, value] of Object.entries(values)) {
-    if (value !== undefined && name !== 'quant-mode' && name !== 'library') list.push(`--${name}=${value}`);
+    if (value !== undefined && !OWN.includes(name)) list.push(`--${name}=${value}`);
   }
   const deciding = quantMode === undefined ? COMPRESSION : QUANTIZATION;
   const { library, dataset, variant } = values;
@@ -147,6 +152,7 @@ export function readSettings({
     ...(quantMode === undefined ? {} : { quantMode }),
     ...(dataset === undefined ? {} : { dataset }),
     ...(variant === undefined ? {} : { variant }),
+    ...(values['max-doc-length'] === undefined ? {} : { maxDocLength: Number(values['max-doc-length']) }),
     ...(library === undefined
       ? {}
       : { library: LIBRARIES.find((name) => name === library) ?? 'transformers' }),
@@ -202,6 +208,7 @@ function valuesOf(settings: Settings): Readonly<Record<string, string | undefine
         'a whole number',
       ),
     ),
+    'max-doc-length': count('max-doc-length'),
     'model-kwargs': jsonOf(settings, 'model-kwargs'),
     library: choiceSetting(settings, 'library', LIBRARIES),
   };

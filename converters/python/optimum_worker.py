@@ -24,6 +24,8 @@ def convert(request, emit):
     warnings = []
     if request["tokenizer"]:
         add_tokenizer(request, emit, warnings)
+    if request.get("pairs"):
+        tokenize_pairs(request)
     if request.get("shape"):
         make_static(request, emit)
     if note := precision_note(request):
@@ -133,6 +135,19 @@ def add_tokenizer(request, emit, warnings):
 
         traceback.print_exc()
         warnings.append(f"There is no OpenVINO tokenizer beside it: {first_line(error)}")
+
+
+def tokenize_pairs(request):
+    """A server of rerankers puts query and document together itself: a tokenizer that adds nothing between them."""
+    from openvino import save_model
+    from openvino_tokenizers import convert_tokenizer
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(request["name"], trust_remote_code=request["trustRemoteCode"])
+    tokenizer.model_max_length = request["pairs"]["length"]
+    tokenizer.save_pretrained(request["output"])
+    model = convert_tokenizer(tokenizer, add_special_tokens=False)
+    save_model(model, os.path.join(request["output"], "openvino_tokenizer.xml"))
 
 
 def make_static(request, emit):

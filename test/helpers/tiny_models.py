@@ -378,14 +378,15 @@ def pickled(directory):
 
 
 def malicious(directory):
-    """A pickle that runs a command when it is loaded without care: it makes the file TINY_PICKLE_MARK names."""
+    """A pickle that runs a command when it is loaded without care: it makes the file that TINY_PICKLE_MARK names now."""
+    import shlex
     import zipfile
 
     pickled(directory)
 
     class Payload:
         def __reduce__(self):
-            return os.system, ('touch "${TINY_PICKLE_MARK:-/dev/null}"',)
+            return os.system, ("touch " + shlex.quote(os.environ.get("TINY_PICKLE_MARK", "/dev/null")),)
 
     weights = directory / "pytorch_model.bin"
     with zipfile.ZipFile(weights) as archive:

@@ -274,3 +274,23 @@ describe('configurations of single models', () => {
     expect(accepted(await optimum.plan(llama(), given)).settings['arguments']).toContain('--quant-mode');
   });
 });
+
+describe('the layout', () => {
+  const reranker = () =>
+    bert({ architectures: ['BertForSequenceClassification'], id2label: { 0: 'LABEL_0' } });
+
+  it('of a server of rerankers has the tokenizer that its script makes', async () => {
+    const plan = accepted(await optimum.plan(reranker(), conversionRequest({ layout: 'ovms' })));
+    expect(plan.settings['pairs']).toEqual({ length: 16_000 });
+    const settings = { 'max-doc-length': '512' };
+    const shorter = await optimum.plan(reranker(), conversionRequest({ layout: 'ovms', settings }));
+    expect(accepted(shorter).settings['pairs']).toEqual({ length: 512 });
+  });
+
+  it('decides nothing elsewhere', async () => {
+    const plain = accepted(await optimum.plan(reranker(), conversionRequest()));
+    expect(plain.settings).not.toHaveProperty('pairs');
+    const embeddings = accepted(await optimum.plan(bert(), conversionRequest({ layout: 'ovms' })));
+    expect(embeddings.settings).toEqual(accepted(await optimum.plan(bert(), conversionRequest())).settings);
+  });
+});

