@@ -10,6 +10,10 @@ const rooms = [
   forbid(['src/cli/**'], ['/hubs/', '/converters/', '/store/', '/transfer/']),
   forbid(['src/transfer/**'], ['/store/', '/cli/', '/config/', '/hubs/', '/converters/']),
   forbid(['src/store/**'], ['/transfer/', '/cli/', '/config/', '/hubs/', '/converters/']),
+  forbid(
+    ['src/layout/**'],
+    ['/store/', '/transfer/', '/cli/', '/config/', '/hubs/', '/converters/', 'node:fs'],
+  ),
   forbid(['src/config/**'], ['/cli/', '/store/', '/transfer/', '/hubs/', '/converters/']),
   forbid(['hubs/**'], ['/src/(store|cli|config|transfer)/', '/converters/']),
   forbid(['converters/**'], ['/src/(store|cli|config|transfer)/', '/hubs/']),

@@ -12,6 +12,7 @@ import type {
 } from '../src/hub.js';
 import { formatStandard, type Reference } from '../src/reference.js';
 import { openApi, PUBLIC_ENDPOINT, type HubApi, type ModelInfo, type TreeEntry } from './hf/api.js';
+import { prebuiltIds } from './hf/prebuilt.js';
 import { checkParts, syntax } from './hf/reference.js';
 import { longestRevision, pageOf, tokenPage } from './hf/refusal.js';
 
@@ -41,6 +42,7 @@ export const hf = {
   endpoint: hubEndpoint,
   checkAccess,
   resolve,
+  prebuilt: { ids: prebuiltIds, exists },
 } as const satisfies Hub;
 
 /**
@@ -132,6 +134,17 @@ async function checkAccess(snapshot: Snapshot, context: HubContext): Promise<voi
   const [file] = snapshot.files;
   if (snapshot.metadata.gated !== true || file === undefined) return;
   await openApi(context, { endpoint: hubEndpoint(context), id: snapshot.id }).checkFile(file.url);
+}
+
+/** One request. A model that is not there and one that is private look alike. */
+async function exists(id: string, context: HubContext): Promise<boolean> {
+  try {
+    await openApi(context, { endpoint: hubEndpoint(context), id }).info(id, DEFAULT_REVISION);
+    return true;
+  } catch (error) {
+    if (error instanceof ModeldlError && (error.code === 'NOT_FOUND' || error.code === 'AUTH')) return false;
+    throw error;
+  }
 }
 
 function toRemoteFile(entry: TreeEntry, base: string): RemoteFile {

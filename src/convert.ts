@@ -6,10 +6,14 @@ import type { CheckReport, ConverterContext } from './converter.js';
 import { discard, makeDirectories } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
 import { lowerModel, ownLowerModel } from './lower.js';
-import { conversionReference, prepare, type ConvertOptions, type Prepared } from './plan.js';
-import { describePulled } from './pull.js';
+import type { PlannedLayout } from './layout/layout.js';
+import { conversionReference, prepare, requestOf, type ConvertOptions, type Prepared } from './plan.js';
+import { publishedReference } from './prebuilt.js';
+import { describePublished, takePublished } from './published.js';
+import { describePulled, pullModel, referenceOf } from './pull.js';
 import { redactReference } from './redact.js';
-import type { ConvertedModel } from './results.js';
+import { requireLayout, withLayout, writeLayout, type Companions } from './repository.js';
+import type { ConvertedModel, WrittenLayout } from './results.js';
 import { outputNeed, requireOutput, requireSpace, writeModelOutput } from './space.js';
 import { modelLocation } from './stored.js';
 import { adoptBlob } from './store/blobs.js';
@@ -32,17 +36,75 @@ import { toolchainContext } from './toolchains.js';
 export async function convert(
   context: Context,
   text: string,
-  options: ConvertOptions,
+  given: ConvertOptions,
 ): Promise<ConvertedModel> {
-  await requireOutput(options);
+  const options = await withLayout(context, text, given);
+  if (options.asked === undefined) await requireOutput(options);
+  const published = await takePublished(context, text, options, requestOf(context, options));
+  if (published !== undefined) {
+    const { model, layout } = published;
+    const written = await writeResult(context, model, layout, options);
+    return describePublished(published, redactReference(text), written?.directory ?? options.output, written);
+  }
   const prepared = await prepare(context, text, options);
+  const { layout } = prepared;
+  if (layout !== undefined) await requireLayout(layout, options);
   const { model, fresh } = await storedOrMade(context, prepared, options);
   // Of a stored one too: who asks the second time must not take it for better than the first did.
   for (const message of model.record.conversion?.check?.warnings ?? []) {
     context.emit({ type: 'warning', message: `${prepared.local.reference}: ${message}` });
   }
-  await writeModelOutput(context, model, options);
-  return describe(prepared, model, redactReference(text), options.output, !fresh);
+  const written = await writeResult(context, model, layout, options);
+  const output = written?.directory ?? options.output;
+  return { ...describe(prepared, model, redactReference(text), output, !fresh), layout: written };
+}
+
+/** Writes to the output that is asked for, if any. */
+async function writeResult(
+  context: Context,
+  model: StoredModel,
+  layout: PlannedLayout | undefined,
+  options: ConvertOptions,
+): Promise<WrittenLayout | null> {
+  if (layout === undefined) {
+    await writeModelOutput(context, model, options);
+    return null;
+  }
+  const companions = await bringCompanions(context, layout, options);
+  return writeLayout(context, model, layout, companions, options);
+}
+
+/** Brings in what a layout needs beside the model: its draft model, converted alike, and adapters. */
+async function bringCompanions(
+  context: Context,
+  { draft, serving }: PlannedLayout,
+  options: ConvertOptions,
+): Promise<Companions> {
+  const loras = new Map<string, StoredModel>();
+  const pulled = new Map<string, StoredModel>();
+  for (const { alias, repository } of serving.source_loras?.adapters ?? []) {
+    const model =
+      pulled.get(repository) ??
+      (await pullModel(context, await referenceOf(context, repository, {}), {})).model;
+    pulled.set(repository, model);
+    loras.set(alias, model);
+  }
+  if (draft === undefined) return { loras };
+  const { precision, device, trustRemoteCode, trustPickle, check, prebuilt } = options;
+  const like: ConvertOptions = {
+    ...(precision === undefined ? {} : { precision }),
+    ...(device === undefined ? {} : { device }),
+    ...(trustRemoteCode === undefined ? {} : { trustRemoteCode }),
+    ...(trustPickle === undefined ? {} : { trustPickle }),
+    ...(check === undefined ? {} : { check }),
+    ...(draft.task === undefined ? {} : { task: draft.task }),
+    // A draft that is not published is converted, whatever the model itself is.
+    prebuilt: prebuilt === 'take' ? 'prefer' : (prebuilt ?? 'tell'),
+  };
+  const published = await takePublished(context, draft.reference, like, requestOf(context, like));
+  if (published !== undefined) return { loras, draft: published.model };
+  const prepared = await prepare(context, draft.reference, like);
+  return { loras, draft: (await storedOrMade(context, prepared, like)).model };
 }
 
 async function storedOrMade(
@@ -137,6 +199,7 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
     // One file as large as the result, whose names are not known yet.
     await outputNeed(context, options, [{ path: prepared.key, bytes: resultBytes }]),
   ]);
+  await tellPublished(context, prepared, options);
   context.emit({ type: 'note', message: `Converting with \`${converter.name}\`: ${plan.steps.join(', ')}` });
   for (const adjustment of plan.adjustments) context.emit({ type: 'note', message: adjustment });
   return inWorkDirectory(context, prepared, wantsCheck, async (outDir, converterContext) => {
@@ -182,6 +245,25 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
     throw new ModeldlError('BUSY', 'Another process removed the files of this conversion', {
       hint: 'run the command again',
     });
+  });
+}
+
+/** Who pinned a revision wants that one, and needs no network for it. */
+async function tellPublished(
+  context: Context,
+  { pulled, plan }: Prepared,
+  { prebuilt }: ConvertOptions,
+): Promise<void> {
+  const { reference, stale, model } = pulled;
+  const { hub, id, subpath, revision } = reference;
+  const pinned = revision === model.record.revision;
+  if (prebuilt === 'never' || stale || pinned || model.record.conversion !== undefined) return;
+  const asked = { hub, id, ...(subpath === undefined ? {} : { subpath }) };
+  const published = await publishedReference(context, asked, plan);
+  if (published === undefined) return;
+  context.emit({
+    type: 'note',
+    message: `${published} is published: \`--prebuilt\` takes it instead of converting`,
   });
 }
 
@@ -276,5 +358,7 @@ function describe(
     key,
     seconds,
     check: check ?? null,
+    prebuilt: null,
+    layout: null,
   };
 }

@@ -54,6 +54,8 @@ export interface ConversionRequest {
   readonly layout?: string;
   /** Name of the toolchain, when not the one that fits the model. */
   readonly toolchain?: string;
+  /** The result is for a model server: rules of its exporter hold where they differ. */
+  readonly layout?: 'ovms' | 'model-download';
   /** Nothing may be fetched: what needs a data set of others is refused. */
   readonly offline: boolean;
   readonly trustRemoteCode: boolean;

@@ -42,6 +42,15 @@ export interface Hub {
    * @throws ModeldlError GATED, AUTH, NOT_FOUND, NETWORK
    */
   checkAccess?(snapshot: Snapshot, context: HubContext): Promise<void>;
+  readonly prebuilt?: PublishedConversions;
+}
+
+/** Conversions to OpenVINO IR that are published at a hub beside the models they were made of. */
+export interface PublishedConversions {
+  /** Ids to look for, likeliest first; the model's own when it is one. */
+  ids(id: string, wanted: { readonly precision: string; readonly device: string }): readonly string[];
+  /** Asks whether there is a model of this id: one request. @throws ModeldlError NETWORK */
+  exists(id: string, context: HubContext): Promise<boolean>;
 }
 
 export interface HubNetwork {

@@ -63,7 +63,8 @@ export function checkRelativePath(path: string, rules: FileSystemRules, within?:
   if (why !== undefined) throw refuse(path, within, why);
 }
 
-function pathProblem(path: string, rules: FileSystemRules): string | undefined {
+/** Why a path could leave its directory or cannot exist there; undefined when it can. */
+export function pathProblem(path: string, rules: FileSystemRules): string | undefined {
   if (path === '') return 'it is empty';
   if (CONTROL.test(path)) return 'it holds a control character';
   if (path.includes('\\')) return 'it holds a backslash';

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { isElsewhere } from './adopt.js';
 import { DEFAULTS } from './config/schema.js';
-import { format, parse, withFileHint, type Context } from './context.js';
+import { format, withFileHint, type Context } from './context.js';
 import {
   PRECISIONS,
   type ConversionPlan,
@@ -27,12 +27,16 @@ import {
   lowerStoredModel,
   pullResolved,
   storedModel,
-  withRevision,
+  referenceOf,
   type Pulled,
   type PullOptions,
 } from './pull.js';
 import type { Reference } from './reference.js';
 import { pinnedReference, resolveReference, type Resolved } from './resolve.js';
+import type { LayoutRequest, PlannedLayout } from './layout/layout.js';
+import { publishedReference, type PrebuiltChoice } from './prebuilt.js';
+import { planPublished } from './published.js';
+import { describeLayout, layoutOfPlan, withLayout } from './repository.js';
 import type { ConvertPlan } from './results.js';
 import { literalGlob, type Chosen } from './select.js';
 import { assertIntact, conversionName, findStored } from './stored.js';
@@ -56,6 +60,19 @@ export interface ConvertOptions extends PullOptions {
   readonly trustPickle?: boolean;
   /** Load and run the result once; default true. */
   readonly check?: boolean;
+  /** `ovms` and `model-download` write what servers read below `output`; default `plain`. */
+  readonly layout?: string;
+  /** Version of the model server; default the newest. */
+  readonly ovmsVersion?: string;
+  /** Name that the server knows the model by. */
+  readonly name?: string;
+  /** What becomes of a conversion that is published already; default `tell`. */
+  readonly prebuilt?: PrebuiltChoice;
+}
+
+/** With the layout that was asked for, once it is read. */
+export interface PlanOptions extends ConvertOptions {
+  readonly asked?: LayoutRequest | undefined;
 }
 
 export interface Prepared {
@@ -63,6 +80,7 @@ export interface Prepared {
   readonly local: LocalModel;
   readonly converter: Converter;
   readonly plan: ConversionPlan;
+  readonly layout?: PlannedLayout | undefined;
   /** sha256 over everything that decides the result. */
   readonly key: string;
   readonly modelKey: ModelKey;
@@ -72,8 +90,8 @@ export interface Prepared {
 type Named = { readonly pulled: Pulled } | { readonly resolved: Resolved };
 
 async function named(context: Context, text: string, options: ConvertOptions): Promise<Named> {
+  const reference = await referenceOf(context, text, options);
   try {
-    const reference = withRevision(parse(context, text, options.unpack), options.revision);
     if (reference.conversion !== undefined) return { pulled: await storedAsNamed(context, reference) };
     return { resolved: await resolveReference(context, reference) };
   } catch (error) {
@@ -98,7 +116,7 @@ function selectionOf({ include, exclude, allFiles, quant }: ConvertOptions): Sel
 }
 
 /** Plans a conversion and brings in what it reads. @throws ModeldlError as pulling does, UNSUPPORTED, USAGE */
-export async function prepare(context: Context, text: string, options: ConvertOptions): Promise<Prepared> {
+export async function prepare(context: Context, text: string, options: PlanOptions): Promise<Prepared> {
   const request = requestOf(context, options);
   const found = await named(context, text, options);
   const pulled =
@@ -111,7 +129,7 @@ async function pullNeeded(
   context: Context,
   resolved: Resolved,
   request: ConversionRequest,
-  options: ConvertOptions,
+  options: PlanOptions,
 ): Promise<Pulled> {
   const selection = selectionOf(options);
   const listed = listedFiles(resolved, selection);
@@ -120,7 +138,7 @@ async function pullNeeded(
   const stored = await storedModel(context, resolved, selection);
   if (stored !== undefined) return asFound(resolved, stored);
   const model = plannedModel(context, resolved, listed);
-  const { plan } = await chooseConverter(context, model, request, options.converter);
+  const { plan } = await chooseConverter(context, model, request, options);
   const known = await knownConversion(context, resolved, listed, plan);
   if (known !== undefined && (options.force === true || !known.stored)) {
     await refuseUninstallable(context, plan.toolchain);
@@ -181,7 +199,7 @@ async function planLocal(
   context: Context,
   pulled: Pulled,
   request: ConversionRequest,
-  options: ConvertOptions,
+  options: PlanOptions,
 ): Promise<Prepared> {
   const { record, directory } = pulled.model;
   const local: LocalModel = {
@@ -194,9 +212,9 @@ async function planLocal(
     metadata: metadataOf(record),
     text: localTexts(directory),
   };
-  const { converter, plan } = await chooseConverter(context, local, request, options.converter);
+  const { converter, plan, layout } = await chooseConverter(context, local, request, options);
   const key = conversionKey(local, plan, await toolchainDigest(context, plan));
-  return { pulled, local, converter, plan, key, modelKey: modelKeyOf(record, plan, key) };
+  return { pulled, local, converter, plan, layout, key, modelKey: modelKeyOf(record, plan, key) };
 }
 
 function toolchainDigest(context: Context, { toolchain }: ConversionPlan): Promise<string> {
@@ -231,8 +249,19 @@ function modelKeyOf(
 export async function planConvert(
   context: Context,
   text: string,
-  options: ConvertOptions,
+  given: ConvertOptions,
 ): Promise<ConvertPlan> {
+  const options = await withLayout(context, text, given);
+  const taken = await planPublished(context, text, options, requestOf(context, options));
+  if (taken !== undefined) return taken;
+  const plan = await planConversion(context, text, options);
+  if (plan.stored || options.prebuilt === 'never') return plan;
+  const reference = await referenceOf(context, text, options);
+  const published = await publishedReference(context, reference, requestOf(context, options));
+  return published === undefined ? plan : { ...plan, prebuilt: { reference: published, taken: false } };
+}
+
+async function planConversion(context: Context, text: string, options: PlanOptions): Promise<ConvertPlan> {
   const request = requestOf(context, options);
   const found = await named(context, text, options);
   if ('pulled' in found)
@@ -258,11 +287,11 @@ export async function planConvert(
 
 async function describePrepared(
   context: Context,
-  { pulled, converter, plan, key, modelKey }: Prepared,
+  { pulled, converter, plan, layout, key, modelKey }: Prepared,
 ): Promise<ConvertPlan> {
   const stored = await isStoredAnywhere(context, modelKey);
   const reference = conversionReference(pulled.model, plan);
-  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes: 0 });
+  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes: 0 }, layout);
 }
 
 /** By a listing. */
@@ -271,10 +300,10 @@ async function planListed(
   resolved: Resolved,
   listed: readonly Chosen<ListingEntry>[],
   request: ConversionRequest,
-  options: ConvertOptions,
+  options: PlanOptions,
 ): Promise<ConvertPlan> {
   const model = plannedModel(context, resolved, listed);
-  const { converter, plan } = await chooseConverter(context, model, request, options.converter);
+  const { converter, plan, layout } = await chooseConverter(context, model, request, options);
   const missing: RemoteFile[] = [];
   for (const { path, file } of listed) {
     if (!plan.reads.includes(path)) continue;
@@ -287,7 +316,7 @@ async function planListed(
   const downloadBytes = distinctBytes(missing);
   const { key = null, stored = false } = (await knownConversion(context, resolved, listed, plan)) ?? {};
   const reference = `${model.reference}+${conversionName(plan)}`;
-  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes });
+  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes }, layout);
 }
 
 /** Which conversion a plan makes, and whether it is stored: undefined before the sha256 of all that is read is known. */
@@ -317,6 +346,7 @@ async function describePlan(
   converter: Converter,
   plan: ConversionPlan,
   facts: Pick<ConvertPlan, 'reference' | 'key' | 'stored' | 'downloadBytes'>,
+  layout: PlannedLayout | undefined,
 ): Promise<ConvertPlan> {
   const toolchain = toolchainNamed(context, plan.toolchain);
   const { state } = await toolchain.status(toolchainContext(context));
@@ -335,6 +365,8 @@ async function describePlan(
     adjustments: plan.adjustments,
     settings: plan.settings,
     estimate: plan.estimate,
+    prebuilt: null,
+    layout: layout === undefined ? null : describeLayout(layout),
   };
 }
 
@@ -346,8 +378,8 @@ export function conversionReference({ record }: StoredModel, plan: ConversionPla
 }
 
 /** @throws ModeldlError USAGE for a precision or device that does not exist */
-function requestOf(context: Context, options: ConvertOptions): ConversionRequest {
-  const { task, calibration, toolchain } = options;
+export function requestOf(context: Context, options: PlanOptions): ConversionRequest {
+  const { task, calibration, toolchain, asked } = options;
   return {
     precision: precisionNamed(options.precision ?? DEFAULTS.convert.precision),
     device: deviceNamed(options.device ?? DEFAULTS.convert.device),
@@ -355,7 +387,8 @@ function requestOf(context: Context, options: ConvertOptions): ConversionRequest
     ...(calibration === undefined ? {} : { calibration }),
     ...(toolchain === undefined ? {} : { toolchain: toolchainNamed(context, toolchain).name }),
     offline: context.toolchainSettings.offline,
-    settings: options.settings ?? {},
+    settings: asked?.converterSettings ?? options.settings ?? {},
+    ...(asked === undefined ? {} : { layout: asked.kind }),
     trustRemoteCode: options.trustRemoteCode ?? false,
     trustPickle: options.trustPickle ?? false,
   };
@@ -383,8 +416,8 @@ async function chooseConverter(
   context: Context,
   model: PlannedModel,
   request: ConversionRequest,
-  name: string | undefined,
-): Promise<{ converter: Converter; plan: ConversionPlan }> {
+  { converter: name, asked }: PlanOptions,
+): Promise<{ converter: Converter; plan: ConversionPlan; layout: PlannedLayout | undefined }> {
   const candidates = context.converters.filter((converter) => name === undefined || converter.name === name);
   if (candidates.length === 0) {
     throw new ModeldlError('USAGE', `Unknown converter: ${name ?? ''}`, {
@@ -401,7 +434,10 @@ async function chooseConverter(
             handlesModel: false,
           }
         : await converter.plan(model, request);
-    if (!('refused' in plan)) return { converter, plan };
+    if (!('refused' in plan)) {
+      const layout = asked === undefined ? undefined : layoutOfPlan(asked, model, plan);
+      return { converter, plan, layout };
+    }
     refusals.push(plan);
   }
   const refusal = refusals.find(({ handlesModel }) => handlesModel) ?? refusals[0];

@@ -76,7 +76,7 @@ export async function planPull(
     if (reference.conversion !== undefined)
       return describeStored(await storedSelection(context, reference, options), requested);
     const resolved = await resolveReference(context, reference);
-    return describePlan(context, resolved, requested, options);
+    return planResolved(context, resolved, requested, options);
   });
 }
 
@@ -108,8 +108,21 @@ async function forEachReference<Result>(
   return { results, errors };
 }
 
+/** What a user typed, with the revision of the options. @throws ModeldlError USAGE */
+export async function referenceOf(
+  context: Context,
+  text: string,
+  { unpack, revision }: Pick<PullOptions, 'unpack' | 'revision'>,
+): Promise<Reference> {
+  try {
+    return withRevision(parse(context, text, unpack), revision);
+  } catch (error) {
+    throw await withFileHint(context, text, error);
+  }
+}
+
 /** @throws ModeldlError USAGE when the reference names one already */
-export function withRevision(reference: Reference, revision: string | undefined): Reference {
+function withRevision(reference: Reference, revision: string | undefined): Reference {
   if (revision === undefined) return reference;
   if (reference.revision === undefined) return { ...reference, revision };
   throw new ModeldlError('USAGE', `The reference names a revision already: ${reference.revision}`, {
@@ -379,7 +392,8 @@ function describeStored({ record }: StoredModel, requested: string): PullPlan {
   };
 }
 
-async function describePlan(
+/** What pulling a resolved reference would do. */
+export async function planResolved(
   context: Context,
   resolved: Resolved,
   requested: string,

@@ -72,24 +72,59 @@ export interface PullPlan {
 }
 
 export interface ConvertedModel extends PulledModel {
-  readonly origin: { readonly reference: string; readonly revision: string };
-  readonly converter: string;
+  /** Of a published conversion the model that was asked for, whose revision nobody needs to know. */
+  readonly origin: { readonly reference: string; readonly revision: string | null };
+  /** Null when the conversion was taken as it is published: nothing was run here. */
+  readonly converter: string | null;
   readonly precision: string;
   readonly device: string;
   readonly task: string | null;
-  readonly toolchain: { readonly name: string; readonly versions: Readonly<Record<string, string>> };
-  readonly key: string;
+  readonly toolchain: {
+    readonly name: string;
+    readonly versions: Readonly<Record<string, string>>;
+  } | null;
+  readonly key: string | null;
   readonly seconds: number;
   readonly check: CheckReport | null;
+  /** Where a published conversion comes from. */
+  readonly prebuilt: Prebuilt | null;
+  /** What was written for a server. */
+  readonly layout: WrittenLayout | null;
+}
+
+/** A conversion that is published at a hub. */
+export interface Prebuilt {
+  readonly reference: string;
+  /** A file of it says that it has the precision; false when there is none to say so but its name. */
+  readonly confirmed: boolean;
+}
+
+/** A model in the layout of a server; paths are absolute. */
+export interface WrittenLayout {
+  readonly kind: 'ovms' | 'model-download';
+  /** Name that the server knows it by. */
+  readonly name: string;
+  /** In the words of `export_model.py`, or `plain`. */
+  readonly task: string;
+  readonly ovmsVersion: string;
+  readonly directory: string;
+  /** Where the model's files are: the directory, or a version below it. */
+  readonly files: string;
+  readonly graph: string | null;
+  readonly config: string | null;
 }
 
 export interface ConvertPlan {
   readonly reference: string;
-  readonly converter: string;
+  readonly converter: string | null;
   readonly precision: string;
   readonly device: string;
   readonly task: string | null;
-  readonly toolchain: { readonly name: string; readonly state: string; readonly downloadBytes: number };
+  readonly toolchain: {
+    readonly name: string;
+    readonly state: string;
+    readonly downloadBytes: number;
+  } | null;
   readonly steps: readonly string[];
   readonly adjustments: readonly string[];
   readonly settings: Readonly<Record<string, unknown>>;
@@ -100,6 +135,9 @@ export interface ConvertPlan {
   /** Bytes of the model to fetch first. */
   readonly downloadBytes: number;
   readonly estimate: ConversionPlan['estimate'];
+  /** The published conversion that would be taken, or that `--prebuilt` would take. */
+  readonly prebuilt: { readonly reference: string; readonly taken: boolean } | null;
+  readonly layout: WrittenLayout | null;
 }
 
 export interface ListedModel {

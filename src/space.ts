@@ -1,7 +1,7 @@
 /** Room on disks for what an operation will write, and the outputs that need it (architecture.md, promise 7). */
 import type { Context } from './context.js';
 import type { StoredModel } from './store/models.js';
-import { checkOutput, outputBytes, writeOutput, type OutputFile } from './store/output.js';
+import { checkOutput, outputBytes, writeOutput, type OutputFile, type OutputText } from './store/output.js';
 import { checkSpace, OUTPUT, type SpaceNeed } from './store/space.js';
 
 /** Where else than in the cache a result is wanted. */
@@ -11,6 +11,8 @@ export interface OutputRequest {
   /** Hard links instead of an independent copy at `output`. */
   readonly link?: boolean;
   readonly overwrite?: boolean;
+  /** Files beside the model's own. */
+  readonly texts?: readonly OutputText[];
 }
 
 /** Compares needs with what is free, unless that is waived. @throws ModeldlError DISK */
@@ -47,8 +49,8 @@ export async function writeModelOutput(
   model: StoredModel,
   options: OutputRequest,
 ): Promise<void> {
-  const { output, link = false, overwrite = false } = options;
+  const { output, link = false, overwrite = false, texts = [] } = options;
   if (output === undefined) return;
   await requireSpace(context, [await outputNeed(context, options, model.record.files)]);
-  await writeOutput(model, output, { link, overwrite, signal: context.signal });
+  await writeOutput(model, output, { link, overwrite, texts, signal: context.signal });
 }

@@ -11,6 +11,7 @@ import { DURATION, RATE } from './units.js';
 const text = v.pipe(v.string(), v.nonEmpty());
 
 export const ADOPT = ['auto', 'never'] as const;
+export const PREBUILT = ['tell', 'prefer', 'never'] as const;
 
 const ENTRIES = {
   $schema: v.exactOptional(v.string()),
@@ -97,6 +98,14 @@ const ENTRIES = {
         v.pipe(text, v.description('CPU, GPU, NPU, AUTO or HETERO:GPU,CPU, for conversions that name none')),
       ),
       check: v.exactOptional(v.pipe(v.boolean(), v.description('Load and run the result of a conversion'))),
+      prebuilt: v.exactOptional(
+        v.pipe(
+          v.picklist(PREBUILT),
+          v.description(
+            'A conversion that is published already. tell: named in a note; prefer: taken instead of converting; never: not looked for',
+          ),
+        ),
+      ),
     }),
   ),
   toolchains: v.exactOptional(
@@ -159,7 +168,7 @@ export const DEFAULTS = {
   maxWait: '10m',
   durability: 'lazy',
   adopt: 'auto',
-  convert: { precision: 'int8', device: 'CPU', check: true },
+  convert: { precision: 'int8', device: 'CPU', check: true, prebuilt: 'tell' },
   toolchains: { install: 'auto' },
 } as const satisfies Config;
 

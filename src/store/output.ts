@@ -1,4 +1,5 @@
 /** Copies of a model outside the cache (`--output`): independent and writable, or read-only hard links. */
+import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import {
   access,
@@ -44,7 +45,14 @@ export interface OutputOptions {
   readonly link: boolean;
   /** Write into a directory that holds files of others, and over them where their names are the model's. */
   readonly overwrite: boolean;
+  /** Files that are written beside the model's, in place of those of the same path. */
+  readonly texts?: readonly OutputText[];
   readonly signal?: AbortSignal;
+}
+
+export interface OutputText {
+  readonly path: string;
+  readonly text: string;
 }
 
 /**
@@ -59,6 +67,13 @@ export async function writeOutput(
   options: OutputOptions,
 ): Promise<void> {
   const { record } = model;
+  const texts = new Map(options.texts?.map(({ path, text }) => [path, text]));
+  const files = [
+    ...record.files
+      .filter(({ path }) => !texts.has(path))
+      .map(({ path, bytes, sha256, mtime }) => ({ path, bytes, sha256, mtime })),
+    ...[...texts].map(([path, text]) => textFile(path, text)),
+  ];
   try {
     await makeDirectory(directory);
     const before = await readManifest(directory);
@@ -66,11 +81,16 @@ export async function writeOutput(
     const ours = new Map(before?.map((file) => [file.path, file]));
     const wrong: ManifestFile[] = [];
     const written: ManifestFile[] = [];
-    for (const { path, bytes, sha256, mtime } of record.files) {
-      const file = { path, bytes, sha256, mtime };
+    for (const file of files) {
+      const { path } = file;
+      const source = texts.has(path) ? undefined : join(model.directory, path);
       await refuseBlocked(directory, path);
-      if (!(await isRight(model, directory, file, ours.get(path), options))) {
-        if (!ours.has(path) && !options.overwrite) await refuseExisting(directory, path);
+      if (!(await isRight(source, directory, file, ours.get(path), options))) {
+        const old = ours.get(path);
+        if (old === undefined && !options.overwrite) await refuseExisting(directory, path);
+        if (source === undefined && old !== undefined && !options.overwrite) {
+          await refuseChanged(directory, old, options.signal);
+        }
         wrong.push(file);
       } else if (ours.has(path)) written.push(file);
     }
@@ -86,14 +106,16 @@ export async function writeOutput(
       const target = join(directory, file.path);
       const temporary = join(dirname(target), `.modeldl-${uniqueName()}`);
       try {
-        await linker.place(join(model.directory, file.path), temporary);
+        const text = texts.get(file.path);
+        if (text === undefined) await linker.place(join(model.directory, file.path), temporary);
+        else await writeFile(temporary, text);
         if (!options.link) await chmod(temporary, mode);
         await rename(temporary, target);
       } finally {
         await rm(temporary, { force: true });
       }
     }
-    const kept = new Set(record.files.map((file) => file.path));
+    const kept = new Set(files.map((file) => file.path));
     for (const old of before ?? []) if (!kept.has(old.path)) await removeOld(directory, old, options.signal);
     await writeManifest(directory, record.reference, written);
   } catch (error) {
@@ -247,8 +269,29 @@ function foreign(directory: string, name: string): ModeldlError {
   );
 }
 
+/** A text is small: it is compared by its bytes, not by its time. */
+function textFile(path: string, text: string): ManifestFile {
+  const sha256 = createHash('sha256').update(text).digest('hex');
+  return { path, bytes: Buffer.byteLength(text), sha256, mtime: 0 };
+}
+
+/** People tune such a file by hand. */
+async function refuseChanged(
+  directory: string,
+  old: ManifestFile,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const path = join(directory, old.path);
+  if ((await look(path)) === undefined || (await holds(path, old, undefined, signal))) return;
+  throw new ModeldlError('USAGE', `Somebody changed a file that modeldl wrote: ${path}`, {
+    hint: 'pass `--overwrite` to write it anew, or move it away',
+    details: { file: path },
+  });
+}
+
+/** @param model path of the file in the store; undefined for one that is not of the model */
 async function isRight(
-  model: StoredModel,
+  model: string | undefined,
   directory: string,
   file: ManifestFile,
   before: ManifestFile | undefined,
@@ -257,7 +300,8 @@ async function isRight(
   const path = join(directory, file.path);
   const found = await look(path);
   if (found === undefined || !found.isFile()) return false;
-  const source = await stat(join(model.directory, file.path));
+  if (model === undefined) return found.nlink === 1 && holds(path, file, undefined, signal);
+  const source = await stat(model);
   const shared = found.dev === source.dev && found.ino === source.ino;
   // A hard link is no independent file, and a writable copy no link.
   if (shared || link) return shared && link;

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { PRECISIONS } from '../../converter.js';
 import { ModeldlError } from '../../errors.js';
 import type { ConvertOptions } from '../../index.js';
+import { LAYOUTS } from '../../layout/layout.js';
 import type { ConvertPlan } from '../../results.js';
 import { collect, missingArgument, type CommandDefinition } from '../command.js';
 import { formatBytes } from '../format.js';
@@ -19,6 +20,10 @@ interface ConvertFlags extends PullFlags {
   readonly trustRemoteCode?: boolean;
   readonly trustPickle?: boolean;
   readonly check: boolean;
+  readonly layout?: string;
+  readonly ovmsVersion?: string;
+  readonly name?: string;
+  readonly prebuilt?: boolean;
 }
 
 export const command: CommandDefinition<ConvertFlags> = {
@@ -34,6 +39,11 @@ export const command: CommandDefinition<ConvertFlags> = {
       .option('-o, --output <dir>', 'an independent copy in this directory')
       .option('--link', 'read-only hard links at --output instead of a copy')
       .option('--overwrite', 'write into a directory that holds other files')
+      .option('--layout <layout>', `${LAYOUTS.join(', ')} (default: plain)`)
+      .option('--ovms-version <version>', 'of the model server (default: the newest)')
+      .option('--name <name>', "what the model server calls the model (default: the model's id)")
+      .option('--prebuilt', 'take the conversion that is published at the hub')
+      .option('--no-prebuilt', 'do not look for one')
       .option('--calibration <data>', 'data for quantization that needs some')
       .option('--set <key=value>', 'converter setting, such as group-size=64; repeatable', collect)
       .option('--toolchain <name>', 'instead of the one that fits the model')
@@ -50,7 +60,7 @@ export const command: CommandDefinition<ConvertFlags> = {
       .option('--force', 'convert again what is stored')
       .addHelpText(
         'after',
-        '\nExamples:\n  modeldl convert ./model.onnx --precision fp16\n  modeldl convert pypi:magika --precision int8 --dry-run',
+        '\nExamples:\n  modeldl convert ./model.onnx --precision fp16\n  modeldl convert pypi:magika --precision int8 --dry-run\n  modeldl convert hf:org/name --precision int4 --layout ovms -o ./models --set cache_size=4',
       );
   },
   async run(call) {
@@ -98,6 +108,10 @@ function convertOptions(flags: ConvertFlags, cwd: string): ConvertOptions {
     ...(toolchain === undefined ? {} : { toolchain }),
     ...(trustRemoteCode === undefined ? {} : { trustRemoteCode }),
     ...(trustPickle === undefined ? {} : { trustPickle }),
+    ...(flags.layout === undefined ? {} : { layout: flags.layout }),
+    ...(flags.ovmsVersion === undefined ? {} : { ovmsVersion: flags.ovmsVersion }),
+    ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...(flags.prebuilt === undefined ? {} : { prebuilt: flags.prebuilt ? 'take' : 'never' }),
     settings: parseSettings(flags.set ?? []),
     ...(flags.check ? {} : { check: false }),
   };
@@ -117,14 +131,33 @@ export function parseSettings(pairs: readonly string[]): Readonly<Record<string,
 }
 
 function planLines(plan: ConvertPlan): readonly string[] {
-  const install =
-    plan.toolchain.downloadBytes > 0 ? `, about ${formatBytes(plan.toolchain.downloadBytes)} to install` : '';
   return [
     `${plan.reference}${plan.stored ? ' (stored)' : ''}`,
-    `  converter  ${plan.converter}, toolchain ${plan.toolchain.name} (${plan.toolchain.state}${install})`,
+    ...toolchainLines(plan),
     ...(plan.downloadBytes > 0 ? [`  fetch      ${formatBytes(plan.downloadBytes)}`] : []),
     ...plan.steps.map((step) => `  step       ${step}`),
     ...plan.adjustments.map((adjustment) => `  adjusted   ${adjustment}`),
     `  estimate   ${formatBytes(plan.estimate.diskBytes)} of disk, ${formatBytes(plan.estimate.memoryBytes)} of memory`,
+    ...(plan.prebuilt?.taken === false
+      ? [`  published  ${plan.prebuilt.reference}, which \`--prebuilt\` takes`]
+      : []),
+    ...layoutLines(plan),
+  ];
+}
+
+function toolchainLines({ converter, toolchain }: ConvertPlan): readonly string[] {
+  if (converter === null || toolchain === null) return [];
+  const { name, state, downloadBytes } = toolchain;
+  const install = downloadBytes > 0 ? `, about ${formatBytes(downloadBytes)} to install` : '';
+  return [`  converter  ${converter}, toolchain ${name} (${state}${install})`];
+}
+
+function layoutLines({ layout }: ConvertPlan): readonly string[] {
+  if (layout === null) return [];
+  const { name, task, ovmsVersion, files, graph, config } = layout;
+  return [
+    `  serve      ${name} as ${task}, OVMS ${ovmsVersion}`,
+    `  write      ${files}`,
+    ...[graph, config].flatMap((path) => (path === null ? [] : [`  write      ${path}`])),
   ];
 }
