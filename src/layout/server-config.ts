@@ -26,6 +26,7 @@ export function parseServerConfig(text: string, file: string): ServerConfig {
   } catch (error) {
     throw unreadable(file, 'it is not JSON', error);
   }
+  if (Array.isArray(value)) throw unreadable(file, 'the whole: Expected an object, got a list');
   // Not what the schema makes of it: keys that it does not know stay as they are.
   if (v.is(document, value)) return value;
   const [issue] = v.safeParse(document, value).issues ?? [];
