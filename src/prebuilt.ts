@@ -5,9 +5,10 @@ import { PRECISIONS, type ConversionRequest, type Precision } from './converter.
 import { ModeldlError } from './errors.js';
 import type { Hub } from './hub.js';
 import { choose, knownListing } from './listing.js';
+import { intactModel } from './pull.js';
 import type { Reference } from './reference.js';
 import { resolveReference, type Resolved } from './resolve.js';
-import { listedTexts } from './small-text.js';
+import { listedTexts, localTexts } from './small-text.js';
 
 /** `take`: or fail; the others as `convert.prebuilt` has them. */
 export type PrebuiltChoice = 'take' | 'prefer' | 'tell' | 'never';
@@ -113,11 +114,15 @@ async function confirm(
   const { snapshot, reference } = resolved;
   const listing = knownListing(snapshot);
   const files = listing === undefined ? [] : choose(listing, reference, {}).chosen;
-  const read = listedTexts(
-    context,
-    snapshot.hub,
-    files.map(({ path, file }) => ({ path, source: file.source })),
-  );
+  const stored = await intactModel(context, resolved, {});
+  const read =
+    stored === undefined
+      ? listedTexts(
+          context,
+          snapshot.hub,
+          files.map(({ path, file }) => ({ path, source: file.source })),
+        )
+      : localTexts(stored.directory);
   const said = saidBy(await read('openvino_config.json'));
   const named = PRECISIONS.find((known) => new RegExp(`-${known}(-cw)?-ov$`).test(snapshot.id));
   const text = format(context, { hub: snapshot.hub, id: snapshot.id });

@@ -10,6 +10,7 @@ import {
   loraDirectory,
   planLayout,
   type LayoutRequest,
+  GRAPH,
   type PlannedLayout,
 } from './layout/layout.js';
 import { parseServerConfig, withModel } from './layout/server-config.js';
@@ -109,15 +110,15 @@ export async function requireRepository(
   writing: Writing,
 ): Promise<void> {
   if (kind === 'model-download') {
-    await requireOutput({ output, ...writing, overwrite: true });
+    await requireOutput({ ...writing, output, overwrite: true });
     return;
   }
   await readServerConfig(join(output, 'config.json'));
   const directory = join(output, name);
   try {
-    await requireOutput({ output: directory, ...writing });
+    await requireOutput({ ...writing, output: directory });
   } catch (error) {
-    await requireOutput({ output: join(directory, '1'), ...writing }).catch(() => {
+    await requireOutput({ ...writing, output: join(directory, '1') }).catch(() => {
       throw error;
     });
   }
@@ -125,9 +126,16 @@ export async function requireRepository(
 
 /** The same once the model's task is known. @throws ModeldlError USAGE, CONFIG, DISK */
 export async function requireLayout(layout: PlannedLayout, writing: Writing): Promise<void> {
-  const { output, tree, config } = layout;
+  const { output, directory, tree, config } = layout;
   if (config !== undefined) await readServerConfig(join(output, config));
-  await requireOutput({ output: join(output, tree), ...writing });
+  const graph = join(output, directory, GRAPH);
+  if (tree !== directory && (await textOf(graph)) !== undefined) {
+    throw new ModeldlError('USAGE', `A version of a plain model cannot lie beside a graph: ${graph}`, {
+      hint: 'choose another name with `--name`, or move the directory away',
+      details: { file: graph },
+    });
+  }
+  await requireOutput({ ...writing, output: join(output, tree) });
 }
 
 async function readServerConfig(file: string): Promise<void> {
@@ -146,7 +154,7 @@ export function describeLayout(layout: PlannedLayout): WrittenLayout {
     ovmsVersion: dialect.version,
     directory: join(output, directory),
     files: join(output, tree),
-    graph: task === 'plain' ? null : join(output, tree, 'graph.pbtxt'),
+    graph: task === 'plain' ? null : join(output, tree, GRAPH),
     config: served,
   };
 }

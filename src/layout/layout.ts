@@ -7,6 +7,8 @@ import { checkSettings, splitSettings, type ServingSettings } from './settings.j
 import { isVisionLanguage, taskOf, type ModelFacts, type OvmsTask } from './tasks.js';
 import { dialectOf, type Dialect } from './versions.js';
 
+export const GRAPH = 'graph.pbtxt';
+
 /** `plain` is the model alone; the others are what servers read. */
 export const LAYOUTS = ['plain', 'ovms', 'model-download'] as const;
 export type Layout = (typeof LAYOUTS)[number];
@@ -173,5 +175,5 @@ export function layoutTexts(
     loraPaths,
     ...(draft === undefined ? {} : { draft: draft.directory }),
   };
-  return [{ path: 'graph.pbtxt', text: graphOf(task, options) }];
+  return [{ path: GRAPH, text: graphOf(task, options) }];
 }
