@@ -28,28 +28,12 @@ const LLM = {
   'openvino_detokenizer.xml': '<net/>',
 };
 
-function saying(dtype: string, quantization: object = {}): string {
-  return JSON.stringify({ dtype, quantization_config: quantization });
-}
-
 beforeEach(async () => {
   hub = await startHfHub({
     repos: [
       { id: 'org/Chat', files: { 'config.json': '{}', 'onnx/model.onnx': 'bytes', 'tokenizer.json': '{}' } },
-      { id: 'org/Odd', files: { 'model.onnx': 'bytes' } },
       { id: 'org/Alone', files: { 'model.onnx': 'bytes' } },
-      { id: 'OpenVINO/Chat-int8-ov', files: { ...LLM, 'openvino_config.json': saying('int8') } },
-      { id: 'OpenVINO/Chat-int4-ov', files: { ...LLM, 'README.md': 'group-wise' } },
-      {
-        id: 'OpenVINO/Chat-int4-cw-ov',
-        files: { ...LLM, 'openvino_config.json': saying('int4', { bits: 4, sym: true, group_size: -1 }) },
-      },
-      { id: 'OpenVINO/chat-fp16-ov', files: LLM },
-      { id: 'OpenVINO/Odd-int8-ov', files: { ...LLM, 'openvino_config.json': saying('int4') } },
-      {
-        id: 'OpenVINO/Odd-int4-cw-ov',
-        files: { ...LLM, 'openvino_config.json': saying('int4', { bits: 4, sym: false }) },
-      },
+      { id: 'OpenVINO/Chat-int8-ov', files: { ...LLM, 'openvino_config.json': '{"dtype":"int8"}' } },
     ],
   });
   world = await createWorld({ HF_ENDPOINT: hub.endpoint });
@@ -67,24 +51,6 @@ afterEach(async () => {
 
 function convert(...args: readonly string[]): Promise<Run> {
   return world.run('--config', 'own.json', 'convert', ...args);
-}
-
-interface Result {
-  readonly reference: string;
-  readonly output: string | null;
-  readonly converter: string | null;
-  readonly precision: string;
-  readonly prebuilt: { readonly reference: string; readonly confirmed: boolean } | null;
-  readonly origin: { readonly reference: string };
-  readonly layout: { readonly graph: string; readonly files: string } | null;
-}
-
-async function converted(...args: readonly string[]): Promise<Result> {
-  const { exitCode, stdout, stderr } = await convert(...args, '--json');
-  expect(exitCode, `${stdout}${stderr}`).toBe(0);
-  const [model] = (JSON.parse(stdout) as { models: readonly Result[] }).models;
-  if (model === undefined) throw new Error('Expected a model');
-  return model;
 }
 
 async function served(file = join(models, 'config.json')): Promise<unknown> {
@@ -170,78 +136,28 @@ describe('modeldl convert --layout ovms', () => {
   });
 });
 
-describe('a published conversion', () => {
-  const NOTE = 'hf:OpenVINO/Chat-int8-ov is published: `--prebuilt` takes it instead of converting';
-  const asked = (): readonly string[] =>
-    hub.requests.filter(({ url }) => url.includes('/api/models/OpenVINO/')).map(({ url }) => url);
-
-  it('is told of by one request, once, and not of a conversion that is stored', async () => {
-    const first = await convert('org/Chat');
-    expect([first.exitCode, first.stderr]).toEqual([0, expect.stringContaining(NOTE)]);
-    expect(asked()).toHaveLength(1);
-    const second = await convert('org/Chat');
-    expect([second.exitCode, second.stderr]).toEqual([0, expect.not.stringContaining('OpenVINO/')]);
-    expect(asked()).toHaveLength(1);
-  });
-
-  it.each([
-    ['there is none', 'org/Alone', []],
-    ['nobody wants to know', 'org/Chat', ['--no-prebuilt']],
-  ])('is not told of where %s', async (_what, reference, flags) => {
-    const { exitCode, stderr } = await convert(reference, ...flags);
-    expect([exitCode, stderr]).toEqual([0, expect.not.stringContaining('is published')]);
-    expect(asked()).toHaveLength(flags.length === 0 ? 1 : 0);
-  });
-
-  it('is no reason to fail when the hub does not tell, nor to ask it offline', async () => {
-    hub.addFault({ matches: /OpenVINO/, kind: { reset: true } });
-    const { exitCode, stderr } = await convert('org/Chat');
-    expect(exitCode, stderr).toBe(0);
-    hub.clearRequests();
-    const offline = await convert('org/Chat', '--precision', 'fp16', '--offline');
-    expect(offline.exitCode, offline.stderr).toBe(0);
-    expect(hub.requests).toEqual([]);
-  });
-
-  it('is taken without a toolchain, and the result says where it comes from', async () => {
-    const model = await converted('org/Chat', '--prebuilt');
-    const reference = `hf:OpenVINO/Chat-int8-ov@${hub.commitOf('OpenVINO/Chat-int8-ov')}`;
-    expect(model).toMatchObject({
-      reference,
-      origin: { reference: 'hf:org/Chat' },
-      converter: null,
-      precision: 'int8',
-      prebuilt: { reference, confirmed: true },
-    });
-    expect(hub.requests.filter(({ url }) => url.includes('org/Chat'))).toEqual([]);
-    hub.clearRequests();
-    expect((await converted('org/Chat', '--prebuilt', '--offline')).reference).toBe(reference);
-    expect(hub.requests).toEqual([]);
-  });
-
-  it.each([
-    ['by channel for the NPU', ['--precision', 'int4', '--device', 'NPU'], 'OpenVINO/Chat-int4-cw-ov', true],
-    ['by group for others', ['--precision', 'int4'], 'OpenVINO/Chat-int4-ov', false],
-    ['by an older name', ['--precision', 'fp16'], 'OpenVINO/chat-fp16-ov', false],
-  ])('is the one %s', async (_what, flags, id, confirmed) => {
-    const { prebuilt } = await converted('org/Chat', '--prebuilt', ...flags);
-    expect(prebuilt).toEqual({ reference: `hf:${id}@${hub.commitOf(id)}`, confirmed });
-  });
-
-  it('is laid out for a server under the name of the model that was asked for', async () => {
+describe('modeldl convert --prebuilt', () => {
+  it('takes what is published, laid out under the name of the model that was asked for', async () => {
     const args = ['org/Chat', '--prebuilt', '--layout', 'ovms', '-o', 'models', '--set', 'cache-size=2'];
-    const model = await converted(...args, '--ovms-version', '2026.1');
-    expect(model.output).toBe(join(models, 'org/Chat'));
-    expect(await readFile(model.layout?.graph ?? '', 'utf8')).toMatch(/^input_stream[^]*cache_size: 2\n/);
+    const { exitCode, stdout, stderr } = await convert(...args, '--ovms-version', '2026.1', '--json');
+    expect(exitCode, `${stdout}${stderr}`).toBe(0);
+    const reference = `hf:OpenVINO/Chat-int8-ov@${hub.commitOf('OpenVINO/Chat-int8-ov')}`;
+    expect(JSON.parse(stdout)).toMatchObject({
+      models: [
+        {
+          reference,
+          origin: { reference: 'hf:org/Chat', revision: null },
+          converter: null,
+          output: join(models, 'org/Chat'),
+          prebuilt: { reference, confirmed: true },
+        },
+      ],
+    });
+    const graph = await readFile(join(models, 'org/Chat/graph.pbtxt'), 'utf8');
+    expect(graph).toMatch(/^input_stream[^]*cache_size: 2\n/);
     expect(await served()).toEqual({
       model_config_list: [{ config: { name: 'org/Chat', base_path: 'org/Chat' } }],
     });
-  });
-
-  it('that is named itself is taken, whatever precision it has', async () => {
-    const model = await converted('OpenVINO/Chat-int4-ov', '--layout', 'ovms', '-o', 'models');
-    expect([model.precision, model.converter]).toEqual(['int4', null]);
-    expect(model.output).toBe(join(models, 'OpenVINO/Chat-int4-ov'));
   });
 
   it('is shown by a plan, taken or not', async () => {
@@ -252,57 +168,11 @@ describe('a published conversion', () => {
     expect((await world.run('list', '-q')).stdout).toBe('');
   });
 
-  it('is taken where that is preferred, and made where it is not to be had', async () => {
-    const python = join(world.directory, 'python');
-    const config = { convert: { prebuilt: 'prefer' }, toolchains: { interpreters: { openvino: python } } };
-    await writeFile(join(world.directory, 'own.json'), JSON.stringify(config));
-    expect((await converted('org/Chat')).converter).toBeNull();
-    expect((await converted('org/Alone')).converter).toBe('nncf');
-    const odd = await convert('org/Odd');
-    expect([odd.exitCode, odd.stderr]).toEqual([0, expect.stringContaining('says int4')]);
-    expect((await converted('org/Chat', '--converter', 'nncf')).converter).toBe('nncf');
-  });
-
-  it.each<readonly [string, readonly string[], Refusal]>([
-    [
-      'there is none',
-      ['org/Alone'],
-      {
-        code: 'NOT_FOUND',
-        message: /hf:org\/Alone to int8.*hf:OpenVINO\/Alone-int8-ov and hf:OpenVINO\/alone-int8-ov/,
-        hint: /leave out `--prebuilt`/,
-      },
-    ],
-    [
-      'its hub publishes none',
-      ['./model.onnx'],
-      { code: 'NOT_FOUND', message: /Local files has none/, hint: /leave out `--prebuilt`/ },
-    ],
-    [
-      'it is not what its name says',
-      ['org/Odd'],
-      { code: 'UNSUPPORTED', message: /OpenVINO\/Odd-int8-ov.*says int4/, hint: /--no-prebuilt/ },
-    ],
-    [
-      'the NPU does not run it',
-      ['org/Odd', '--precision', 'int4', '--device', 'NPU'],
-      { code: 'UNSUPPORTED', message: /Odd-int4-cw-ov.*asymmetric/, hint: /--no-prebuilt/ },
-    ],
-    [
-      'a setting would change nothing',
-      ['org/Chat', '--set', 'ratio=0.8'],
-      { code: 'USAGE', message: /--set ratio/, hint: /leave out/ },
-    ],
-  ])('that must be taken is refused when %s', async (_what, args, refusal) => {
-    await expectRefusal(world, ['--config', 'own.json', 'convert', '--prebuilt', ...args], refusal);
-    expect((await world.run('list', '-q')).stdout).toBe('');
-  });
-
-  it('that must be taken needs the hub', async () => {
-    await expectRefusal(world, ['convert', '--prebuilt', 'org/Chat', '--offline'], {
-      code: 'NETWORK',
-      message: /OpenVINO\/Chat-int8-ov/,
-      hint: /modeldl pull/,
+  it('is refused when nothing is published', async () => {
+    await expectRefusal(world, ['convert', '--prebuilt', 'org/Alone'], {
+      code: 'NOT_FOUND',
+      message: /hf:org\/Alone to int8.*hf:OpenVINO\/Alone-int8-ov and hf:OpenVINO\/alone-int8-ov/,
+      hint: /leave out `--prebuilt`/,
     });
   });
 });
