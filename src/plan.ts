@@ -255,8 +255,10 @@ export async function planConvert(
   const taken = await planPublished(context, text, options, requestOf(context, options));
   if (taken !== undefined) return taken;
   const plan = await planConversion(context, text, options);
-  if (plan.stored || options.prebuilt === 'never') return plan;
   const reference = await referenceOf(context, text, options);
+  // Who pinned a revision wants that one, and needs no network for it.
+  const pinned = plan.reference.startsWith(`${format(context, reference)}+`);
+  if (plan.stored || pinned || options.prebuilt === 'never') return plan;
   const published = await publishedReference(context, reference, requestOf(context, options));
   return published === undefined ? plan : { ...plan, prebuilt: { reference: published, taken: false } };
 }

@@ -94,9 +94,10 @@ export async function publishedReference(
   }
 }
 
-/** A part of a model is not what is published. */
-function candidatesOf(context: Context, { hub, id, subpath }: Reference, wanted: Wanted): readonly string[] {
-  if (subpath !== undefined) return [];
+/** Neither a part of a model nor a conversion of it is what is published. */
+function candidatesOf(context: Context, reference: Reference, wanted: Wanted): readonly string[] {
+  const { hub, id, subpath, conversion } = reference;
+  if (subpath !== undefined || conversion !== undefined) return [];
   return hubNamed(context, hub).prebuilt?.ids(id, wanted) ?? [];
 }
 

@@ -40,10 +40,6 @@ async function chosen(
       hint: `leave out ${own} or \`--prebuilt\``,
     });
   }
-  if (reference.conversion !== undefined) {
-    if (prebuilt !== 'take') return undefined;
-    refuseUnpublished(context, reference, request);
-  }
   const published = await lookUp(context, reference, request, prebuilt === 'take' || itself);
   if (published !== undefined) return { reference, published };
   return prebuilt === 'take' ? refuseUnpublished(context, reference, request) : undefined;

@@ -112,6 +112,8 @@ describe('a published conversion is told of', () => {
     hub.clearRequests();
     await modeldl.convert(`org/Chat@${hub.commitOf('org/Chat')}`);
     expect(hub.requests).toEqual([]);
+    await modeldl.planConvert(`org/Chat@${hub.commitOf('org/Chat')}`, { precision: 'fp16' });
+    expect(hub.requests).toEqual([]);
   });
 
   it('unless the hub does not tell', async () => {

@@ -10,6 +10,8 @@ import { COMMANDS } from '../src/cli/program.js';
 import { DEFAULTS, knownKeys, leaves, needsTrust } from '../src/config/schema.js';
 import { EXIT_CODES } from '../src/errors.js';
 import { configurationSchema } from '../src/index.js';
+import { settingsOf } from '../src/layout/settings.js';
+import { OVMS_TASKS } from '../src/layout/tasks.js';
 import { startHfHub, type HfHub } from './helpers/hf-hub.js';
 import { createWorld, type World } from './helpers/program.js';
 
@@ -95,6 +97,20 @@ describe('the tables of the README', () => {
     const defaults = said.flatMap(([key, value]) => codes(value).map((code) => [codes(key)[0], code]));
     expect(Object.fromEntries(defaults)).toEqual(
       Object.fromEntries(leaves(DEFAULTS).map(([key, value]) => [key, String(value)])),
+    );
+  });
+
+  it('settings of model servers are those of the program, by task', () => {
+    const [[, everywhere] = [], ...tasks] = rows('For a model server');
+    const common = codes(everywhere);
+    const said = tasks.map(([task, settings]) => [codes(task)[0], [...common, ...codes(settings)].sort()]);
+    expect(Object.fromEntries(said)).toEqual(
+      Object.fromEntries(
+        OVMS_TASKS.filter((task) => task !== 'plain').map((task) => [
+          task,
+          [...settingsOf(task), 'ovms-task'].sort(),
+        ]),
+      ),
     );
   });
 
@@ -234,6 +250,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   ],
   convert: [
     ...['--precision', '--device', '--task', '--converter', '-o, --output', '--calibration', '--set'],
+    ...['--layout', '--ovms-version', '--name', '--prebuilt', '--no-prebuilt'],
     ...['--trust-remote-code', '--trust-pickle', '--no-check', '--no-install', '--dry-run', '--force'],
   ],
   show: ['--precision', '--device', '--converter'],

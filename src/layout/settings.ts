@@ -151,6 +151,11 @@ const OF_TASK: Readonly<Record<OvmsTask, readonly Name[]>> = {
   plain: [],
 };
 
+/** Names of the settings that a task has. */
+export function settingsOf(task: OvmsTask): readonly string[] {
+  return OF_TASK[task];
+}
+
 /** What `export_model.py` also takes and modeldl has an option for. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   source_model: 'the reference is it',
