@@ -204,7 +204,14 @@ export function splitSettings(
     serving.set(name, SETTINGS[name](text, key));
   }
   const settings = Object.fromEntries(serving) as ServingSettings;
-  return { serving: settings, converter: { ...forConverter(settings), ...converter } };
+  const shared = forConverter(settings);
+  const twice = Object.keys(shared).find((key) => key in converter);
+  if (twice !== undefined) {
+    throw new ModeldlError('USAGE', `--set ${twice} and --set vocoder exclude each other`, {
+      hint: `name the vocoder in ${twice}, or leave that out`,
+    });
+  }
+  return { serving: settings, converter: { ...converter, ...shared } };
 }
 
 /** What decides the conversion too. */

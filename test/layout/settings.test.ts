@@ -35,6 +35,12 @@ describe('settings of the layout and of the converter', () => {
     });
   });
 
+  it('that would replace one another are refused', () => {
+    const given = { vocoder: 'org/v', 'model-kwargs': '{}' };
+    const error = refusal(() => splitSettings(given, CONVERTER));
+    expect([error.code, error.message]).toEqual(['USAGE', expect.stringContaining('exclude each other')]);
+  });
+
   it.each([
     ['cach_size', /cach_size/, 'the nearest is `--set cache_size=…`'],
     ['max-num-seq', /max-num-seq/, 'the nearest is `--set max_num_seqs=…`'],
