@@ -51,11 +51,9 @@ export interface ConversionRequest {
   /** Absolute path of calibration data. */
   readonly calibration?: string;
   /** How the result will be laid out, where that decides what is made: `ovms` follows its scripts. */
-  readonly layout?: string;
+  readonly layout?: 'ovms' | 'model-download';
   /** Name of the toolchain, when not the one that fits the model. */
   readonly toolchain?: string;
-  /** The result is for a model server: rules of its exporter hold where they differ. */
-  readonly layout?: 'ovms' | 'model-download';
   /** Nothing may be fetched: what needs a data set of others is refused. */
   readonly offline: boolean;
   readonly trustRemoteCode: boolean;
