@@ -1,6 +1,7 @@
 /** `--set` values of weight compression, from text to what nncf.compress_weights takes (nncf 3.4). Pure. */
 import type { ConversionRequest, Precision } from '../src/converter.js';
 import { ModeldlError } from '../src/errors.js';
+import { ignoredOf, type Ignored } from './quantization.js';
 import { choiceSetting, flagSetting, numberSetting, wrongSetting } from './settings.js';
 
 export const COMPRESSION_SETTINGS: Readonly<Record<string, string>> = {
@@ -30,6 +31,7 @@ export interface Compression {
   readonly group_size_fallback?: string;
   readonly all_layers?: boolean;
   readonly backup_mode?: string;
+  readonly ignored?: Ignored;
 }
 
 /** What to compress to; undefined for fp32 and fp16. @throws ModeldlError USAGE for a malformed value */
@@ -43,9 +45,10 @@ export function compressionOf(
   if (!symmetric && modes.asymmetric === undefined)
     throw wrongSetting('sym', 'false', `true for ${precision}`);
   const mode = symmetric ? modes.symmetric : (modes.asymmetric ?? modes.symmetric);
+  const ignored = ignoredOf(settings);
   if (precision === 'int8') {
-    const other = Object.keys(settings).find((key) => key !== 'sym');
-    if (other === undefined) return { mode };
+    const other = Object.keys(settings).find((key) => key in COMPRESSION_SETTINGS && key !== 'sym');
+    if (other === undefined) return { mode, ...(ignored === undefined ? {} : { ignored }) };
     throw new ModeldlError('USAGE', `\`--set ${other}\` has no meaning with int8`, {
       hint: 'use `--precision int4`',
     });
@@ -63,5 +66,6 @@ export function compressionOf(
     group_size_fallback: (fallback ?? 'adjust').toUpperCase(),
     ...(allLayers === undefined ? {} : { all_layers: allLayers }),
     ...(backup === undefined ? {} : { backup_mode: backup.toUpperCase() }),
+    ...(ignored === undefined ? {} : { ignored }),
   };
 }

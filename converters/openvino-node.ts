@@ -48,6 +48,23 @@ export async function openvinoNodeStatus(from: string, node: string): Promise<Ru
   };
 }
 
+/** The package where it can be used. */
+export interface NodeRuntime {
+  readonly version: string;
+  /** Absolute path of its main file. */
+  readonly entry: string;
+}
+
+/** @param from as for the status; undefined when it cannot be used */
+export async function usableOpenvinoNode(
+  from: string = import.meta.url,
+  node: string = nodeVersion,
+): Promise<NodeRuntime | undefined> {
+  const { version, reason } = await openvinoNodeStatus(from, node);
+  if (version === undefined || reason !== undefined) return undefined;
+  return { version, entry: createRequire(from).resolve('openvino-node') };
+}
+
 function isOld(node: string): boolean {
   return Number(/^v(\d+)/.exec(node)?.[1]) < OLDEST_NODE;
 }

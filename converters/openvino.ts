@@ -1,4 +1,4 @@
-/** Plain conversion to IR, fp32 or fp16, and weight compression to int8, int4 and relatives, in one toolchain. */
+/** Plain conversion to IR, fp32 or fp16, weight compression and post-training quantization, in one toolchain. */
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type {
@@ -13,12 +13,26 @@ import type {
   Precision,
   Refusal,
 } from '../src/converter.js';
+import { ModeldlError } from '../src/errors.js';
 import { assetPath } from './assets.js';
+import { calibrationDigest, findCalibrationData, type CalibrationData } from './calibration.js';
 import { COMPRESSION_SETTINGS, compressionOf } from './compression.js';
-import { checkReport } from './check-report.js';
 import { judgeCheck } from './expectations.js';
-import { judge } from './rules.js';
-import { refuseUnknownSettings } from './settings.js';
+import { checkInNode, inNode, runInNode } from './node-conversion.js';
+import { usableOpenvinoNode, type NodeRuntime } from './openvino-node.js';
+import { checked, converted } from './worker-results.js';
+import { withExternalData } from './external-data.js';
+import { describeInputs, INPUT_SETTINGS, inputsOf, leavesOpen, outputsOf } from './inputs.js';
+import {
+  IGNORED_SETTINGS,
+  IMAGE_SETTINGS,
+  imageSettingsOf,
+  QUANTIZATION_SETTINGS,
+  quantizationOf,
+  type Quantization,
+} from './quantization.js';
+import { devicesOf, judge, needsFixedShapes } from './rules.js';
+import { refuseUnknownSettings, type Settings } from './settings.js';
 import { findSource, stemOf, type Source } from './source.js';
 import { createToolchain } from './toolchain/environment.js';
 import { runWorker, workerDigest } from './worker.js';
@@ -31,11 +45,14 @@ export const openvinoToolchain = createToolchain({
   shown: ['openvino', 'nncf', 'onnxruntime', 'ai-edge-litert', 'numpy'],
 });
 
-const TAKES = 'ONNX, TensorFlow Lite, TensorFlow (frozen), PaddlePaddle, OpenVINO IR';
+const TAKES = 'ONNX, TensorFlow Lite, TensorFlow (SavedModel, frozen), PaddlePaddle, OpenVINO IR';
 const WORKER = 'openvino_worker.py';
+const WORKER_PARTS = ['worker_inputs.py', 'worker_calibration.py'];
 /** What is read and written sits in memory together with one copy that compression works on. */
 const MEMORY_FACTOR = 3;
 const MEMORY_BASE_BYTES = 400 * 1024 ** 2;
+/** What quantization keeps of activations, beside the model itself. */
+const QUANTIZATION_BYTES = 600 * 1024 ** 2;
 /** Formats whose own runtime is in the toolchain. */
 const COMPARABLE: ReadonlySet<string> = new Set(['onnx', 'ir', 'tflite']);
 /** Larger originals are not run beside the result: both would sit in memory together. */
@@ -52,25 +69,45 @@ const SHRINK: Readonly<Record<Precision, number>> = {
   cb4: 0.2,
 };
 
-export const openvino: Converter = {
-  name: 'openvino',
-  accepts: TAKES,
-  makes: 'IR fp32, fp16',
-  toolchains: ['openvino'],
-  settings: {},
-  plan: (model, request) => plan('openvino', ['fp32', 'fp16'], {}, model, request),
-  run,
-  check,
+const NNCF_SETTINGS = {
+  ...COMPRESSION_SETTINGS,
+  ...QUANTIZATION_SETTINGS,
+  ...IGNORED_SETTINGS,
+  ...IMAGE_SETTINGS,
+  ...INPUT_SETTINGS,
 };
+
+export const openvino: Converter = plainConverter(usableOpenvinoNode);
+
+/** @param findRuntime finds openvino-node where it can be used */
+export function plainConverter(findRuntime: () => Promise<NodeRuntime | undefined>): Converter {
+  return {
+    name: 'openvino',
+    accepts: TAKES,
+    makes: 'IR fp32, fp16',
+    toolchains: ['openvino'],
+    settings: INPUT_SETTINGS,
+    plan: async (model, request) => {
+      const planned = await plan('openvino', ['fp32', 'fp16'], INPUT_SETTINGS, model, request);
+      return 'refused' in planned ? planned : inNode(planned, await findRuntime());
+    },
+    run: async (model, conversion, outDir, context) =>
+      (await runInNode(findRuntime, model, conversion, outDir, context)) ??
+      run(model, conversion, outDir, context),
+    check: async (model, conversion, outDir, context) =>
+      (await checkInNode(findRuntime, model, conversion, outDir, context)) ??
+      check(model, conversion, outDir, context),
+  };
+}
 
 export const nncf: Converter = {
   name: 'nncf',
   accepts: TAKES,
-  makes: 'IR int8, int4, nf4, mxfp4, cb4 by weight compression',
+  makes: 'IR int8, int4, nf4, mxfp4, cb4 by weight compression; int8 by quantization with `--calibration`',
   toolchains: ['openvino'],
-  settings: COMPRESSION_SETTINGS,
+  settings: NNCF_SETTINGS,
   plan: (model, request) =>
-    plan('nncf', ['int8', 'int4', 'nf4', 'mxfp4', 'cb4'], COMPRESSION_SETTINGS, model, request),
+    plan('nncf', ['int8', 'int4', 'nf4', 'mxfp4', 'cb4'], NNCF_SETTINGS, model, request),
   run,
   check,
 };
@@ -82,12 +119,13 @@ async function plan(
   model: PlannedModel,
   request: ConversionRequest,
 ): Promise<ConversionPlan | Refusal> {
-  const source = findSource(model);
+  const source = await withExternalData(model, findSource(model));
   if ('refused' in source) return source;
-  if (!precisions.includes(request.precision)) {
-    return { refused: `\`${converter}\` does not make ${request.precision}`, handlesModel: false };
+  const { precision, device, calibration: data } = request;
+  if (!precisions.includes(precision)) {
+    return { refused: `\`${converter}\` does not make ${precision}`, handlesModel: false };
   }
-  const verdict = judge(request.precision, request.device);
+  const verdict = judge(precision, device);
   if (!verdict.allowed) {
     return {
       refused: verdict.reason ?? 'the device does not run this precision',
@@ -95,31 +133,48 @@ async function plan(
       handlesModel: true,
     };
   }
-  if (request.calibration !== undefined) {
+  if (data !== undefined && precision !== 'int8') {
     return {
-      refused: 'calibrated quantization is not available yet',
-      hint: 'leave out `--calibration` for weight compression',
+      refused: `calibration data are for int8, and ${precision} takes none`,
+      hint: 'use `--precision int8`, or leave out `--calibration`',
       handlesModel: true,
     };
   }
   refuseUnknownSettings(converter, known, request.settings);
-  const compression = compressionOf(request);
-  const resultBytes = Math.ceil(source.bytes * SHRINK[request.precision]);
+  const inputs = inputsOf(request.settings);
+  const outputs = outputsOf(request.settings);
+  const fixed = devicesOf(device).find(needsFixedShapes);
+  if (fixed !== undefined && inputs !== undefined && leavesOpen(inputs)) {
+    return {
+      refused: `the ${fixed} runs models of fixed shapes only, and \`--set input-shape\` leaves dimensions open`,
+      hint: 'give every size, such as `--set input-shape=[1,3,640,640]`',
+      handlesModel: true,
+    };
+  }
+  const work = await workOf(request);
+  const { quantization, calibration } = work;
+  const resultBytes = Math.ceil(source.bytes * SHRINK[precision]);
   return {
     converter,
     toolchain: 'openvino',
     reads: source.reads,
-    precision: request.precision,
-    device: request.device,
+    precision,
+    device,
     ...(request.task === undefined ? {} : { task: request.task }),
     settings: {
-      ...(compression === undefined ? {} : { compression }),
+      ...work.settings,
+      ...(inputs === undefined ? {} : { inputs }),
+      ...(outputs === undefined ? {} : { outputs }),
+      ...(fixed === undefined ? {} : { fixed }),
       input: source.path,
-      worker: await workerDigest(WORKER),
+      worker: await workerDigest(WORKER, ...WORKER_PARTS),
     },
+    ...(data === undefined ? {} : { calibration: data }),
     steps: [
-      `read ${source.path} as ${source.format}`,
-      ...(compression === undefined ? [] : [`compress weights to ${compression.mode}`]),
+      `read ${source.path === '.' ? 'saved_model.pb' : source.path} as ${source.format}`,
+      ...(outputs === undefined ? [] : [`end at ${outputs.join(', ')}`]),
+      ...(inputs === undefined ? [] : describeInputs(inputs)),
+      ...work.steps,
       `write ${stemOf(source)}.xml and .bin`,
     ],
     adjustments: [],
@@ -127,15 +182,77 @@ async function plan(
       // The result and the copy that is written before it is moved.
       diskBytes: resultBytes * 2,
       resultBytes,
-      memoryBytes: Math.ceil(source.bytes * MEMORY_FACTOR + MEMORY_BASE_BYTES),
+      memoryBytes: Math.ceil(
+        source.bytes * MEMORY_FACTOR +
+          MEMORY_BASE_BYTES +
+          (quantization === undefined ? 0 : QUANTIZATION_BYTES) +
+          (calibration?.kind === 'arrays' ? calibration.bytes : 0),
+      ),
     },
   };
 }
 
-const converted = v.object({
-  versions: v.record(v.string(), v.string()),
-  warnings: v.array(v.string()),
-});
+interface Work {
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly steps: readonly string[];
+  readonly quantization?: Quantization;
+  readonly calibration?: CalibrationData;
+}
+
+/** What is done to the weights, and by what data. @throws ModeldlError USAGE, DISK */
+async function workOf(request: ConversionRequest): Promise<Work> {
+  const { settings, calibration: path } = request;
+  if (path === undefined) {
+    refuseWithout(
+      settings,
+      { ...QUANTIZATION_SETTINGS, ...IMAGE_SETTINGS },
+      'needs `--calibration DATA`',
+      'give data, or leave it out',
+    );
+    const compression = compressionOf(request);
+    if (compression === undefined) return { settings: {}, steps: [] };
+    const { mode } = compression;
+    const only =
+      request.precision === 'int8' ? ' (activations stay; `--calibration DATA` quantizes them too)' : '';
+    return { settings: { compression }, steps: [`compress weights to ${mode}${only}`] };
+  }
+  refuseWithout(
+    settings,
+    COMPRESSION_SETTINGS,
+    'is for weight compression',
+    'leave it or `--calibration` out',
+  );
+  const quantization = quantizationOf(request);
+  const calibration = await findCalibrationData(path, quantization.subset_size);
+  const { kind, files, found } = calibration;
+  if (kind === 'arrays') {
+    refuseWithout(settings, IMAGE_SETTINGS, 'is for images, and arrays are taken as they are');
+  }
+  const image = imageSettingsOf(settings);
+  const what =
+    kind === 'images'
+      ? `${files.length} of ${found} images`
+      : `arrays of ${files.map(({ name }) => name).join(', ')}`;
+  return {
+    settings: {
+      quantization,
+      calibration: {
+        kind,
+        digest: await calibrationDigest(calibration),
+        ...(Object.keys(image).length === 0 ? {} : { image }),
+      },
+    },
+    steps: [`quantize weights and activations to int8 with ${what}`],
+    quantization,
+    calibration,
+  };
+}
+
+/** @throws ModeldlError USAGE for a setting that has no meaning in what is asked for */
+function refuseWithout(settings: Settings, meaningless: Settings, why: string, hint = 'leave it out'): void {
+  const found = Object.keys(settings).find((key) => key in meaningless);
+  if (found !== undefined) throw new ModeldlError('USAGE', `\`--set ${found}\` ${why}`, { hint });
+}
 
 async function run(
   model: LocalModel,
@@ -144,15 +261,36 @@ async function run(
   context: ConverterContext,
 ): Promise<ConversionReport> {
   const source = sourceOf(model);
-  const { compression } = conversion.settings;
+  const { compression, quantization, inputs, outputs, fixed } = conversion.settings;
   const result = await work(model, conversion, context, {
     job: 'convert',
     input: join(model.root, source.path),
     output: join(outDir, `${stemOf(source)}.xml`),
     precision: conversion.precision,
-    ...(compression === undefined ? {} : { compression }),
+    compression,
+    quantization,
+    calibration: await calibrationFor(conversion),
+    inputs,
+    outputs,
+    fixed,
   });
   return v.parse(converted, result);
+}
+
+const planned = v.object({
+  quantization: v.looseObject({ subset_size: v.number() }),
+  calibration: v.looseObject({ image: v.exactOptional(v.looseObject({})) }),
+});
+
+/** The data of a plan as the worker takes them; undefined for a plan without. @throws ModeldlError USAGE, DISK */
+async function calibrationFor({
+  settings,
+  calibration,
+}: ConversionPlan): Promise<Readonly<Record<string, unknown>> | undefined> {
+  if (calibration === undefined) return undefined;
+  const { quantization, calibration: given } = v.parse(planned, settings);
+  const { kind, files } = await findCalibrationData(calibration, quantization.subset_size);
+  return { kind, files, subset: quantization.subset_size, image: given.image };
 }
 
 async function check(
@@ -172,8 +310,11 @@ async function check(
     job: 'check',
     model: join(outDir, `${stemOf(source)}.xml`),
     ...(reason === undefined ? { original: join(model.root, source.path) } : { reason }),
+    calibration: await calibrationFor(conversion),
+    inputs: conversion.settings['inputs'],
+    outputs: conversion.settings['outputs'],
   });
-  return judgeCheck(conversion.precision, v.parse(checkReport, result));
+  return judgeCheck(conversion.precision, v.parse(checked, result));
 }
 
 async function work(

@@ -15,7 +15,6 @@ import {
   type Refusal,
 } from '../src/converter.js';
 import { assetPath } from './assets.js';
-import { checkReport } from './check-report.js';
 import { judgeCheck } from './expectations.js';
 import { linkTree } from './linked.js';
 import { describeOriginal, type Original } from './optimum/describe.js';
@@ -26,6 +25,7 @@ import { defaultConfiguration, locks, typeNamed } from './optimum/table.js';
 import { kindOf, taskOf } from './optimum/task.js';
 import { OPTIMUM_PACKAGES, optimumToolchains } from './optimum-toolchains.js';
 import { devicesOf, judge } from './rules.js';
+import { checked, converted } from './worker-results.js';
 import { runWorker, workerDigest } from './worker.js';
 
 const WORKER = 'optimum_worker.py';
@@ -134,7 +134,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       ...(kind === 'rerank' && request.layout === 'ovms'
         ? { pairs: { length: settings.maxDocLength ?? MAX_DOC_LENGTH } }
         : {}),
-      worker: await workerDigest(WORKER, [CHECK]),
+      worker: await workerDigest(WORKER, CHECK),
     },
     steps: [
       `load ${original.architecture ?? original.type} with ${library}${reads.pickles.length > 0 ? ' from a pickle' : ''}`,
@@ -250,11 +250,7 @@ function estimateOf(
   };
 }
 
-const converted = v.object({
-  versions: v.record(v.string(), v.string()),
-  warnings: v.array(v.string()),
-  check: v.exactOptional(checkReport),
-});
+const exported = v.object({ ...converted.entries, check: v.exactOptional(checked) });
 
 async function run(
   model: LocalModel,
@@ -262,7 +258,7 @@ async function run(
   outDir: string,
   context: ConverterContext,
 ): Promise<ConversionReport> {
-  const result = v.parse(converted, await work('convert', model, conversion, outDir, context));
+  const result = v.parse(exported, await work('convert', model, conversion, outDir, context));
   const { versions, warnings, check: report } = result;
   return {
     versions,
@@ -278,7 +274,7 @@ async function check(
   context: ConverterContext,
 ): Promise<CheckReport> {
   const result = await work('check', model, conversion, outDir, context);
-  return judgeCheck(conversion.precision, v.parse(checkReport, result));
+  return judgeCheck(conversion.precision, v.parse(checked, result));
 }
 
 async function work(

@@ -90,6 +90,11 @@ export function devicesOf(device: string): readonly string[] {
     .map((name) => name.replace(/\.\d+$/, ''));
 }
 
+/** By OpenVINO 2026.4's documentation of the NPU device: dynamic shapes are for large language models only. */
+export function needsFixedShapes(device: string): boolean {
+  return device === 'NPU';
+}
+
 export function judge(precision: Precision, device: string, kind: ModelKind = 'plain'): Verdict {
   const notices: string[] = [];
   for (const name of devicesOf(device)) {

@@ -1,11 +1,11 @@
 /** Finding the model that is to be converted among the files of a stored model. */
 import type { PlannedModel, Refusal } from '../src/converter.js';
 
-export type SourceFormat = 'onnx' | 'tflite' | 'ir' | 'paddle' | 'frozen-tensorflow';
+export type SourceFormat = 'onnx' | 'tflite' | 'ir' | 'paddle' | 'saved-tensorflow' | 'frozen-tensorflow';
 
 export interface Source {
   readonly format: SourceFormat;
-  /** Path of the main file within the model. */
+  /** Path of the main file within the model, or of the directory that is a TensorFlow SavedModel (`.` for all of it). */
   readonly path: string;
   /** Every file the conversion reads: weights beside it too. */
   readonly reads: readonly string[];
@@ -13,25 +13,42 @@ export interface Source {
   readonly bytes: number;
 }
 
+const SAVED = /(^|\/)saved_model\.pb$/;
+/** What Keras and TensorFlow put beside a saved_model.pb. */
+const SAVED_BESIDE = /(^|\/)(keras_metadata|fingerprint)\.pb$/;
+
 const FORMATS: readonly (readonly [RegExp, SourceFormat])[] = [
   [/\.onnx$/i, 'onnx'],
   [/\.tflite$/i, 'tflite'],
   [/\.xml$/i, 'ir'],
   [/\.pdmodel$/i, 'paddle'],
+  [SAVED, 'saved-tensorflow'],
   [/\.pb$/i, 'frozen-tensorflow'],
 ];
 
 /** The one convertible file of a model, or why there is none or more than one. */
 export function findSource(model: PlannedModel): Source | Refusal {
   const paths = new Set(model.files.map(({ path }) => path));
-  const found = model.files.flatMap(({ path }) => {
+  const found = model.files.flatMap(({ path }): readonly Main[] => {
     const format = FORMATS.find(([pattern]) => pattern.test(path))?.[1];
     // An .xml is an IR only with its weights beside it.
     if (format === undefined || (format === 'ir' && !paths.has(path.replace(/\.xml$/i, '.bin')))) return [];
+    if (format === 'saved-tensorflow') return [{ path: directoryOf(path).slice(0, -1) || '.', format }];
+    if (SAVED_BESIDE.test(path) && paths.has(`${directoryOf(path)}saved_model.pb`)) return [];
     return [{ path, format }];
   });
   const [only] = found;
   if (only === undefined) {
+    const newPaddle = model.files.find(
+      ({ path }) => /\.json$/i.test(path) && paths.has(path.replace(/\.json$/i, '.pdiparams')),
+    );
+    if (newPaddle !== undefined) {
+      return {
+        refused: `${newPaddle.path} is PaddlePaddle's newer format (PIR), which OpenVINO 2026.4 does not read`,
+        hint: 'export it with `FLAGS_enable_pir_api=0`, which writes a .pdmodel, or convert it to ONNX with paddle2onnx',
+        handlesModel: true,
+      };
+    }
     const bare = model.files.find(({ path }) => /\.xml$/i.test(path));
     if (bare !== undefined) {
       return {
@@ -55,23 +72,36 @@ export function findSource(model: PlannedModel): Source | Refusal {
       handlesModel: true,
     };
   }
-  const reads = [only.path, ...companions(only, paths)];
+  const reads = filesOf(only, paths);
   const bytes = model.files.reduce((sum, file) => sum + (reads.includes(file.path) ? file.bytes : 0), 0);
   return { ...only, reads, bytes };
 }
 
+interface Main {
+  readonly path: string;
+  readonly format: SourceFormat;
+}
+
+function filesOf(main: Main, paths: ReadonlySet<string>): readonly string[] {
+  if (main.format !== 'saved-tensorflow') return [main.path, ...companions(main, paths)];
+  const directory = main.path === '.' ? '' : `${main.path}/`;
+  const parts = /^(saved_model\.pb|(variables|assets|assets\.extra)\/.*)$/;
+  return [...paths].filter((path) => path.startsWith(directory) && parts.test(path.slice(directory.length)));
+}
+
+function directoryOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/') + 1);
+}
+
 /** Files that hold the weights of the main one. */
-function companions(
-  main: { readonly path: string; readonly format: SourceFormat },
-  paths: ReadonlySet<string>,
-): string[] {
+function companions(main: Main, paths: ReadonlySet<string>): string[] {
   if (main.format === 'ir') return [main.path.replace(/\.xml$/i, '.bin')];
   if (main.format === 'paddle') {
     return [main.path.replace(/\.pdmodel$/i, '.pdiparams')].filter((path) => paths.has(path));
   }
   if (main.format !== 'onnx') return [];
   // ONNX names its external data freely; by habit it lies in the same directory under one of these endings.
-  const directory = main.path.slice(0, main.path.lastIndexOf('/') + 1);
+  const directory = directoryOf(main.path);
   return [...paths].filter(
     (path) =>
       path.startsWith(directory) &&
@@ -82,5 +112,7 @@ function companions(
 
 /** File stem of the result: the source's, so that `det.onnx` becomes `det.xml` and `det.bin`. */
 export function stemOf(source: Source): string {
-  return source.path.slice(source.path.lastIndexOf('/') + 1).replace(/\.[^.]+$/, '');
+  if (source.path === '.') return 'saved_model';
+  const name = source.path.slice(source.path.lastIndexOf('/') + 1);
+  return source.format === 'saved-tensorflow' ? name : name.replace(/\.[^.]+$/, '');
 }

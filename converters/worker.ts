@@ -5,12 +5,12 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import * as v from 'valibot';
 import type { ConverterContext } from '../src/converter.js';
-import { abortError, ModeldlError } from '../src/errors.js';
+import { abortError, diskError, ModeldlError } from '../src/errors.js';
 import { assetPath } from './assets.js';
 import { endTogether } from './process-group.js';
 
@@ -28,6 +28,8 @@ const event = v.variant('type', [
 
 export interface WorkerCall {
   readonly python: string;
+  /** Of the interpreter, when it is not Python but Node.js. */
+  readonly flags?: readonly string[];
   /** Absolute path of the worker. */
   readonly script: string;
   readonly request: Readonly<Record<string, unknown>>;
@@ -43,9 +45,9 @@ export interface WorkerCall {
 const SHARED = ['worker_protocol.py', 'worker_outputs.py'];
 
 /** sha256 over the code of a worker: a conversion by other code is another one. */
-export async function workerDigest(script: string, parts: readonly string[] = []): Promise<string> {
+export async function workerDigest(...scripts: readonly string[]): Promise<string> {
   const hash = createHash('sha256');
-  for (const name of [script, ...parts, ...SHARED]) hash.update(await readFile(assetPath('python', name)));
+  for (const name of [...scripts, ...SHARED]) hash.update(await readFile(assetPath('python', name)));
   return hash.digest('hex');
 }
 
@@ -70,7 +72,7 @@ export async function runWorker(
   const log = createWriteStream(context.logFile, { flags: 'a' });
   await once(log, 'open');
   const { execa } = await import('execa');
-  const subprocess = execa(call.python, ['-I', '-B', '-u', call.script], {
+  const subprocess = execa(call.python, [...(call.flags ?? ['-I', '-B', '-u']), call.script], {
     env: { ...workerEnvironment(context), ...call.environment },
     extendEnv: false,
     cwd: context.workDir,
@@ -88,7 +90,21 @@ export async function runWorker(
   log.close();
   if (context.signal.aborted) throw abortError(context.signal);
   if (heard.result !== undefined && ended.exitCode === 0) return heard.result;
+  if (heard.error?.hint === undefined) await refuseFullDisk(context.workDir);
   throw failure(call, context, heard.error, ended, await lastLines(context.logFile, logStart));
+}
+
+/** Less than this is left only where something was written until nothing more could be. */
+const FULL_BYTES = 1024 ** 2;
+
+/** Libraries report a full disk in words of their own, if at all. @throws ModeldlError DISK when that is why it failed */
+async function refuseFullDisk(directory: string): Promise<void> {
+  const free = await statfs(directory).then(
+    ({ bavail, bsize }) => bavail * bsize,
+    () => Infinity,
+  );
+  if (free < FULL_BYTES)
+    throw diskError(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' }), directory, 'write');
 }
 
 interface Heard {
@@ -178,15 +194,16 @@ function failure(
       },
     );
   }
-  if (error?.kind === 'ModuleNotFoundError') {
-    return new ModeldlError('TOOLCHAIN', `${call.python} cannot convert ${reference}: ${error.message}`, {
-      hint: `install what is missing there, or make the toolchain anew with \`modeldl toolchain remove\`; ${hint}`,
+  if (error?.kind === 'refused' || error?.kind === 'misused') {
+    const code = error.kind === 'misused' ? 'USAGE' : 'UNSUPPORTED';
+    return new ModeldlError(code, `Cannot convert ${reference}: ${error.message}`, {
+      hint: error.hint ?? hint,
       details,
     });
   }
-  if (error?.kind === 'Refused') {
-    return new ModeldlError('UNSUPPORTED', `Cannot convert ${reference}: ${error.message}`, {
-      hint: error.hint === undefined ? hint : `${error.hint}; ${hint}`,
+  if (error?.kind === 'ModuleNotFoundError') {
+    return new ModeldlError('TOOLCHAIN', `${call.python} cannot convert ${reference}: ${error.message}`, {
+      hint: `install what is missing there, or make the toolchain anew with \`modeldl toolchain remove\`; ${hint}`,
       details,
     });
   }
@@ -246,7 +263,8 @@ function causeLine(message: string | undefined): string | undefined {
 /** The kernel kills without a word (137 when a wrapper reports it), allocators throw or abort. */
 function outOfMemory(error: Heard['error'], ended: Ended, log: readonly string[]): boolean {
   if (error === undefined && (ended.signal === 'SIGKILL' || ended.exitCode === 137)) return true;
-  const allocation = /\bbad_alloc\b|\bMemoryError\b|Cannot allocate memory/;
+  const allocation =
+    /\bbad_alloc\b|\bMemoryError\b|Cannot allocate memory|(Failed|Unable) to allocate \d|failed to map segment/;
   if (error !== undefined) return error.kind === 'MemoryError' || allocation.test(error.message);
   return ended.exitCode !== 0 && log.some((line) => allocation.test(line));
 }

@@ -72,6 +72,8 @@ export interface ConversionPlan {
   readonly converter: string;
   /** Name of the toolchain it needs: one of its converter's. */
   readonly toolchain: string;
+  /** Something else does the work, and the toolchain only what that cannot: nothing is refused for lack of it. */
+  readonly toolchainOptional?: boolean;
   /** Files of the model that the conversion reads: they, and nothing else, belong to the cache key. */
   readonly reads: readonly string[];
   readonly precision: Precision;
@@ -79,6 +81,8 @@ export interface ConversionPlan {
   readonly task?: string;
   /** Everything that decides the result beside the files: resolved settings, digest of the worker. JSON values. */
   readonly settings: Readonly<Record<string, unknown>>;
+  /** Absolute path of the calibration data it reads; their digest is in `settings`. */
+  readonly calibration?: string;
   /** For people: what will be done, in order. */
   readonly steps: readonly string[];
   /** What was changed from what was asked for, and why. */

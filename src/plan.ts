@@ -140,7 +140,8 @@ async function pullNeeded(
   const model = plannedModel(context, resolved, listed);
   const { plan } = await chooseConverter(context, model, request, options);
   const known = await knownConversion(context, resolved, listed, plan);
-  if (known !== undefined && (options.force === true || !known.stored)) {
+  const needed = known !== undefined && (options.force === true || !known.stored);
+  if (needed && plan.toolchainOptional !== true) {
     await refuseUninstallable(context, plan.toolchain);
   }
   const all = listed.every(({ path }) => plan.reads.includes(path));
@@ -361,7 +362,7 @@ async function describePlan(
     toolchain: {
       name: toolchain.name,
       state,
-      downloadBytes: state === 'missing' ? toolchain.downloadBytes : 0,
+      downloadBytes: state === 'missing' && plan.toolchainOptional !== true ? toolchain.downloadBytes : 0,
     },
     steps: plan.steps,
     adjustments: plan.adjustments,

@@ -1,12 +1,15 @@
 """Converts, compresses and checks models with OpenVINO: jobs for worker_protocol.py."""
 
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from worker_calibration import calibration_samples  # noqa: E402
+from worker_inputs import apply_inputs, label, original_input, preprocessing, refuse_open_shapes  # noqa: E402
 from worker_outputs import compare, describe, finite, first_line, name_of  # noqa: E402
-from worker_protocol import serve  # noqa: E402
+from worker_protocol import Misused, Refused, serve  # noqa: E402
 
 
 # Element types of OpenVINO that hold compressed weights, by what modeldl calls the precision.
@@ -18,13 +21,18 @@ def convert(request, emit):
 
     emit("stage", stage="Reading the model")
     model = read(ov, request)
+    if request.get("inputs"):
+        model = apply_inputs(ov, model, request["inputs"])
+    if request.get("fixed"):
+        refuse_open_shapes(model, request["fixed"])
     precision = request["precision"]
-    compression = request.get("compression")
     versions = {"openvino": ov.__version__.split("-")[0]}
     warnings = []
-    if compression:
-        model, versions["nncf"] = compress(model, compression, emit)
-    if note := weights_note(weight_bytes(model), precision):
+    if request.get("quantization"):
+        model, versions["nncf"] = quantize(model, request, emit)
+    elif request.get("compression"):
+        model, versions["nncf"] = compress(model, request["compression"], emit)
+    if not request.get("quantization") and (note := weights_note(weight_bytes(model), precision)):
         warnings.append(note)
     emit("stage", stage="Writing the IR")
     remove_local_paths(model)
@@ -34,9 +42,35 @@ def convert(request, emit):
 
 def read(ov, request):
     source = request["input"]
+    outputs = request.get("outputs")
     if source.endswith(".xml"):
-        return ov.Core().read_model(source)
-    return ov.convert_model(source)
+        model = ov.Core().read_model(source)
+        return ending_at(ov, model, outputs) if outputs else model
+    try:
+        return ov.convert_model(source, **({"output": outputs} if outputs else {}))
+    except Exception as error:
+        if outputs and any(name in str(error) for name in outputs):
+            raise Misused(
+                f"the model cannot end at {', '.join(outputs)}: {first_line(error)}",
+                f"leave out `--set output`; it ends at {', '.join(ends_of(ov.convert_model(source)))}",
+            ) from error
+        raise
+
+
+def ending_at(ov, model, names):
+    """The part of a model that leads to these tensors."""
+    tensors = {name: port for node in model.get_ops() for port in node.outputs() for name in port.names}
+    absent = [name for name in names if name not in tensors]
+    if absent:
+        raise Misused(
+            f"the model has no tensor {', '.join(absent)}",
+            f"leave out `--set output`; it ends at {', '.join(ends_of(model))}",
+        )
+    return ov.Model([tensors[name] for name in names], model.get_parameters(), model.get_friendly_name())
+
+
+def ends_of(model):
+    return [name_of(port) for port in model.outputs]
 
 
 def compress(model, settings, emit):
@@ -49,10 +83,82 @@ def compress(model, settings, emit):
             arguments[name] = settings[name]
     if settings.get("backup_mode") is not None:
         arguments["backup_mode"] = getattr(nncf.BackupMode, settings["backup_mode"])
+    if settings.get("ignored"):
+        arguments["ignored_scope"] = nncf.IgnoredScope(**settings["ignored"])
     if settings.get("group_size_fallback") is not None:
         mode = getattr(nncf.GroupSizeFallbackMode, settings["group_size_fallback"])
         arguments["advanced_parameters"] = nncf.AdvancedCompressionParameters(group_size_fallback_mode=mode)
-    return nncf.compress_weights(model, **arguments), nncf.__version__
+    try:
+        return nncf.compress_weights(model, **arguments), nncf.__version__
+    except nncf.InvalidGroupSizeError as error:
+        raise Refused(
+            group_complaint(settings, str(error)),
+            "let such layers take what fits with `--set group-size-fallback=adjust`, or one scale per channel with `--set group-size=-1`",
+        ) from error
+    except (nncf.ValidationError, re.error) as error:
+        raise ignored_nothing(settings, error) from error
+
+
+def group_complaint(settings, message):
+    """Of nncf's message, the layers that a group does not divide, with the channels of each."""
+    layers = re.findall(r'"(.+)" \(channel size: (\d+)\)', message)
+    size = settings.get("group_size", 128)
+    if not layers:
+        return f"groups of {size} weights do not divide the channels of every layer: {message}"
+    named = ", ".join(f"{name} ({channels} channels)" for name, channels in layers[:3])
+    more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+    return f"groups of {size} weights do not divide the channels of {named}{more}"
+
+
+def ignored_nothing(settings, error):
+    """What to say of nncf's complaint about what is to be ignored; the complaint itself when it is about something else."""
+    if "ignored" not in settings or not (isinstance(error, re.error) or "gnored" in str(error)):
+        return error
+    return Misused(
+        f"what is to be ignored is not in the model: {' '.join(str(error).split())}",
+        "name layers as the IR does, by `name` and `type` in its .xml; patterns are regular expressions of Python",
+    )
+
+
+def quantize(model, request, emit):
+    import nncf
+    import numpy
+
+    if quantizers(model):
+        raise Refused("it is quantized already", "quantize the original, or leave out `--calibration`")
+    settings = request["quantization"]
+    samples, feed = calibration_samples(numpy, model, request["calibration"])
+    emit("stage", stage=f"Quantizing with {len(samples)} samples")
+    arguments = {"target_device": getattr(nncf.TargetDevice, settings["target_device"]), "subset_size": len(samples)}
+    if "preset" in settings:
+        arguments["preset"] = nncf.QuantizationPreset(settings["preset"])
+    if "model_type" in settings:
+        arguments["model_type"] = nncf.ModelType(settings["model_type"])
+    if "fast_bias_correction" in settings:
+        arguments["fast_bias_correction"] = settings["fast_bias_correction"]
+    if "ignored" in settings:
+        arguments["ignored_scope"] = nncf.IgnoredScope(**settings["ignored"])
+    advanced = {}
+    if "overflow_fix" in settings:
+        advanced["overflow_fix"] = nncf.OverflowFix(settings["overflow_fix"])
+    if "smooth_quant_alpha" in settings:
+        advanced["smooth_quant_alphas"] = nncf.AdvancedSmoothQuantParameters(matmul=settings["smooth_quant_alpha"])
+    if advanced:
+        arguments["advanced_parameters"] = nncf.AdvancedQuantizationParameters(**advanced)
+    try:
+        quantized = nncf.quantize(model, nncf.Dataset(samples, feed), **arguments)
+    except (nncf.ValidationError, re.error) as error:
+        raise ignored_nothing(settings, error) from error
+    if quantizers(quantized) == 0:
+        raise Refused(
+            "it has no layer that can be quantized to int8",
+            "leave out `--calibration` for weight compression, or use `--precision fp16`",
+        )
+    return quantized, nncf.__version__
+
+
+def quantizers(model):
+    return sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 
 def weight_bytes(model):
@@ -103,12 +209,24 @@ def check(request, emit):
         unloadable = f"Not compared: the Python package {error.name} is not there to run the original"
     except Exception as error:  # noqa: BLE001 - each runtime has errors of its own
         unloadable = f"The original itself does not load: {first_line(error)}"
-    ran = run_both(numpy, model, compiled, run_original)
+    if run_original is not None and request.get("inputs"):
+        run_original = behind(numpy, run_original, read(ov, {"input": request["original"]}), request["inputs"])
+    if request.get("calibration"):
+        # Random values lie far from what the ranges were made for.
+        samples, feed = calibration_samples(numpy, model, request["calibration"])
+        ran = run_both(model, compiled, run_original, [named(model, feed(samples[0]))])
+    else:
+        ran = run_both(model, compiled, run_original, random_inputs(numpy, model))
     if ran is None:
         return {"passed": True, "compared": False, "reason": NO_SIZES, "outputs": [], "warnings": [NO_SIZES]}
     inputs, values, expected, failure = ran
     outputs = [describe(numpy, port, value) for port, value in zip(model.outputs, values)]
     report = {"passed": True, "outputs": outputs, "compared": False, "warnings": []}
+    if expected is not None and request.get("outputs"):
+        known = {name for port in model.outputs for name in port.names}
+        expected = [(name, value) for name, value in expected if name in known]
+        if len(expected) < len(model.outputs):
+            expected, request = None, {**request, "reason": "it ends where the original has no output"}
     if expected is not None:
         expected = in_order(model, expected)
         if not all(finite(numpy, value) for value in expected):
@@ -131,9 +249,7 @@ def check(request, emit):
     for port, one, other in zip(model.outputs, expected, values):
         if one.shape == other.shape:
             continue
-        report["reason"] = (
-            f"the shape of {name_of(port)} is {list(other.shape)}, the original's is {list(one.shape)}"
-        )
+        report["reason"] = f"the shape of {name_of(port)} is {list(other.shape)}, the original's is {list(one.shape)}"
         # Shapes that depend on values (boxes that are left after a threshold) may differ by rounding.
         report["passed"] = one.ndim == other.ndim and port.partial_shape.is_dynamic
         report["warnings"].append(f"Not compared: {report['reason']}")
@@ -144,18 +260,28 @@ def check(request, emit):
     return report
 
 
-def run_both(numpy, model, compiled, run_original):
-    """Inputs that fit, the outputs of both models, and why the original gave none; None when no size was found that fits.
+def behind(numpy, run_original, original, settings):
+    """Runs the original with what reaches it through the settings of inputs that the result has built in."""
+    steps = preprocessing(original, settings)
+    types = [port.get_element_type().to_dtype() for port in original.inputs]
+
+    def run(inputs):
+        values = [original_input(numpy, *given) for given in zip(inputs.values(), steps, types)]
+        return run_original(named(original, values))
+
+    return run
+
+
+def named(model, values):
+    return {label(port): value for port, value in zip(model.inputs, values)}
+
+
+def run_both(model, compiled, run_original, candidates):
+    """Inputs that fit, the outputs of both models, and why the original gave none; None when no candidate fits.
 
     Dimensions that a model leaves open may still allow few sizes only, which nothing but running tells.
     """
-    tried = set()
-    for sizes in OPEN_SIZES:
-        inputs = make_inputs(numpy, model, sizes)
-        shapes = tuple(value.shape for value in inputs.values())
-        if shapes in tried:
-            continue
-        tried.add(shapes)
+    for inputs in candidates:
         expected = failure = None
         if run_original is not None:
             try:
@@ -173,6 +299,17 @@ def run_both(numpy, model, compiled, run_original):
             continue
         return inputs, [results[index] for index in range(len(model.outputs))], expected, failure
     return None
+
+
+def random_inputs(numpy, model):
+    """Inputs of every size that may fit, once each."""
+    tried = set()
+    for sizes in OPEN_SIZES:
+        inputs = make_inputs(numpy, model, sizes)
+        shapes = tuple(value.shape for value in inputs.values())
+        if shapes not in tried:
+            tried.add(shapes)
+            yield inputs
 
 
 def is_open(model):
@@ -204,11 +341,14 @@ def make_inputs(numpy, model, sizes):
         dtype = port.element_type.to_dtype()
         if dtype.kind == "f":
             value = random.standard_normal(shape).astype(dtype)
+        elif dtype == numpy.uint8 and len(shape) == 4:
+            # Pixels.
+            value = random.integers(0, 256, shape).astype(dtype)
         elif dtype.kind == "b":
             value = numpy.ones(shape, dtype)
         else:
             value = random.integers(0, 2, shape).astype(dtype)
-        inputs[port.any_name] = value
+        inputs[label(port)] = value
     return inputs
 
 
@@ -275,8 +415,7 @@ def tflite_runner(path):
             interpreter.set_tensor(detail["index"], value)
         interpreter.invoke()
         return [
-            (detail["name"], interpreter.get_tensor(detail["index"]))
-            for detail in interpreter.get_output_details()
+            (detail["name"], interpreter.get_tensor(detail["index"])) for detail in interpreter.get_output_details()
         ]
 
     return run

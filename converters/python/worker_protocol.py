@@ -11,11 +11,19 @@ import threading
 
 
 class Refused(Exception):
-    """A model or a request that cannot be converted: why, and what to do instead."""
+    """What was asked for cannot be made of this model: said to the user as it is, with what to do instead."""
+
+    kind = "refused"
 
     def __init__(self, message, hint=None):
         super().__init__(message)
         self.hint = hint
+
+
+class Misused(Refused):
+    """The same of settings or data that do not fit the model: the user's mistake."""
+
+    kind = "misused"
 
 
 def serve(jobs):
@@ -32,12 +40,15 @@ def serve(jobs):
 
     try:
         result = jobs[request["job"]](request, emit)
+    except Refused as refusal:
+        emit("error", kind=refusal.kind, message=str(refusal), **({"hint": refusal.hint} if refusal.hint else {}))
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001 - everything is reported, with its traceback in the log
+        # First: on a full disk the log takes nothing any more.
+        emit("error", kind=type(error).__name__, message=str(error))
         import traceback
 
         traceback.print_exc()
-        kind, hint = type(error).__name__, getattr(error, "hint", None)
-        emit("error", kind=kind, message=str(error), **({"hint": hint} if hint else {}))
         sys.exit(1)
     emit("result", **result)
 

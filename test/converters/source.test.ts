@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { withExternalData } from '../../converters/external-data.js';
 import { findSource, stemOf } from '../../converters/source.js';
 import type { LocalModel } from '../../src/converter.js';
+import { onnxGraph } from '../helpers/tiny-graphs.js';
 
 function modelOf(...paths: readonly string[]): LocalModel {
   const text = (): Promise<undefined> => Promise.resolve(undefined);
@@ -25,8 +27,34 @@ describe('findSource', () => {
     [['m.xml', 'm.bin', 'notes.xml'], 'ir', ['m.xml', 'm.bin'], 11],
     [['m.pdmodel', 'm.pdiparams'], 'paddle', ['m.pdmodel', 'm.pdiparams'], 11],
     [['graph.pb'], 'frozen-tensorflow', ['graph.pb'], 1],
+    [['a/b.pb', 'a/labels.pbtxt'], 'frozen-tensorflow', ['a/b.pb'], 1],
   ] as const)('of %j is %s and reads %j', (paths, format, reads, bytes) => {
     expect(findSource(modelOf(...paths))).toEqual({ format, path: reads[0], reads, bytes });
+  });
+
+  it.each([
+    ['.', 'saved_model', ''],
+    ['export/nmp', 'nmp', 'export/nmp/'],
+  ])('of a SavedModel is its directory %s, and the result is named %s', (path, stem, prefix) => {
+    const parts = [
+      'fingerprint.pb',
+      'keras_metadata.pb',
+      'saved_model.pb',
+      'variables/variables.index',
+      'assets/vocabulary',
+    ];
+    const source = findSource(modelOf('README.md', ...parts.map((part) => prefix + part)));
+    const reads = parts.slice(2).map((part) => prefix + part);
+    expect(source).toMatchObject({ format: 'saved-tensorflow', path, reads });
+    if (!('refused' in source)) expect(stemOf(source)).toBe(stem);
+  });
+
+  it('says that PaddlePaddle has a format that is not read yet', () => {
+    expect(findSource(modelOf('inference.json', 'inference.pdiparams'))).toMatchObject({
+      refused: expect.stringContaining('inference.json is PaddlePaddle') as unknown,
+      hint: expect.stringContaining('.pdmodel') as unknown,
+      handlesModel: true,
+    });
   });
 
   it('wants one of several named', () => {
@@ -43,6 +71,36 @@ describe('findSource', () => {
       hint: 'name the directory that holds both',
     });
     expect(findSource(modelOf('README.md'))).toMatchObject({ handlesModel: false });
+  });
+});
+
+describe('withExternalData', () => {
+  const { model: graph } = onnxGraph('parts/onnx__MatMul_7');
+  const modelWith = (...paths: readonly string[]): LocalModel => ({
+    ...modelOf(...paths),
+    text: () => Promise.resolve(graph.toString()),
+  });
+
+  it('reads what the model names', async () => {
+    const model = modelWith('m/a.onnx', 'm/parts/onnx__MatMul_7', 'm/other');
+    expect(await withExternalData(model, findSource(model))).toMatchObject({
+      reads: ['m/a.onnx', 'm/parts/onnx__MatMul_7'],
+      bytes: 11,
+    });
+  });
+
+  it('misses what is not there', async () => {
+    const model = modelWith('m/a.onnx');
+    expect(await withExternalData(model, findSource(model))).toMatchObject({
+      refused: 'm/a.onnx keeps weights in m/parts/onnx__MatMul_7, which is not there',
+    });
+  });
+
+  it('fetches nothing of a model that is not here where there is nothing to find', async () => {
+    const { root, ...listed } = modelOf('m/a.onnx', 'm/config.json', 'weights');
+    const text = (): Promise<never> => Promise.reject(new Error(`Fetched for ${root}`));
+    const source = findSource(listed);
+    expect(await withExternalData({ ...listed, text }, source)).toBe(source);
   });
 });
 

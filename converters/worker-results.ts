@@ -1,7 +1,12 @@
-/** What a worker's check reports, as it comes over the pipe. */
+/** What workers report of a conversion and of a check. */
 import * as v from 'valibot';
 
-export const checkReport = v.object({
+export const converted = v.object({
+  versions: v.record(v.string(), v.string()),
+  warnings: v.array(v.string()),
+});
+
+export const checked = v.object({
   passed: v.boolean(),
   compared: v.boolean(),
   reason: v.exactOptional(v.string()),
