@@ -7,14 +7,16 @@ import { discard, makeDirectories } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
 import { lowerModel, ownLowerModel } from './lower.js';
 import type { PlannedLayout } from './layout/layout.js';
+import { requireMemory } from './memory.js';
 import { conversionReference, prepare, requestOf, type ConvertOptions, type Prepared } from './plan.js';
 import { publishedReference } from './prebuilt.js';
+import { requireConversionRoom } from './preflight.js';
 import { describePublished, takePublished } from './published.js';
 import { describePulled, pullModel, referenceOf } from './pull.js';
 import { redactReference } from './redact.js';
 import { requireLayout, withLayout, writeLayout, type Companions } from './repository.js';
 import type { ConvertedModel, WrittenLayout } from './results.js';
-import { outputNeed, requireOutput, requireSpace, writeModelOutput } from './space.js';
+import { requireOutput, writeModelOutput } from './space.js';
 import { modelLocation } from './stored.js';
 import { adoptBlob } from './store/blobs.js';
 import { withClaim } from './store/claim.js';
@@ -193,12 +195,9 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
   const { local, converter, plan } = prepared;
   const { check: wantsCheck = true } = options;
   const { reference } = local;
-  const { diskBytes, resultBytes } = plan.estimate;
-  await requireSpace(context, [
-    { directory: context.store.root, bytes: diskBytes, what: 'the conversion' },
-    // One file as large as the result, whose names are not known yet.
-    await outputNeed(context, options, [{ path: prepared.key, bytes: resultBytes }]),
-  ]);
+  // What was fetched for it was preceded by this.
+  if (prepared.pulled.downloadedBytes === 0) await requireMemory(context, reference, plan);
+  await requireConversionRoom(context, plan, 0, options);
   await tellPublished(context, prepared, options);
   context.emit({ type: 'note', message: `Converting with \`${converter.name}\`: ${plan.steps.join(', ')}` });
   for (const adjustment of plan.adjustments) context.emit({ type: 'note', message: adjustment });

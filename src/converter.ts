@@ -190,6 +190,16 @@ export interface ToolchainContext {
   use(environment: string): Promise<void>;
   /** Runs `work` like `exclusively`, once no other process uses the environment. @throws ModeldlError BUSY */
   whenUnused<T>(name: string, environment: string, work: () => Promise<T>): Promise<T>;
+  /** Compares what will be written with what is free, unless that is waived. @throws ModeldlError DISK */
+  requireRoom(needs: readonly RoomNeed[]): Promise<void>;
+}
+
+/** Bytes that will be written to a directory, which need not exist yet. */
+export interface RoomNeed {
+  readonly directory: string;
+  readonly bytes: number;
+  /** For messages: `the conversion`. */
+  readonly what: string;
 }
 
 export interface ToolchainSettings {
@@ -200,6 +210,13 @@ export interface ToolchainSettings {
   readonly python?: string;
   /** An existing interpreter to use as it is, by toolchain name. */
   readonly interpreters: Readonly<Record<string, string>>;
+  /**
+   * Where PyTorch comes from: `cpu` from its own index of CPU wheels, `index` with all else, `auto` the first when that
+   * can be reached and has them; else the address of an index of CPU wheels.
+   */
+  readonly torch: string;
+  /** Absolute directory of wheels to install from, without network. */
+  readonly wheels?: string;
 }
 
 export interface Toolchain {
@@ -217,8 +234,10 @@ export interface Toolchain {
   status(context: ToolchainContext): Promise<ToolchainStatus>;
   /** Makes it when missing or broken; returns the interpreter. @throws ModeldlError TOOLCHAIN, DISK, NETWORK, INTEGRITY */
   ensure(context: ToolchainContext): Promise<ToolchainEnvironment>;
-  /** Removes every environment of this name that no other process uses; returns the bytes freed. @throws ModeldlError BUSY, DISK */
-  remove(context: ToolchainContext): Promise<number>;
+  /** Puts what it is made of into a folder, for machines without network. @throws ModeldlError TOOLCHAIN, DISK, NETWORK, INTEGRITY */
+  download(context: ToolchainContext, folder: string): Promise<DownloadedWheels>;
+  /** Removes every environment of this name that no other process uses. @throws ModeldlError BUSY, DISK */
+  remove(context: ToolchainContext): Promise<RemovedBytes>;
 }
 
 export interface ToolchainEnvironment {
@@ -232,10 +251,29 @@ export interface ToolchainStatus {
   readonly state: 'installed' | 'missing' | 'broken' | 'external';
   readonly directory?: string;
   readonly bytes?: number;
+  /** Of other environments of this name, which no conversion here would use: `remove` takes them too. */
+  readonly unusedBytes?: number;
   /** Versions of the pinned packages that matter, by name. */
   readonly versions: Readonly<Record<string, string>>;
   /** Why it cannot be installed or is broken. */
   readonly reason?: string;
+  /** What making it would take at most, bytes, and what it needs on disks at least; absent where it is there. */
+  readonly toInstall?: {
+    readonly downloadBytes: number;
+    readonly installedBytes: number;
+    readonly needs: readonly RoomNeed[];
+  };
+}
+
+export interface RemovedBytes {
+  readonly freedBytes: number;
+  /** Of files that other environments have as well, and keep. */
+  readonly sharedBytes: number;
+}
+
+export interface DownloadedWheels {
+  readonly files: number;
+  readonly bytes: number;
 }
 
 /** An optional native package that can run models in Node.js. */

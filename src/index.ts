@@ -105,7 +105,11 @@ export interface Modeldl {
   runtimes(): Promise<readonly results.RuntimeState[]>;
   toolchains(): Promise<readonly results.ToolchainState[]>;
   installToolchain(name: string): Promise<results.ToolchainState>;
-  removeToolchain(name: string): Promise<{ name: string; bytes: number }>;
+  /** Puts what a toolchain is made of into an absolute directory, which `toolchains.wheels` may name elsewhere. */
+  downloadToolchain(name: string, directory: string): Promise<results.ToolchainWheels>;
+  removeToolchain(name: string): Promise<results.RemovedToolchain>;
+  /** @throws ModeldlError USAGE when one of them is unknown */
+  assertToolchains(names: readonly string[]): Promise<void>;
   /** Before a token is asked for. @throws ModeldlError USAGE when the hub is unknown or takes none */
   assertTakesLogin(hub: string): Promise<void>;
   login(hub: string, token: string): Promise<results.LoggedIn>;
@@ -187,7 +191,13 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     runtimes: async () => (await import('./toolchains.js')).runtimes(plugins.runtimes ?? []),
     toolchains: async () => (await import('./toolchains.js')).toolchains(base),
     installToolchain: async (name) => (await import('./toolchains.js')).installToolchain(base, name),
+    downloadToolchain: async (name, directory) =>
+      (await import('./toolchains.js')).downloadToolchain(base, name, directory),
     removeToolchain: async (name) => (await import('./toolchains.js')).removeToolchain(base, name),
+    assertToolchains: async (names) => {
+      const { toolchainNamed } = await import('./toolchains.js');
+      for (const name of names) toolchainNamed(base, name);
+    },
     assertTakesLogin: async (hub) => {
       (await import('./hub-operations.js')).assertTakesLogin(base, hub);
     },
@@ -266,6 +276,8 @@ async function createContext(
       offline,
       ...(config.toolchains?.python === undefined ? {} : { python: config.toolchains.python }),
       interpreters: config.toolchains?.interpreters ?? {},
+      torch: config.toolchains?.torch ?? DEFAULTS.toolchains.torch,
+      ...(config.toolchains?.wheels === undefined ? {} : { wheels: config.toolchains.wheels }),
     },
     hubSettings: (hub) => config.hubs?.[hub] ?? {},
     // Looked for once, not for every request.

@@ -40,6 +40,8 @@ import { describeLayout, layoutOfPlan, withLayout } from './repository.js';
 import type { ConvertPlan } from './results.js';
 import { literalGlob, type Chosen } from './select.js';
 import { assertIntact, conversionName, findStored } from './stored.js';
+import { requireMemory } from './memory.js';
+import { requireConversionRoom } from './preflight.js';
 import { listedTexts, localTexts } from './small-text.js';
 import type { StoredModel } from './store/models.js';
 import type { ModelKey } from './store/record.js';
@@ -140,9 +142,13 @@ async function pullNeeded(
   const model = plannedModel(context, resolved, listed);
   const { plan } = await chooseConverter(context, model, request, options);
   const known = await knownConversion(context, resolved, listed, plan);
-  const needed = known !== undefined && (options.force === true || !known.stored);
-  if (needed && plan.toolchainOptional !== true) {
-    await refuseUninstallable(context, plan.toolchain);
+  if (options.force === true || known?.stored !== true) {
+    // Before all is known it may be stored, and then needs no toolchain.
+    if (known !== undefined && plan.toolchainOptional !== true) {
+      await refuseUninstallable(context, plan.toolchain);
+    }
+    await requireMemory(context, model.reference, plan);
+    await requireConversionRoom(context, plan, await bytesToFetch(context, listed, plan), options);
   }
   const all = listed.every(({ path }) => plan.reads.includes(path));
   return pullResolved(context, resolved, all ? selection : { include: plan.reads.map(literalGlob) });
@@ -307,6 +313,18 @@ async function planListed(
 ): Promise<ConvertPlan> {
   const model = plannedModel(context, resolved, listed);
   const { converter, plan, layout } = await chooseConverter(context, model, request, options);
+  const downloadBytes = await bytesToFetch(context, listed, plan);
+  const { key = null, stored = false } = (await knownConversion(context, resolved, listed, plan)) ?? {};
+  const reference = `${model.reference}+${conversionName(plan)}`;
+  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes }, layout);
+}
+
+/** Of what a plan reads: all that is not on this machine. */
+async function bytesToFetch(
+  context: Context,
+  listed: readonly Chosen<ListingEntry>[],
+  plan: ConversionPlan,
+): Promise<number> {
   const missing: RemoteFile[] = [];
   for (const { path, file } of listed) {
     if (!plan.reads.includes(path)) continue;
@@ -316,10 +334,7 @@ async function planListed(
     const near = promised !== undefined && (await isElsewhere(context.elsewhere, promised));
     if (held === undefined && !near) missing.push(source);
   }
-  const downloadBytes = distinctBytes(missing);
-  const { key = null, stored = false } = (await knownConversion(context, resolved, listed, plan)) ?? {};
-  const reference = `${model.reference}+${conversionName(plan)}`;
-  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes }, layout);
+  return distinctBytes(missing);
 }
 
 /** Which conversion a plan makes, and whether it is stored: undefined before the sha256 of all that is read is known. */
@@ -351,8 +366,9 @@ async function describePlan(
   facts: Pick<ConvertPlan, 'reference' | 'key' | 'stored' | 'downloadBytes'>,
   layout: PlannedLayout | undefined,
 ): Promise<ConvertPlan> {
+  if (!facts.stored) await requireMemory(context, facts.reference, plan);
   const toolchain = toolchainNamed(context, plan.toolchain);
-  const { state } = await toolchain.status(toolchainContext(context));
+  const { state, toInstall } = await toolchain.status(toolchainContext(context));
   return {
     ...facts,
     converter: converter.name,
@@ -362,7 +378,8 @@ async function describePlan(
     toolchain: {
       name: toolchain.name,
       state,
-      downloadBytes: state === 'missing' && plan.toolchainOptional !== true ? toolchain.downloadBytes : 0,
+      downloadBytes: plan.toolchainOptional === true ? 0 : (toInstall?.downloadBytes ?? 0),
+      installedBytes: plan.toolchainOptional === true ? 0 : (toInstall?.installedBytes ?? 0),
     },
     steps: plan.steps,
     adjustments: plan.adjustments,

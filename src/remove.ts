@@ -120,8 +120,9 @@ export async function planPrune(context: Context, options: PruneOptions): Promis
   const toolchains: { name: string; bytes: number }[] = [];
   if (options.toolchains === true) {
     for (const toolchain of context.toolchains) {
-      const { bytes = 0, state } = await toolchain.status(toolchainContext(context));
-      if (state !== 'missing' && state !== 'external') toolchains.push({ name: toolchain.name, bytes });
+      const { bytes = 0, unusedBytes = 0, state } = await toolchain.status(toolchainContext(context));
+      const isOwn = state !== 'missing' && state !== 'external';
+      if (isOwn || unusedBytes > 0) toolchains.push({ name: toolchain.name, bytes: bytes + unusedBytes });
     }
   }
   const sum = (items: readonly { readonly bytes: number }[]): number =>
@@ -196,7 +197,7 @@ export async function prune(context: Context, plan: PrunePlan, options: PruneOpt
   let freedBytes = await sweep(context.store, swept);
   for (const { name } of plan.toolchains) {
     const toolchain = context.toolchains.find((candidate) => candidate.name === name);
-    freedBytes += (await toolchain?.remove(toolchainContext(context))) ?? 0;
+    freedBytes += (await toolchain?.remove(toolchainContext(context)))?.freedBytes ?? 0;
   }
   return { removed, freedBytes };
 }

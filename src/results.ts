@@ -123,7 +123,9 @@ export interface ConvertPlan {
   readonly toolchain: {
     readonly name: string;
     readonly state: string;
+    /** What installing it would fetch and take on disk at most; 0 where it is there. */
     readonly downloadBytes: number;
+    readonly installedBytes: number;
   } | null;
   readonly steps: readonly string[];
   readonly adjustments: readonly string[];
@@ -242,7 +244,10 @@ export interface ConverterState {
   readonly name: string;
   readonly accepts: string;
   readonly makes: string;
+  /** The one that new models need. */
   readonly toolchain: string;
+  /** All that it may run in. */
+  readonly toolchains: readonly string[];
   readonly settings: Readonly<Record<string, string>>;
   readonly ready: boolean;
   /** Why it cannot run now, or what will be installed first. */
@@ -264,8 +269,28 @@ export interface ToolchainState {
   readonly state: 'installed' | 'missing' | 'broken' | 'external';
   readonly directory: string | null;
   readonly bytes: number | null;
+  /** Of other environments of this name, such as an earlier version's: `remove` takes them too. */
+  readonly unusedBytes: number;
   readonly versions: Readonly<Record<string, string>>;
   readonly reason: string | null;
+  /** What installing it would fetch and take on disk at most; 0 where it is there. */
+  readonly downloadBytes: number;
+  readonly installedBytes: number;
+}
+
+export interface RemovedToolchain {
+  readonly name: string;
+  /** Given back to the file system. */
+  readonly bytes: number;
+  /** Of files that other environments have as well, and keep. */
+  readonly sharedBytes: number;
+}
+
+export interface ToolchainWheels {
+  readonly name: string;
+  readonly directory: string;
+  readonly files: number;
+  readonly bytes: number;
 }
 
 export interface LoggedIn extends Identity {

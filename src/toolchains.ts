@@ -2,7 +2,14 @@
 import type { Context } from './context.js';
 import type { Runtime, Toolchain, ToolchainContext } from './converter.js';
 import { ModeldlError } from './errors.js';
-import type { ConverterState, RuntimeState, ToolchainState } from './results.js';
+import type {
+  ConverterState,
+  RemovedToolchain,
+  RuntimeState,
+  ToolchainState,
+  ToolchainWheels,
+} from './results.js';
+import { requireSpace } from './space.js';
 import { withClaim, withClaimUnwanted, type ClaimOptions } from './store/claim.js';
 import { assertWritable, inStore } from './store/layout.js';
 
@@ -25,6 +32,7 @@ export function toolchainContext(context: Context): ToolchainContext {
     use: async (environment) => (await context.session()).want([environment]),
     whenUnused: async (name, environment, work) =>
       withClaimUnwanted(context.store, await context.session(), name, environment, waiting(name), work),
+    requireRoom: (needs) => requireSpace(context, needs),
   };
 }
 
@@ -49,8 +57,11 @@ async function describe(context: Context, toolchain: Toolchain): Promise<Toolcha
     state: status.state,
     directory: status.directory ?? null,
     bytes: status.bytes ?? null,
+    unusedBytes: status.unusedBytes ?? 0,
     versions: status.versions,
     reason: status.reason ?? null,
+    downloadBytes: status.toInstall?.downloadBytes ?? 0,
+    installedBytes: status.toInstall?.installedBytes ?? 0,
   };
 }
 
@@ -63,30 +74,43 @@ export async function installToolchain(context: Context, name: string): Promise<
   return describe(context, toolchain);
 }
 
+/** @throws ModeldlError TOOLCHAIN, NETWORK, DISK, INTEGRITY */
+export async function downloadToolchain(
+  context: Context,
+  name: string,
+  directory: string,
+): Promise<ToolchainWheels> {
+  assertWritable(context.store);
+  const wheels = await toolchainNamed(context, name).download(toolchainContext(context), directory);
+  return { name, directory, ...wheels };
+}
+
 /** Before what a conversion reads is fetched in vain. @throws ModeldlError TOOLCHAIN when it is missing and must not be installed */
 export async function refuseUninstallable(context: Context, name: string): Promise<void> {
   const asked = toolchainContext(context);
-  const { install, offline } = asked.settings;
-  if (install === 'never' || offline) await toolchainNamed(context, name).ensure(asked);
+  const { install, offline, wheels } = asked.settings;
+  if (install === 'never' || (offline && wheels === undefined))
+    await toolchainNamed(context, name).ensure(asked);
 }
 
 /** @throws ModeldlError USAGE, BUSY while another process uses it, DISK */
-export async function removeToolchain(
-  context: Context,
-  name: string,
-): Promise<{ name: string; bytes: number }> {
+export async function removeToolchain(context: Context, name: string): Promise<RemovedToolchain> {
   assertWritable(context.store);
-  return { name, bytes: await toolchainNamed(context, name).remove(toolchainContext(context)) };
+  const toolchain = toolchainNamed(context, name);
+  const { freedBytes, sharedBytes } = await toolchain.remove(toolchainContext(context));
+  return { name, bytes: freedBytes, sharedBytes };
 }
 
 /** What each converter takes, and whether it can run here. */
 export async function converters(context: Context): Promise<readonly ConverterState[]> {
   const states = new Map((await toolchains(context)).map((toolchain) => [toolchain.name, toolchain]));
-  return context.converters.map(({ name, accepts, makes, toolchains: [toolchain], settings }) => {
-    const state = states.get(toolchain);
-    const ready = state?.state === 'installed' || state?.state === 'external';
-    const missing = state?.reason ?? `the toolchain \`${toolchain}\` is installed on first use`;
-    return { name, accepts, makes, toolchain, settings, ready, reason: ready ? null : missing };
+  return context.converters.map(({ name, accepts, makes, toolchains: names, settings }) => {
+    const [toolchain] = names;
+    const ready = names.some((one) => ['installed', 'external'].includes(states.get(one)?.state ?? ''));
+    const missing =
+      states.get(toolchain)?.reason ?? `the toolchain \`${toolchain}\` is installed on first use`;
+    const reason = ready ? null : missing;
+    return { name, accepts, makes, toolchain, toolchains: names, settings, ready, reason };
   });
 }
 

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { ConversionPlan } from '../src/converter.js';
+import type { ConversionPlan, Toolchain } from '../src/converter.js';
 import { createModeldl, type Modeldl } from '../src/index.js';
 import { builtInPlugins } from '../src/plugins.js';
 import { noToolchain, smallConverter } from './helpers/small-converter.js';
@@ -10,7 +10,11 @@ import { temporaryDirectory } from './helpers/store.js';
 /** More than any disk has. */
 const HUGE = 2 ** 60;
 
-async function open(estimate: Partial<ConversionPlan['estimate']>, spaceCheck = true): Promise<Modeldl> {
+async function open(
+  estimate: Partial<ConversionPlan['estimate']>,
+  spaceCheck = true,
+  toolchain: Toolchain = noToolchain,
+): Promise<Modeldl> {
   const cwd = await temporaryDirectory();
   await writeFile(join(cwd, 'model.onnx'), 'weights');
   const made = smallConverter([], { diskBytes: 1, resultBytes: 1, memoryBytes: 1, ...estimate });
@@ -20,7 +24,7 @@ async function open(estimate: Partial<ConversionPlan['estimate']>, spaceCheck = 
     environment: {},
     cacheDir: join(cwd, 'cache'),
     spaceCheck,
-    plugins: { ...builtInPlugins(), converters: [made], toolchains: [noToolchain] },
+    plugins: { ...builtInPlugins(), converters: [made], toolchains: [toolchain] },
   });
   onTestFinished(() => modeldl.close());
   return modeldl;
@@ -43,8 +47,8 @@ describe('room for a conversion is looked for before it starts (promise 7)', () 
       code: 'DISK',
       message: expect.stringContaining('the conversion and the output') as string,
     });
-    // The origin is pulled by then, and not into the output.
-    expect((await modeldl.list()).models.map(({ kind }) => kind)).toEqual(['pulled']);
+    // Nothing of the model was taken in by then.
+    expect((await modeldl.list()).models).toEqual([]);
   });
 
   it('unless the output is links, there is none, or the check is waived', async () => {
@@ -58,5 +62,52 @@ describe('room for a conversion is looked for before it starts (promise 7)', () 
     await expect(waiving.convert('./model.onnx', { output, overwrite: true })).resolves.toMatchObject(
       converted,
     );
+  });
+
+  it('and for the toolchain, where that has to be installed', async () => {
+    const installing = (bytes: number): Toolchain => ({
+      ...noToolchain,
+      status: () =>
+        Promise.resolve({
+          state: 'missing',
+          versions: {},
+          toInstall: {
+            downloadBytes: 10,
+            installedBytes: bytes,
+            needs: [{ directory: '/', bytes, what: 'the toolchain `none`' }],
+          },
+        }),
+      // It is not begun.
+      ensure: () => Promise.reject(new Error('Expected no installation')),
+    });
+    const modeldl = await open({}, true, installing(HUGE));
+    await expect(modeldl.convert('./model.onnx')).rejects.toMatchObject({
+      code: 'DISK',
+      message: expect.stringContaining('the toolchain `none`') as string,
+    });
+    expect((await modeldl.list()).models).toEqual([]);
+    expect((await modeldl.planConvert('./model.onnx')).toolchain).toEqual({
+      name: 'none',
+      state: 'missing',
+      downloadBytes: 10,
+      installedBytes: HUGE,
+    });
+    const fitting = await open({}, true, installing(1));
+    await expect(fitting.convert('./model.onnx')).resolves.toMatchObject({ converter: 'small' });
+  });
+});
+
+describe('memory for a conversion is looked at before anything is fetched', () => {
+  it('and too little is a refusal, in a plan as well, unless the check is waived', async () => {
+    const refused = { code: 'UNSUPPORTED', message: expect.stringContaining('of memory') as string };
+    const modeldl = await open({ memoryBytes: HUGE });
+    await expect(modeldl.planConvert('./model.onnx')).rejects.toMatchObject(refused);
+    await expect(modeldl.convert('./model.onnx')).rejects.toMatchObject(refused);
+    expect((await modeldl.list()).models).toEqual([]);
+    const waiving = await open({ memoryBytes: HUGE }, false);
+    await expect(waiving.planConvert('./model.onnx')).resolves.toMatchObject({ converter: 'small' });
+    await expect(waiving.convert('./model.onnx')).resolves.toMatchObject({ converter: 'small' });
+    // What is stored needs none.
+    await expect(waiving.planConvert('./model.onnx')).resolves.toMatchObject({ stored: true });
   });
 });

@@ -3,77 +3,193 @@
  * environment is broken) and complete when `.complete` was written, last.
  */
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { access, mkdir, readdir, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import {
+  access,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { platform as osPlatform } from 'node:process';
+import * as v from 'valibot';
 import type {
+  DownloadedWheels,
+  RemovedBytes,
+  RoomNeed,
   Toolchain,
   ToolchainContext,
   ToolchainEnvironment,
   ToolchainStatus,
 } from '../../src/converter.js';
-import { abortError, diskError, ModeldlError, systemErrorCode } from '../../src/errors.js';
+import { diskError, ModeldlError, systemErrorCode } from '../../src/errors.js';
 import { assetPath } from '../assets.js';
-import { endTogether } from '../process-group.js';
 import { externalVersions } from './external.js';
-import { installFailure } from './failure.js';
-import { findPython } from './python.js';
+import { packagesOf, torchVersions, type LockedPackage } from './lock.js';
+import { pythonOf, runPipFor, withPip } from './packages.js';
+import { runPip, type PipJob } from './pip.js';
+import { findPython, type PythonRange } from './python.js';
+import { directorySize, shareFiles } from './share.js';
+import {
+  cpuIndex,
+  hasCpuWheel,
+  pipCache,
+  PYTORCH_CPU_INDEX,
+  sourceOptions,
+  torchBuilds,
+  wheelsIn,
+  type TorchBuild,
+} from './sources.js';
 
-export interface ToolchainDefinition {
+/** Bytes of an environment, measured on Linux x86_64. */
+export interface ToolchainSizes {
+  /** To download. */
+  readonly downloadBytes: number;
+  /** On disk: what is asked to be free before an installation, besides the download. */
+  readonly installedBytes: number;
+}
+
+export interface ToolchainDefinition extends ToolchainSizes {
   readonly name: string;
   readonly title: string;
-  /** Bytes to download, measured on Linux x86_64. */
-  readonly downloadBytes: number;
-  /** Bytes on disk, measured likewise: what is asked to be free before an installation. */
-  readonly installedBytes: number;
+  /** The same with CPU wheels of PyTorch, where it has any. */
+  readonly cpu?: ToolchainSizes;
   /** Packages whose versions are shown and recorded; nothing works without the first. */
   readonly shown: readonly [string, ...string[]];
+  /** Versions of Python that the lock has wheels for; default 3.10 to 3.14. */
+  readonly python?: PythonRange;
+  /** Absolute path of its requirement file; default `<name>.txt` in `requirements/`. */
+  readonly lock?: string;
+  /** Where CPU wheels of PyTorch come from when the settings name no address; default PyTorch's own index. */
+  readonly torchIndex?: string;
+}
+
+/** A place where an environment lies or would lie. */
+interface Place {
+  readonly build: TorchBuild;
+  readonly directory: string;
+}
+
+interface Places {
+  /** A Python to make it with. */
+  readonly command: string;
+  readonly packages: readonly LockedPackage[];
+  /** Those that serve, the best first. */
+  readonly places: readonly [Place, ...Place[]];
 }
 
 const COMPLETE = '.complete';
-/** Lines of an installer's output that are searched for its cause of failure. */
-const LAST_LINES = 200;
+/** What the mark holds. Older ones are the lock's digest alone: of these all is measured that is asked for. */
+const mark = v.object({ lock: v.string(), torch: v.picklist(['locked', 'cpu']), bytes: v.number() });
+
+/** How long PyTorch's index may take to answer when nobody insists on it, seconds. */
+const LOOK_SECONDS = 5;
 
 export function createToolchain(definition: ToolchainDefinition): Toolchain {
-  const { name, title, downloadBytes } = definition;
-  const lockFile = (): string => assetPath('requirements', `${name}.txt`);
+  const { name, title, downloadBytes, installedBytes, torchIndex = PYTORCH_CPU_INDEX } = definition;
+  const lockFile = (): string => definition.lock ?? assetPath('requirements', `${name}.txt`);
   const lockDigest = async (): Promise<string> =>
     createHash('sha256')
       .update(await readFile(lockFile()))
       .digest('hex');
+  const sizesOf = (build: TorchBuild): ToolchainSizes =>
+    (build === 'cpu' ? definition.cpu : undefined) ?? { downloadBytes, installedBytes };
 
-  /** `<name>-<hash of lock, interpreter version, platform>` */
-  async function directoryFor(context: ToolchainContext): Promise<{ directory: string; command: string }> {
-    const python = await findPython(context);
+  /** `<name>-<hash of lock, interpreter version, platform, build of PyTorch>` */
+  async function placesFor(context: ToolchainContext): Promise<Places> {
+    const python = await findPython(context, name, definition.python);
+    const packages = packagesOf(await readFile(lockFile(), 'utf8'));
     const identity = `${await lockDigest()} ${python.version} ${python.platform}`;
-    const hash = createHash('sha256').update(identity).digest('hex').slice(0, 12);
-    return { directory: join(context.toolchainsDir, `${name}-${hash}`), command: python.command };
+    const placeOf = (build: TorchBuild): Place => {
+      const whole = build === 'locked' ? identity : `${identity} torch=${build}`;
+      const hash = createHash('sha256').update(whole).digest('hex').slice(0, 12);
+      return { build, directory: join(context.toolchainsDir, `${name}-${hash}`) };
+    };
+    const [best, ...rest] = torchBuilds(context.settings, packages, python.platform);
+    return { command: python.command, packages, places: [placeOf(best), ...rest.map(placeOf)] };
+  }
+
+  /** Is this the name of an environment of this toolchain? Names of others may begin alike: `optimum-5.0`. */
+  function isOwn(entry: string): boolean {
+    return entry.startsWith(`${name}-`) && /^[0-9a-f]{12}$/.test(entry.slice(name.length + 1));
   }
 
   async function status(context: ToolchainContext): Promise<ToolchainStatus> {
     const external = context.settings.interpreters[name];
     if (external !== undefined) return externalStatus(context, external);
-    let directory: string;
+    let found: Places;
     try {
-      ({ directory } = await directoryFor(context));
+      found = await placesFor(context);
     } catch (error) {
       if (error instanceof ModeldlError && error.code === 'TOOLCHAIN') {
-        return { state: 'missing', versions: {}, reason: error.message };
+        const needs: readonly RoomNeed[] = [roomFor(context, 'locked')];
+        const toInstall = { downloadBytes, installedBytes, needs };
+        return { state: 'missing', versions: {}, reason: error.message, toInstall };
       }
       throw error;
     }
-    if (!(await exists(directory))) return { state: 'missing', versions: {} };
-    const bytes = await directoryBytes(directory);
-    if (!(await isIntact(directory))) {
-      return { state: 'broken', directory, bytes, versions: {}, reason: 'its installation did not finish' };
+    const { places, packages } = found;
+    const intact = await firstIntact(places);
+    const unusedBytes = await bytesBesides(context, places);
+    if (intact !== undefined) {
+      return {
+        state: 'installed',
+        directory: intact.directory,
+        bytes: await bytesOf(intact.directory),
+        unusedBytes,
+        versions: pinnedVersions(packages, definition.shown),
+      };
     }
+    const toInstall = largestOf(places, context);
+    const there = await firstThere(places);
+    if (there !== undefined) {
+      const { directory } = there;
+      const bytes = await bytesOf(directory);
+      const reason = 'its installation did not finish';
+      return { state: 'broken', directory, bytes, unusedBytes, versions: {}, reason, toInstall };
+    }
+    return { state: 'missing', unusedBytes, versions: {}, toInstall };
+  }
+
+  /** Of environments for other locks, such as an earlier modeldl's, for other versions of Python, or of the other build. */
+  async function bytesBesides(context: ToolchainContext, places: readonly Place[]): Promise<number> {
+    const shown = (await firstIntact(places)) ?? (await firstThere(places));
+    let bytes = 0;
+    for (const entry of await entriesOf(context.toolchainsDir)) {
+      const directory = join(context.toolchainsDir, entry);
+      if (isOwn(entry) && directory !== shown?.directory) bytes += await bytesOf(directory);
+    }
+    return bytes;
+  }
+
+  /** Which of several builds it will be is seen when it is made: shown is the most, asked for in advance the least. */
+  function largestOf(
+    places: readonly Place[],
+    context: ToolchainContext,
+  ): NonNullable<ToolchainStatus['toInstall']> {
+    const bySize = places
+      .map(({ build }) => ({ build, ...sizesOf(build) }))
+      .sort((a, b) => a.installedBytes - b.installedBytes);
+    const [least, most] = [bySize[0], bySize.at(-1)];
     return {
-      state: 'installed',
-      directory,
-      bytes,
-      versions: await pinnedVersions(lockFile(), definition.shown),
+      downloadBytes: context.settings.wheels === undefined ? (most?.downloadBytes ?? downloadBytes) : 0,
+      installedBytes: most?.installedBytes ?? installedBytes,
+      needs: [roomFor(context, least?.build ?? 'locked')],
+    };
+  }
+
+  /** What is written where environments are; downloads lie there too until they are unpacked. */
+  function roomFor(context: ToolchainContext, build: TorchBuild): RoomNeed {
+    const sizes = sizesOf(build);
+    const fetched = context.settings.wheels === undefined ? sizes.downloadBytes : 0;
+    return {
+      directory: context.toolchainsDir,
+      bytes: sizes.installedBytes + fetched,
+      what: `the toolchain \`${name}\``,
     };
   }
 
@@ -83,12 +199,26 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       requirePackages(external, await externalVersions(context, name, external, definition.shown));
       return { python: external };
     }
-    const { directory, command } = await directoryFor(context);
-    if (!(await isIntact(directory))) refuseForbidden(context);
+    const found = await placesFor(context);
+    const intact = await firstIntact(found.places);
+    if (intact !== undefined) return enter(context, found, intact);
+    await refuseUnavailable(context);
+    const [only, ...others] = found.places;
+    if (others.length === 0) return enter(context, found, only);
+    // Two processes that found different builds would make both.
+    return context.exclusively(`the choice of PyTorch for ${name} in ${context.toolchainsDir}`, async () => {
+      const meanwhile = await firstIntact(found.places);
+      return enter(context, found, meanwhile ?? (await choose(context, found)));
+    });
+  }
+
+  /** Makes the environment there unless it is, and declares its use. */
+  function enter(context: ToolchainContext, found: Places, place: Place): Promise<ToolchainEnvironment> {
+    const { directory } = place;
     return context.exclusively(claimName(directory), async () => {
       if (!(await isIntact(directory))) {
-        refuseForbidden(context);
-        await install(context, directory, command);
+        await refuseUnavailable(context);
+        await install(context, found, place);
       }
       await context.use(basename(directory));
       return { python: pythonOf(directory), directory };
@@ -99,24 +229,32 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     return `the toolchain ${name} at ${directory}`;
   }
 
-  /** @throws ModeldlError TOOLCHAIN when nothing may be installed */
-  function refuseForbidden({ settings }: ToolchainContext): void {
-    if (settings.install !== 'never' && !settings.offline) return;
-    const why = settings.offline ? '`--offline` forbids' : 'the settings forbid';
-    throw new ModeldlError(
-      'TOOLCHAIN',
-      `The toolchain \`${name}\` is not installed, and ${why} installing it`,
-      { hint: `run \`modeldl toolchain install ${name}\` once with network` },
-    );
+  /** @throws ModeldlError TOOLCHAIN when nothing may be installed, CONFIG when the folder of wheels is not there */
+  async function refuseUnavailable({ settings }: ToolchainContext): Promise<void> {
+    const needsNetwork = settings.offline && settings.wheels === undefined;
+    if (settings.install === 'never' || needsNetwork) {
+      const why = needsNetwork ? '`--offline` forbids' : 'the settings forbid';
+      throw new ModeldlError(
+        'TOOLCHAIN',
+        `The toolchain \`${name}\` is not installed, and ${why} installing it`,
+        {
+          hint: `run \`modeldl toolchain install ${name}\` once with network, or from a folder of wheels that \`toolchains.wheels\` names`,
+        },
+      );
+    }
+    if (settings.wheels !== undefined) await wheelsIn(settings.wheels);
   }
 
-  async function remove(context: ToolchainContext): Promise<number> {
-    let bytes = 0;
+  async function remove(context: ToolchainContext): Promise<RemovedBytes> {
+    let freedBytes = 0;
+    let sharedBytes = 0;
     for (const entry of await entriesOf(context.toolchainsDir)) {
-      if (!entry.startsWith(`${name}-`)) continue;
+      if (entry.startsWith(`${name}-external-`))
+        await rm(join(context.toolchainsDir, entry), { force: true });
+      if (!isOwn(entry)) continue;
       const directory = join(context.toolchainsDir, entry);
-      bytes += await context.whenUnused(claimName(directory), entry, async () => {
-        const held = await directoryBytes(directory);
+      await context.whenUnused(claimName(directory), entry, async () => {
+        const held = await directorySize(directory);
         try {
           // Without its mark first, a half-removed environment is never taken for a whole one.
           await rm(join(directory, COMPLETE), { force: true });
@@ -124,10 +262,11 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
         } catch (error) {
           throw diskError(error, directory);
         }
-        return held;
+        freedBytes += held.freedBytes;
+        sharedBytes += held.bytes - held.freedBytes;
       });
     }
-    return bytes;
+    return { freedBytes, sharedBytes };
   }
 
   async function externalStatus(context: ToolchainContext, external: string): Promise<ToolchainStatus> {
@@ -151,6 +290,10 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     });
   }
 
+  /**
+   * Not of the build of PyTorch: both compute on the CPU with the same kernels, so that results differ by rounding at
+   * most, and which one it will be may be unknown before an installation, where a stored conversion must be found.
+   */
   async function digest(context: ToolchainContext): Promise<string> {
     const external = context.settings.interpreters[name];
     if (external === undefined) return lockDigest();
@@ -160,77 +303,165 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       .digest('hex');
   }
 
-  async function install(context: ToolchainContext, directory: string, command: string): Promise<void> {
+  async function newJob(context: ToolchainContext, doing: string): Promise<PipJob> {
     const logFile = join(context.toolchainsDir, '..', 'logs', `toolchain-${name}.log`);
-    context.emit({ type: 'stage', stage: `Installing the toolchain ${name}`, detail: title });
+    await mkdir(dirname(logFile), { recursive: true });
+    await writeFile(logFile, '');
+    context.emit({ type: 'stage', stage: `${doing} ${name}`, detail: title });
+    return { context, toolchain: name, doing, logFile };
+  }
+
+  /** CPU wheels of PyTorch where they can be had, by a look that does not last. */
+  async function choose(context: ToolchainContext, { command, packages, places }: Places): Promise<Place> {
+    const [best, other] = places;
+    const { wheels } = context.settings;
+    if (other === undefined) return best;
+    if (wheels !== undefined) return (await hasCpuWheel(wheels, packages)) ? best : other;
+    const job = await newJob(context, 'Installing the toolchain');
+    context.emit({
+      type: 'stage',
+      stage: `${job.doing} ${name}`,
+      detail: 'Looking for CPU wheels of PyTorch',
+    });
+    const found = await withPip(job, command, async (python) => {
+      const listing = ['index', 'versions', 'torch', '--timeout', `${LOOK_SECONDS}`, '--retries', '0'];
+      const { environment } = sourceOptions({}, cpuIndex(context.settings, torchIndex));
+      const flags = ['--no-input', '--disable-pip-version-check'];
+      try {
+        return await runPip(job, {
+          python,
+          module: ['pip', ...listing, ...flags],
+          source: 'torch',
+          environment,
+        });
+      } catch (error) {
+        if (context.signal.aborted || !(error instanceof ModeldlError)) throw error;
+        return [];
+      }
+    });
+    const offered = new Set(found.join(' ').split(/[\s,()]+/));
+    if (torchVersions(packages).some((version) => offered.has(version))) return best;
+    context.emit({
+      type: 'note',
+      message: `PyTorch's CPU wheels cannot be had from ${new URL(torchIndex).host}: it comes from the package index as it is locked, with libraries for GPUs`,
+    });
+    return other;
+  }
+
+  async function install(
+    context: ToolchainContext,
+    { command, packages }: Places,
+    { build, directory }: Place,
+  ): Promise<void> {
+    const temporary = join(directory, '.tmp');
+    const job = await newJob(context, 'Installing the toolchain');
     try {
-      await requireSpace(context.toolchainsDir, definition.installedBytes);
+      const cached = await hasRoomForCache(context, build);
       await rm(directory, { recursive: true, force: true });
-      await mkdir(directory, { recursive: true });
-      await mkdir(dirname(logFile), { recursive: true });
-      await writeFile(logFile, '');
-      await run(context, logFile, command, ['venv', directory]);
-      const pip = ['pip', 'install', '--require-hashes', '--no-input', '--disable-pip-version-check'];
-      await run(context, logFile, pythonOf(directory), [
-        ...pip,
-        '--progress-bar',
-        'off',
-        '--requirement',
-        lockFile(),
-      ]);
-      await writeFile(join(directory, COMPLETE), `${await lockDigest()}\n`);
+      await mkdir(temporary, { recursive: true });
+      await runPip(job, { python: command, module: ['venv', directory] });
+      await runPipFor(job, {
+        python: pythonOf(directory),
+        command: ['install', ...(cached ? [] : ['--no-cache-dir'])],
+        packages,
+        lock: lockFile(),
+        build,
+        torchIndex,
+        temporary,
+      });
+      await rm(temporary, { recursive: true, force: true });
+      await shareWithOthers(context, directory);
+      const complete: v.InferOutput<typeof mark> = {
+        lock: await lockDigest(),
+        torch: build,
+        bytes: (await directorySize(directory)).bytes,
+      };
+      await writeFile(join(directory, COMPLETE), `${JSON.stringify(complete)}\n`);
     } catch (error) {
       await rm(directory, { recursive: true, force: true });
       throw diskError(error, directory);
     }
   }
 
-  /** Runs a Python module with everything it prints in the log, and its progress as events. */
-  async function run(
-    context: ToolchainContext,
-    logFile: string,
-    command: string,
-    module: readonly string[],
-  ): Promise<void> {
-    const log = createWriteStream(logFile, { flags: 'a' });
-    const { execa } = await import('execa');
-    const subprocess = execa(command, [assetPath('python', 'guarded.py'), ...module], {
-      env: installerEnvironment(context.environment),
-      extendEnv: false,
-      all: true,
-      buffer: false,
-      reject: false,
-      // Open as long as this process lives.
-      stdin: 'pipe',
-      detached: true,
-    });
-    endTogether(subprocess, context.signal);
-    subprocess.stdin.on('error', () => undefined);
-    subprocess.all.pipe(log);
-    const lines = createInterface({ input: subprocess.all });
-    const last: string[] = [];
-    lines.on('line', (line) => {
-      last.push(line);
-      if (last.length > LAST_LINES) last.shift();
-      const step = /^\s*(Collecting|Downloading|Installing) (.+)$/.exec(line);
-      const what = step?.[2]?.split(/ @|;|\s\(|: /)[0]?.slice(0, 60);
-      if (step?.[1] !== undefined && what !== undefined) {
-        context.emit({
-          type: 'stage',
-          stage: `Installing the toolchain ${name}`,
-          detail: `${step[1]} ${what}`,
-        });
+  /** Whether what is downloaded fits into pip's cache as well, which others profit by. @throws ModeldlError DISK */
+  async function hasRoomForCache(context: ToolchainContext, build: TorchBuild): Promise<boolean> {
+    const need = roomFor(context, build);
+    const cache = context.settings.wheels === undefined ? pipCache(context.environment) : undefined;
+    if (cache !== undefined) {
+      const copy = { directory: cache, bytes: sizesOf(build).downloadBytes, what: "pip's cache" };
+      try {
+        await context.requireRoom([need, copy]);
+        return true;
+      } catch (error) {
+        if (!(error instanceof ModeldlError) || error.code !== 'DISK') throw error;
       }
+    }
+    await context.requireRoom([need]);
+    return false;
+  }
+
+  async function shareWithOthers(context: ToolchainContext, directory: string): Promise<void> {
+    const others: string[] = [];
+    for (const entry of await entriesOf(context.toolchainsDir)) {
+      const other = join(context.toolchainsDir, entry);
+      if (other !== directory && (await isIntact(other))) others.push(other);
+    }
+    if (others.length === 0) return;
+    context.emit({
+      type: 'stage',
+      stage: `Installing the toolchain ${name}`,
+      detail: 'Sharing equal files with other toolchains',
     });
-    const result = await subprocess;
-    if (context.signal.aborted) throw abortError(context.signal);
-    if (!result.failed) return;
-    const { code, cause, hint } = installFailure(last);
-    throw new ModeldlError(
-      code,
-      `Installing the toolchain \`${name}\` failed: ${cause ?? result.shortMessage}`,
-      { hint: `${hint}; the log is ${logFile}`, details: { file: logFile } },
-    );
+    await shareFiles(directory, others, context.signal);
+  }
+
+  async function download(context: ToolchainContext, folder: string): Promise<DownloadedWheels> {
+    const { wheels, ...settings } = context.settings;
+    if (settings.offline) {
+      throw new ModeldlError('NETWORK', `\`--offline\` forbids fetching the wheels of \`${name}\``, {
+        hint: 'run the command with network',
+      });
+    }
+    const online: ToolchainContext = { ...context, settings };
+    const found = await placesFor(online);
+    const { build } = await choose(online, found);
+    const sizes = sizesOf(build);
+    const job = await newJob(online, 'Fetching the wheels of the toolchain');
+    let made: string | undefined;
+    let staging: string | undefined;
+    try {
+      made = await mkdir(folder, { recursive: true });
+      staging = await mkdtemp(join(folder, '.modeldl-'));
+      const need = { directory: folder, bytes: 2 * sizes.downloadBytes, what: `the wheels of \`${name}\`` };
+      await context.requireRoom([need]);
+      const temporary = join(staging, 'tmp');
+      const fetched = join(staging, 'wheels');
+      await mkdir(temporary);
+      await withPip(job, found.command, (python) =>
+        runPipFor(job, {
+          python,
+          command: ['download', '--dest', fetched],
+          packages: found.packages,
+          lock: lockFile(),
+          build,
+          torchIndex,
+          temporary,
+        }),
+      );
+      const names = await readdir(fetched);
+      let bytes = 0;
+      for (const file of names) {
+        bytes += (await stat(join(fetched, file))).size;
+        await rename(join(fetched, file), join(folder, file));
+      }
+      return { files: names.length, bytes };
+    } catch (error) {
+      throw diskError(error, folder);
+    } finally {
+      if (staging !== undefined) await rm(staging, { recursive: true, force: true });
+      // Where nothing came into it.
+      if (made !== undefined) await rmdir(folder).catch(() => undefined);
+    }
   }
 
   return {
@@ -240,21 +471,33 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     digest,
     status,
     ensure,
+    download,
     remove,
   };
 }
 
-/** What the user has for Python in general must not change what lands in an environment with a lock. */
-function installerEnvironment(
-  environment: ToolchainContext['environment'],
-): Record<string, string | undefined> {
-  const { PYTHONPATH, PYTHONHOME, PIP_TARGET, PIP_PREFIX, VIRTUAL_ENV, ...rest } = environment;
-  // Of pip's configuration, addresses and certificates are wanted, but not its habit of installing for the user.
-  return { ...rest, PYTHONNOUSERSITE: '1', PIP_USER: '0', PIP_NO_PYTHON_VERSION_WARNING: '1' };
+async function firstIntact(places: readonly Place[]): Promise<Place | undefined> {
+  for (const place of places) if (await isIntact(place.directory)) return place;
+  return undefined;
 }
 
-function pythonOf(directory: string): string {
-  return osPlatform === 'win32' ? join(directory, 'Scripts', 'python.exe') : join(directory, 'bin', 'python');
+async function firstThere(places: readonly Place[]): Promise<Place | undefined> {
+  for (const place of places) if (await exists(place.directory)) return place;
+  return undefined;
+}
+
+/** By its mark where that tells: to look at every file takes seconds. */
+async function bytesOf(directory: string): Promise<number> {
+  return (await readMark(directory))?.bytes ?? (await directorySize(directory)).bytes;
+}
+
+async function readMark(directory: string): Promise<v.InferOutput<typeof mark> | undefined> {
+  try {
+    const read = v.safeParse(mark, JSON.parse(await readFile(join(directory, COMPLETE), 'utf8')));
+    return read.success ? read.output : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 async function isIntact(directory: string): Promise<boolean> {
@@ -277,40 +520,14 @@ async function entriesOf(directory: string): Promise<readonly string[]> {
   }
 }
 
-async function requireSpace(directory: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  if (bavail * bsize >= bytes) return;
-  throw new ModeldlError(
-    'DISK',
-    `Not enough space for the toolchain in ${directory}: ${bytes} bytes needed, ${bavail * bsize} bytes free`,
-    {
-      hint: 'free space with `modeldl prune`, or choose another cache with `--cache-dir`',
-      details: { file: directory },
-    },
-  );
-}
-
-async function directoryBytes(directory: string): Promise<number> {
-  let bytes = 0;
-  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])) {
-    if (entry.isFile())
-      bytes += await stat(join(entry.parentPath, entry.name)).then(
-        ({ size }) => size,
-        () => 0,
-      );
-  }
-  return bytes;
-}
-
 /** Versions by the lock: what is in a complete environment is exactly that. */
-async function pinnedVersions(
-  lockFile: string,
-  packages: readonly string[],
-): Promise<Record<string, string>> {
-  const lock = await readFile(lockFile, 'utf8');
+function pinnedVersions(
+  packages: readonly LockedPackage[],
+  shown: readonly string[],
+): Record<string, string> {
   const versions: Record<string, string> = {};
-  for (const name of packages) {
-    const version = new RegExp(`^${name}==([^\\s;]+)`, 'm').exec(lock)?.[1];
+  for (const name of shown) {
+    const version = packages.find((locked) => locked.name === name)?.version;
     if (version !== undefined) versions[name] = version;
   }
   return versions;

@@ -10,6 +10,12 @@ export interface Python {
   readonly platform: string;
 }
 
+/** Minor versions of Python 3 that the files of a lock are for. */
+export interface PythonRange {
+  readonly oldest: number;
+  readonly newest: number;
+}
+
 const CANDIDATES = [
   'python3',
   'python3.14',
@@ -19,14 +25,17 @@ const CANDIDATES = [
   'python3.10',
   'python',
 ];
-/** The locks are made for 3.10 and later; the wheels of 2026.4 end at 3.14. */
-const OLDEST_MINOR = 10;
-const NEWEST_MINOR = 14;
+/** The locks are made for 3.10 and later; the wheels of OpenVINO 2026.4 end at 3.14. */
+export const USUAL_RANGE: PythonRange = { oldest: 10, newest: 14 };
 
 const PROBE = 'import sys, sysconfig; print(sys.version.split()[0], sysconfig.get_platform())';
 
-/** @throws ModeldlError TOOLCHAIN naming what was found instead */
-export async function findPython(context: ToolchainContext): Promise<Python> {
+/** @throws ModeldlError TOOLCHAIN naming the toolchain and what was found instead */
+export async function findPython(
+  context: ToolchainContext,
+  toolchain: string,
+  { oldest, newest }: PythonRange = USUAL_RANGE,
+): Promise<Python> {
   const { execa } = await import('execa');
   const { python: chosen } = context.settings;
   const tried: string[] = [];
@@ -43,13 +52,13 @@ export async function findPython(context: ToolchainContext): Promise<Python> {
     const [version = '', platform = ''] = probed.stdout.split(' ');
     const [major, minor] = version.split('.').map(Number);
     if (major === undefined || minor === undefined) continue;
-    if (major === 3 && minor >= OLDEST_MINOR && minor <= NEWEST_MINOR) return { command, version, platform };
+    if (major === 3 && minor >= oldest && minor <= newest) return { command, version, platform };
     tried.push(`${command} is ${version}`);
   }
   const found = tried.length === 0 ? 'none was found' : tried.join(', ');
   throw new ModeldlError(
     'TOOLCHAIN',
-    `Converting needs Python 3.${OLDEST_MINOR} to 3.${NEWEST_MINOR}: ${found}`,
+    `The toolchain \`${toolchain}\` needs Python 3.${oldest} to 3.${newest}: ${found}`,
     {
       hint: 'install one (`apt-get install python3 python3-venv`), or name it in `toolchains.python`',
     },

@@ -151,7 +151,7 @@ function rootCommand(cli: CliEnvironment, json: boolean): Command {
     .option('--prefer-offline', 'ask nobody when something suitable is stored')
     .option('--refresh', 'an unreachable hub is an error even when a revision is stored')
     .option('--max-wait <time>', 'how long to wait for other processes, such as 10m')
-    .option('--no-space-check', 'start even when the disk looks too small')
+    .option('--no-space-check', 'start even when disk or memory look too small')
     .option('--json', 'one JSON document on stdout')
     .option('-q, --quiet', 'only paths or references, no progress')
     .option('-v, --verbose', 'causes of errors; repeatable', (_value, count: number) => count + 1, 0)

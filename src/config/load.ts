@@ -292,6 +292,7 @@ function absolutePaths(config: Config, directory: string): Config {
     toolchains: {
       ...toolchains,
       ...(toolchains?.python === undefined ? {} : { python: program(toolchains.python) }),
+      ...(toolchains?.wheels === undefined ? {} : { wheels: resolve(directory, toolchains.wheels) }),
       interpreters: Object.fromEntries(interpreters.map(([name, python]) => [name, program(python)])),
     },
   };

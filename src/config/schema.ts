@@ -13,6 +13,9 @@ const text = v.pipe(v.string(), v.nonEmpty());
 export const ADOPT = ['auto', 'never'] as const;
 export const PREBUILT = ['tell', 'prefer', 'never'] as const;
 
+/** Credentials for an index are in pip's configuration or `.netrc`. */
+const TORCH = /^(auto|cpu|index|https?:\/\/[^@\s]+)$/;
+
 const ENTRIES = {
   $schema: v.exactOptional(v.string()),
   cacheDir: v.exactOptional(
@@ -120,6 +123,23 @@ const ENTRIES = {
           v.description('Python to use as it is instead of an environment, by toolchain'),
         ),
       ),
+      torch: v.exactOptional(
+        v.pipe(
+          v.string(),
+          v.regex(TORCH, 'auto, cpu, index or an address without user information'),
+          v.description(
+            'Where PyTorch comes from. cpu: its own index of CPU wheels; index: the package index, on Linux with libraries for GPUs; auto: the first that can be reached; or the address of another index of CPU wheels',
+          ),
+        ),
+      ),
+      wheels: v.exactOptional(
+        v.pipe(
+          text,
+          v.description(
+            'Folder of wheels to install from, without network; relative to the file that sets it',
+          ),
+        ),
+      ),
     }),
   ),
 };
@@ -169,7 +189,7 @@ export const DEFAULTS = {
   durability: 'lazy',
   adopt: 'auto',
   convert: { precision: 'int8', device: 'CPU', check: true, prebuilt: 'tell' },
-  toolchains: { install: 'auto' },
+  toolchains: { install: 'auto', torch: 'auto' },
 } as const satisfies Config;
 
 /**

@@ -2,8 +2,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { fakePython } from '../helpers/interpreter.js';
+import { canMount, smallDisk } from '../helpers/mounts.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { expectRefusal } from '../helpers/refused.js';
+import { requirePeer } from '../helpers/require.js';
 
 const MODEL = Buffer.alloc(3_000_000, 'graph and weights ');
 const OTHER = Buffer.alloc(5_000_000, 'the same weights in another format ');
@@ -70,6 +72,24 @@ describe('modeldl convert', () => {
     expect(fetched()).toBe(0);
     expect((await world.run('list', '-q')).stdout).toBe('');
   });
+
+  requirePeer('root and `mount`', canMount)(
+    'is refused before anything is fetched when the disk is too small for its toolchain',
+    async () => {
+      const { directory } = await smallDisk('size=60M');
+      const args = ['convert', 'hf:org/mixed', '--cache-dir', directory];
+      await expectRefusal(world, args, {
+        code: 'DISK',
+        message: /the cache and the conversion and the toolchain `openvino` in .*bytes needed/,
+        hint: /--no-space-check/,
+      });
+      expect(fetched()).toBe(0);
+      const { bin } = await fakePython({ pip: ['exit 1'] });
+      const waived = await world.runWith({ PATH: `${bin}:/bin` }, ...args, '--no-space-check');
+      expect(waived.exitCode, waived.stderr).toBe(9);
+      expect(fetched()).toBe(MODEL.length);
+    },
+  );
 
   it('fetches only what its converter reads, and what was planned', async () => {
     const planned = await world.run('convert', 'hf:org/mixed', '--dry-run', '--json');

@@ -1,6 +1,6 @@
 /** Toolchains through the built program, made by an interpreter that is a shell script. */
 import { existsSync } from 'node:fs';
-import { access, readdir, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fakePython, type FakeOptions, writeScript } from '../helpers/interpreter.js';
@@ -55,6 +55,36 @@ describe('modeldl toolchain', () => {
     expect(await list()).toMatchObject({ toolchains: [{ state: 'missing' }] });
   });
 
+  it('takes several names, and knows a mistyped one before it begins', async () => {
+    const { PATH, pips } = await pathWith();
+    const mistyped = await world.runWith({ PATH }, 'toolchain', 'install', 'openvino', 'torch');
+    expect(mistyped.exitCode).toBe(2);
+    expect(await pips()).toBe(0);
+    // Twice is once.
+    const installed = await world.runWith({ PATH }, 'toolchain', 'install', 'openvino', 'openvino', '--json');
+    expect(document(installed)).toMatchObject({ ok: true, toolchains: [{ name: 'openvino' }] });
+    expect(await pips()).toBe(1);
+    const removed = await world.runWith({ PATH }, 'toolchain', 'remove', 'openvino');
+    expect(removed.stderr).toMatch(/^Freed .* of openvino$/m);
+  });
+
+  it('installs from a folder of wheels without network, and says what a download needs', async () => {
+    const { PATH, pips } = await pathWith();
+    const config = join(world.directory, 'wheels.json');
+    await writeFile(config, JSON.stringify({ toolchains: { wheels: './wheels' } }));
+    const install = ['--config', config, '--offline', 'toolchain', 'install', 'openvino'];
+    const absent = await world.runWith({ PATH }, ...install, '--json');
+    expect(absent.exitCode).toBe(2);
+    expect(document(absent)).toMatchObject({
+      error: { code: 'CONFIG', file: join(world.directory, 'wheels') },
+    });
+    await mkdir(join(world.directory, 'wheels'));
+    expect((await world.runWith({ PATH }, ...install)).exitCode).toBe(0);
+    expect(await pips()).toBe(1);
+    const nowhere = await world.runWith({ PATH }, 'toolchain', 'download', 'openvino');
+    expect([nowhere.exitCode, nowhere.stderr]).toEqual([2, expect.stringContaining('-o ./wheels')]);
+  });
+
   it('is installed once by two processes that want it at the same time', async () => {
     const { PATH, pips } = await pathWith({
       pip: ['until [ "$(grep -c "^-I -c" "$CALLS")" -ge 2 ]; do :; done'],
@@ -93,7 +123,7 @@ describe('modeldl toolchain', () => {
 
   it.each([
     ['install', 'torch', 'Unknown toolchain: torch'],
-    ['paint', 'openvino', 'Expected list, install or remove, got paint'],
+    ['paint', 'openvino', 'Expected list, install, remove or download, got paint'],
   ])('%s %s is a usage error', async (action, name, message) => {
     const run = await world.run('toolchain', action, name);
     expect(run.exitCode).toBe(2);
@@ -156,7 +186,7 @@ describe('a conversion without its toolchain', () => {
       converters: ['openvino', 'nncf'].map((name) => ({
         name,
         ready: false,
-        reason: 'Converting needs Python 3.10 to 3.14: none was found',
+        reason: 'The toolchain `openvino` needs Python 3.10 to 3.14: none was found',
       })),
     });
   });

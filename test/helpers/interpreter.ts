@@ -1,12 +1,15 @@
 /** Interpreters that are tiny shell scripts, and contexts to run converters and toolchains with them. */
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { execa } from 'execa';
+import { afterAll, onTestFinished } from 'vitest';
 import type { ConverterContext, ToolchainContext, ToolchainSettings } from '../../src/converter.js';
 import type { ModeldlEvent } from '../../src/events.js';
 import { withClaim, withClaimUnwanted } from '../../src/store/claim.js';
 import { inStore, type Store } from '../../src/store/layout.js';
 import { openSession, type Session } from '../../src/store/session.js';
+import { checkSpace } from '../../src/store/space.js';
 import { temporaryDirectory } from './store.js';
 
 /** Writes an executable shell script. Returns its path. */
@@ -100,6 +103,7 @@ export interface ContextOptions {
   readonly environment?: Readonly<Record<string, string>>;
   readonly settings?: Partial<ToolchainSettings>;
   readonly maxWaitMs?: number;
+  readonly requireRoom?: ToolchainContext['requireRoom'];
 }
 
 /** What a toolchain is given, with real claims in a real store. */
@@ -130,11 +134,12 @@ export function toolchainContext(store: Store, options: ContextOptions = {}): Te
     events,
     emit: (event) => events.push(event),
     environment: { PATH: '/usr/bin:/bin', ...options.environment },
-    settings: { install: 'auto', offline: false, interpreters: {}, ...options.settings },
+    settings: { install: 'auto', offline: false, interpreters: {}, torch: 'auto', ...options.settings },
     exclusively: async (name, work) => withClaim(store, await opened(), name, waiting, work),
     use: async (environment) => (await opened()).want([environment]),
     whenUnused: async (name, environment, work) =>
       withClaimUnwanted(store, await opened(), name, environment, waiting, work),
+    requireRoom: options.requireRoom ?? checkSpace,
     end: async () => (await session)?.close(),
   };
 }
@@ -150,4 +155,25 @@ export async function converterContext(
   await mkdir(workDir, { recursive: true });
   const logFile = inStore(store, 'logs', 'job.log');
   return { ...toolchainContext(store, options), workDir, logFile, wantsCheck: false };
+}
+
+/**
+ * A directory for the PATH whose `python3` is the real one, but copies an environment that was made once instead of making
+ * one anew, which takes seconds. Removed after the tests of a file.
+ */
+export async function quickPython(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'modeldl-python-'));
+  afterAll(() => rm(directory, { recursive: true, force: true }));
+  const made = join(directory, 'made');
+  await execa('python3', ['-m', 'venv', made]);
+  const { stdout: real } = await execa('python3', ['-c', 'import sys; print(sys.executable)']);
+  const bin = join(directory, 'bin');
+  await writeScript(
+    join(bin, 'python3'),
+    'case "$*" in',
+    `*guarded.py\\ venv\\ *) mkdir -p "$3" && cp -a ${made}/. "$3";;`,
+    `*) exec ${real} "$@";;`,
+    'esac',
+  );
+  return bin;
 }

@@ -10,7 +10,8 @@ export const noToolchain: Toolchain = {
   digest: () => Promise.resolve('none'),
   status: () => Promise.resolve({ state: 'installed', versions: {} }),
   ensure: () => Promise.resolve({ python: '/bin/false' }),
-  remove: () => Promise.resolve(0),
+  download: () => Promise.resolve({ files: 0, bytes: 0 }),
+  remove: () => Promise.resolve({ freedBytes: 0, sharedBytes: 0 }),
 };
 
 export function smallConverter(

@@ -147,8 +147,11 @@ function planLines(plan: ConvertPlan): readonly string[] {
 
 function toolchainLines({ converter, toolchain }: ConvertPlan): readonly string[] {
   if (converter === null || toolchain === null) return [];
-  const { name, state, downloadBytes } = toolchain;
-  const install = downloadBytes > 0 ? `, about ${formatBytes(downloadBytes)} to install` : '';
+  const { name, state, downloadBytes, installedBytes } = toolchain;
+  const install =
+    installedBytes === 0
+      ? ''
+      : `, at most ${formatBytes(downloadBytes)} to fetch and ${formatBytes(installedBytes)} on disk`;
   return [`  converter  ${converter}, toolchain ${name} (${state}${install})`];
 }
 

@@ -1,51 +1,138 @@
+import { resolve } from 'node:path';
 import { ModeldlError } from '../../errors.js';
+import type { Modeldl } from '../../index.js';
 import type { ToolchainState } from '../../results.js';
-import { missingArgument, type CommandDefinition } from '../command.js';
-import { formatBytes, formatTable } from '../format.js';
+import { missingArgument, type Call, type CommandDefinition } from '../command.js';
+import { formatBytes, formatCount, formatTable } from '../format.js';
+import { asModeldlError, reportErrors } from '../report.js';
 
-export const command: CommandDefinition<object> = {
+interface ToolchainFlags {
+  readonly output?: string;
+}
+
+const ACTIONS = ['install', 'remove', 'download'] as const;
+type Action = (typeof ACTIONS)[number];
+
+export const command: CommandDefinition<ToolchainFlags> = {
   configure(command) {
     command
-      .argument('<action>', 'list, install or remove')
-      .argument('[name]', 'a toolchain, such as openvino')
-      .addHelpText('after', '\nExamples:\n  modeldl toolchain list\n  modeldl toolchain install openvino');
+      .argument('<action>', `list, ${ACTIONS.join(', ')}`)
+      .argument('[name...]', 'toolchains, such as openvino')
+      .option('-o, --output <dir>', 'folder that download fills, for `toolchains.wheels` elsewhere')
+      .addHelpText(
+        'after',
+        '\nExamples:\n  modeldl toolchain list\n  modeldl toolchain install openvino\n  modeldl toolchain download openvino -o ./wheels',
+      );
   },
   async run(call) {
-    const [action, name] = call.arguments;
-    const modeldl = await call.open();
-    if (action === 'list') {
-      const toolchains = await modeldl.toolchains();
-      call.settle();
-      const lines = call.output.quiet ? toolchains.map((state) => state.name) : table(toolchains);
-      call.output.result(lines, { ok: true, toolchains });
-      return undefined;
+    const [word, ...names] = call.arguments;
+    if (word === 'list') return list(call);
+    const action = ACTIONS.find((candidate) => candidate === word);
+    if (action === undefined) {
+      throw new ModeldlError(
+        'USAGE',
+        `Expected list, install, remove or download, got ${word ?? 'nothing'}`,
+        { hint: 'see `modeldl toolchain --help`' },
+      );
     }
-    if (action !== 'install' && action !== 'remove') {
-      throw new ModeldlError('USAGE', `Expected list, install or remove, got ${action ?? 'nothing'}`, {
+    const { output } = call.flags;
+    if (names.length === 0) throw missingArgument('a toolchain', `modeldl toolchain ${action} openvino`);
+    if (action === 'download' && output === undefined) {
+      throw missingArgument('`--output`', `modeldl toolchain download ${names.join(' ')} -o ./wheels`);
+    }
+    if (action !== 'download' && output !== undefined) {
+      throw new ModeldlError('USAGE', `\`--output\` is for \`download\`, not for \`${action}\``, {
         hint: 'see `modeldl toolchain --help`',
       });
     }
-    if (name === undefined) throw missingArgument('a toolchain', `modeldl toolchain ${action} openvino`);
-    if (action === 'install') {
-      const state = await modeldl.installToolchain(name);
-      call.settle();
-      call.output.result([state.directory ?? name], { ok: true, ...state });
-    } else {
-      const { bytes } = await modeldl.removeToolchain(name);
-      call.settle();
-      call.output.note(`Freed ${formatBytes(bytes)}`);
-      call.output.result([name], { ok: true, name, bytes });
-    }
-    return undefined;
+    return each(call, action, names, resolve(call.cli.cwd, output ?? '.'));
   },
 };
 
+async function list(call: Call<ToolchainFlags>): Promise<undefined> {
+  const modeldl = await call.open();
+  const toolchains = await modeldl.toolchains();
+  call.settle();
+  const lines = call.output.quiet ? toolchains.map((state) => state.name) : table(toolchains);
+  call.output.result(lines, { ok: true, toolchains });
+  return undefined;
+}
+
+interface Done {
+  /** For standard output. */
+  readonly line: string;
+  /** For people. */
+  readonly note?: string;
+  readonly document: Readonly<Record<string, unknown>>;
+}
+
+/** One after the other: each uses the network, or all of the disk. What fails does not hinder the others. */
+async function each(
+  call: Call<ToolchainFlags>,
+  action: Action,
+  names: readonly string[],
+  output: string,
+): Promise<number | undefined> {
+  const modeldl = await call.open();
+  // A mistyped name is told before minutes are spent on the ones before it.
+  await modeldl.assertToolchains(names);
+  const done: Done[] = [];
+  const errors: ModeldlError[] = [];
+  for (const name of new Set(names)) {
+    try {
+      done.push(await carryOut(modeldl, action, name, output));
+    } catch (error) {
+      if (names.length === 1) throw error;
+      const known = asModeldlError(error);
+      if (known.code === 'INTERRUPTED' || known.code === 'TERMINATED') throw known;
+      errors.push(known);
+    }
+  }
+  call.settle();
+  for (const { note } of done) if (note !== undefined) call.output.note(note);
+  const lines = [...new Set(done.map(({ line }) => line))];
+  const documents = done.map(({ document }) => document);
+  if (errors.length === 0) {
+    const [only, ...others] = documents;
+    call.output.result(lines, { ok: true, ...(others.length === 0 ? only : {}), toolchains: documents });
+    return undefined;
+  }
+  if (!call.output.json) call.output.result(lines, {});
+  return reportErrors(call.output, errors, documents, call.flags.verbose);
+}
+
+async function carryOut(modeldl: Modeldl, action: Action, name: string, output: string): Promise<Done> {
+  if (action === 'install') {
+    const state = await modeldl.installToolchain(name);
+    return { line: state.directory ?? name, document: { ...state } };
+  }
+  if (action === 'remove') {
+    const removed = await modeldl.removeToolchain(name);
+    const { bytes, sharedBytes } = removed;
+    const shared =
+      sharedBytes === 0 ? '' : `; ${formatBytes(sharedBytes)} stay, since other toolchains share them`;
+    return { line: name, note: `Freed ${formatBytes(bytes)} of ${name}${shared}`, document: { ...removed } };
+  }
+  const wheels = await modeldl.downloadToolchain(name, output);
+  const note = `${name}: ${formatCount(wheels.files, 'file')}, ${formatBytes(wheels.bytes)}`;
+  return { line: wheels.directory, note, document: { ...wheels } };
+}
+
 function table(toolchains: readonly ToolchainState[]): readonly string[] {
-  const rows = toolchains.map(({ name, title, state, bytes, reason }) => [
+  const rows = toolchains.map(({ name, title, state, bytes, installedBytes }) => [
     name,
-    reason === null ? state : `${state}: ${reason}`,
-    bytes === null ? '-' : formatBytes(bytes),
+    state,
+    bytes === null ? (installedBytes === 0 ? '-' : `(${formatBytes(installedBytes)})`) : formatBytes(bytes),
     title,
   ]);
-  return formatTable(['TOOLCHAIN', 'STATE', 'SIZE', 'CONTENTS'], rows, [2]);
+  // Beside the table: a reason is as long as a line.
+  const remarks = toolchains.flatMap(({ name, reason, unusedBytes }) => [
+    ...(reason === null ? [] : [`${name}: ${reason}`]),
+    ...(unusedBytes === 0
+      ? []
+      : [
+          `${name}: ${formatBytes(unusedBytes)} of other versions, which \`modeldl toolchain remove ${name}\` takes too`,
+        ]),
+  ]);
+  return [...formatTable(['TOOLCHAIN', 'STATE', 'SIZE', 'CONTENTS'], rows, [2]), ...remarks];
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { assetPath } from '../../../converters/assets.js';
 import { createToolchain } from '../../../converters/toolchain/environment.js';
+import type { RoomNeed } from '../../../src/converter.js';
 import { ModeldlError } from '../../../src/errors.js';
 import type { Store } from '../../../src/store/layout.js';
 import {
@@ -103,6 +104,13 @@ describe('installing', () => {
     const newer = await toolchain.ensure(contextOf(store, await fakePython({ version: '3.12.1' })));
     expect(same.directory).toBe(first.directory);
     expect(newer.directory).not.toBe(first.directory);
+    // The other one is seen, since only a removal takes it.
+    const status = await toolchain.status(contextOf(store, await fakePython()));
+    expect(status).toMatchObject({ state: 'installed', directory: first.directory });
+    expect(status.unusedBytes).toBeGreaterThan(0);
+    const third = await toolchain.status(contextOf(store, await fakePython({ version: '3.13.0' })));
+    expect(third.state).toBe('missing');
+    expect(third.unusedBytes).toBeGreaterThan(status.unusedBytes ?? 0);
   });
 });
 
@@ -242,9 +250,33 @@ describe('what cannot be installed', () => {
     const context = toolchainContext(store, { environment: { PATH: `${python.bin}:${tools}` } });
     const error = await failure(toolchain.ensure(context));
     expect(error.code).toBe('TOOLCHAIN');
-    expect(error.message).toBe(`Converting needs Python 3.10 to 3.14: ${found}`);
+    expect(error.message).toBe(`The toolchain \`openvino\` needs Python 3.10 to 3.14: ${found}`);
     expect(error.hint).toContain('python3-venv');
     expect(await toolchain.status(context)).toMatchObject({ state: 'missing', reason: error.message });
+  });
+
+  it('when Python is not one of those that its lock is for', async () => {
+    const narrow = createToolchain({
+      name: 'old',
+      title: 'old',
+      downloadBytes: 1,
+      installedBytes: 1,
+      shown: ['openvino'],
+      python: { oldest: 10, newest: 12 },
+      lock: assetPath('requirements', 'openvino.txt'),
+    });
+    const store = await temporaryStore();
+    const newer = await fakePython({ version: '3.13.1' });
+    const tools = await temporaryDirectory();
+    await writeScript(join(tools, 'head'), 'exec /bin/head "$@"');
+    const only = toolchainContext(store, { environment: { PATH: `${newer.bin}:${tools}` } });
+    const error = await failure(narrow.ensure(only));
+    expect([error.code, error.exitCode]).toEqual(['TOOLCHAIN', 9]);
+    expect(error.message).toBe('The toolchain `old` needs Python 3.10 to 3.12: python3 is 3.13.1');
+    // The next one on the PATH that fits is taken.
+    const older = await fakePython({ version: '3.11.4', name: 'python3.11' });
+    const both = toolchainContext(store, { environment: { PATH: `${newer.bin}:${older.bin}:/bin` } });
+    expect((await narrow.status(both)).reason).toBeUndefined();
   });
 
   it.each([
@@ -269,15 +301,130 @@ describe('what cannot be installed', () => {
   });
 });
 
+describe('room on the disk', () => {
+  const large = createToolchain({
+    name: 'openvino',
+    title: 'openvino and nncf',
+    downloadBytes: 300,
+    installedBytes: 1000,
+    shown: ['openvino'],
+  });
+  const refusing = (most: number) => {
+    const asked: (readonly RoomNeed[])[] = [];
+    const requireRoom = (needs: readonly RoomNeed[]): Promise<void> => {
+      asked.push(needs);
+      const bytes = needs.reduce((sum, need) => sum + need.bytes, 0);
+      return bytes <= most ? Promise.resolve() : Promise.reject(new ModeldlError('DISK', 'Too small'));
+    };
+    return { asked, requireRoom };
+  };
+
+  async function contextWith(python: FakePython, most: number, settings: ContextOptions['settings'] = {}) {
+    const { asked, requireRoom } = refusing(most);
+    const environment = { PATH: `${python.bin}:/bin`, HOME: '/home/me' };
+    return {
+      asked,
+      context: toolchainContext(await temporaryStore(), { environment, requireRoom, settings }),
+    };
+  }
+
+  it('is asked for before anything is made: the environment, its download, and a copy in the cache of pip', async () => {
+    const python = await fakePython();
+    const { asked, context } = await contextWith(python, 1299);
+    const error = await failure(large.ensure(context));
+    expect([error.code, error.exitCode]).toEqual(['DISK', 7]);
+    const need = { directory: context.toolchainsDir, bytes: 1300, what: 'the toolchain `openvino`' };
+    expect(asked).toEqual([[need, { directory: '/home/me', bytes: 300, what: "pip's cache" }], [need]]);
+    expect((await python.calls()).some((call) => call.includes('venv'))).toBe(false);
+    expect(await environments(context)).toEqual([]);
+    expect(await large.status(context)).toMatchObject({
+      state: 'missing',
+      toInstall: { downloadBytes: 300, installedBytes: 1000, needs: [need] },
+    });
+  });
+
+  it.each([
+    [1599, {}, true],
+    [1600, {}, false],
+    // Wheels of a folder are unpacked from where they lie.
+    [1000, { wheels: '/' }, true],
+  ])('of %i bytes with %o does without the cache of pip: %s', async (most, settings, without) => {
+    const python = await fakePython();
+    const { context } = await contextWith(python, most, settings);
+    await large.ensure(context);
+    const call = (await python.calls()).find((line) => line.includes(' pip install '));
+    expect(call?.includes('--no-cache-dir')).toBe(without);
+  });
+
+  it('lets pip keep its downloads beside the environment, never in /tmp', async () => {
+    const python = await fakePython({ pip: ['echo "$TMPDIR"; test -d "$TMPDIR"'] });
+    const context = contextOf(await temporaryStore(), python);
+    const { directory = '' } = await toolchain.ensure(context);
+    const log = join(context.toolchainsDir, '..', 'logs', 'toolchain-openvino.log');
+    expect(await readFile(log, 'utf8')).toContain(`${directory}/.tmp\n`);
+    expect(await readdir(directory)).toEqual(['.complete', 'bin']);
+  });
+});
+
+describe('a folder of wheels', () => {
+  it.each<[string, FakeOptions['pip'], string, string]>([
+    [
+      'that lacks a package',
+      ['echo "ERROR: No matching distribution found for nncf==3.4.0"; exit 1'],
+      'TOOLCHAIN',
+      '`modeldl toolchain download`',
+    ],
+    [
+      'with another file',
+      ['echo "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."; exit 1'],
+      'INTEGRITY',
+      'the folder `toolchains.wheels` holds other files',
+    ],
+  ])('%s is told from an index', async (_what, pip, code, hint) => {
+    const python = await fakePython(pip === undefined ? {} : { pip });
+    const wheels = await temporaryDirectory();
+    const context = contextOf(await temporaryStore(), python, { settings: { wheels, offline: true } });
+    const error = await failure(toolchain.ensure(context));
+    expect(error.code).toBe(code);
+    expect(error.hint).toContain(hint);
+    const call = (await python.calls()).find((line) => line.includes(' pip install '));
+    expect(call).toContain(`--no-index --find-links ${wheels}`);
+    expect(await environments(context)).toEqual([]);
+  });
+
+  it('that is not there is a mistake in the configuration', async () => {
+    const python = await fakePython();
+    const context = contextOf(await temporaryStore(), python, { settings: { wheels: '/absent/wheels' } });
+    const error = await failure(toolchain.ensure(context));
+    expect([error.code, error.exitCode]).toEqual(['CONFIG', 2]);
+    expect(error.message).toBe('The folder of wheels is not there: /absent/wheels');
+    expect((await python.calls()).some((call) => call.includes('venv'))).toBe(false);
+  });
+
+  it('gets nothing of a download that fails', async () => {
+    const parent = await temporaryDirectory();
+    const context = contextOf(await temporaryStore(), await fakePython());
+    for (const folder of [join(parent, 'wheels'), parent]) {
+      const error = await failure(toolchain.download(context, folder));
+      expect(error.message).toContain('Fetching the wheels of the toolchain `openvino` failed');
+      expect(await readdir(parent)).toEqual([]);
+    }
+    expect(await readdir(join(context.toolchainsDir, '..', 'tmp'))).toEqual([]);
+    const offline = contextOf(await temporaryStore(), await fakePython(), { settings: { offline: true } });
+    expect((await failure(toolchain.download(offline, parent))).exitCode).toBe(5);
+  });
+});
+
 describe('removing', () => {
   it('takes every environment of the name, tells their bytes, and leaves others', async () => {
     const store = await temporaryStore();
     const context = contextOf(store, await fakePython());
     await toolchain.ensure(context);
-    const other = join(context.toolchainsDir, 'optimum-0123456789ab');
+    // Names of others may begin alike.
+    const other = join(context.toolchainsDir, 'openvino-5.0-0123456789ab');
     await mkdir(other);
-    expect(await toolchain.remove(context)).toBeGreaterThan(0);
-    expect(await environments(context)).toEqual(['optimum-0123456789ab']);
+    expect((await toolchain.remove(context)).freedBytes).toBeGreaterThan(0);
+    expect(await environments(context)).toEqual(['openvino-5.0-0123456789ab']);
     expect(await toolchain.status(context)).toMatchObject({ state: 'missing' });
   });
 
@@ -309,7 +456,7 @@ describe('removing', () => {
     await access(join(store.root, 'toolchains', environment, '.complete'));
     const removing = toolchain.remove(contextOf(store, python));
     for (const user of users) await user.end();
-    expect(await removing).toBeGreaterThan(0);
+    expect((await removing).freedBytes).toBeGreaterThan(0);
     expect(await environments(contextOf(store, python))).toEqual([]);
   });
 });
