@@ -10,6 +10,7 @@ import { afterAll, it } from 'vitest';
 import { startHfHub, type HfHub } from '../test/helpers/hf-hub.js';
 import type { HfFile } from '../test/helpers/hf-repo.js';
 import { pythonClient, type PythonClient } from '../test/helpers/python-client.js';
+import { makeModels } from '../test/helpers/yolo.js';
 import { plantedReference, plantStore } from './large-store.js';
 import { createBench, inDirectory, type Command, type Run } from './measure.js';
 import { startNginx, type Nginx } from './nginx.js';
@@ -234,5 +235,41 @@ it.each([1, 1000, 10_000])('a store of %d models', async (models) => {
       { 'modeldl prune': run('prune', '--yes') },
       { directory, cold: true },
     );
+  });
+});
+
+/** Where `ultralytics` is installed, as `toolchains.interpreters` has it; both programs run in it. */
+const YOLO_PYTHON = process.env['MODELDL_BENCH_YOLO_PYTHON'];
+
+it.skipIf(YOLO_PYTHON === undefined)('a YOLO model', async () => {
+  const interpreter = YOLO_PYTHON ?? '';
+  await inDirectory(async (models) => {
+    await makeModels(interpreter, models, ['yolo11n']);
+    const weights = join(models, 'yolo11n.pt');
+    const configuration = join(models, 'modeldl.json');
+    await writeFile(
+      configuration,
+      JSON.stringify({ toolchains: { interpreters: { ultralytics: interpreter } } }),
+    );
+    const switches = { YOLO_OFFLINE: 'true', YOLO_AUTOINSTALL: 'false' };
+    const entry = 'from ultralytics.cfg import entrypoint; entrypoint()';
+    await bench.compare('a YOLO model to fp16', 5, {
+      modeldl: (home) => [
+        modeldl(
+          ['convert', weights, '--precision', 'fp16', '--no-check', '--config', configuration, '--quiet'],
+          home,
+        ),
+      ],
+      'yolo export': (home) => [
+        { line: ['cp', weights, home] },
+        {
+          line: [
+            interpreter,
+            ...['-c', entry, 'export', `model=${join(home, 'yolo11n.pt')}`, 'format=openvino', 'quantize=16'],
+          ],
+          environment: { HOME: home, YOLO_CONFIG_DIR: home, ...switches },
+        },
+      ],
+    });
   });
 });

@@ -7,9 +7,14 @@ import { nncf, openvino, openvinoToolchain } from './openvino.js';
 import { optimum } from './optimum.js';
 import { openvinoNode } from './openvino-node.js';
 import { optimumToolchains } from './optimum-toolchains.js';
+import { ultralytics, ultralyticsToolchain } from './ultralytics.js';
 
-export const converters: readonly Converter[] = [optimum, openvino, nncf];
+export const converters: readonly Converter[] = [optimum, ultralytics, openvino, nncf];
 
-export const toolchains: readonly Toolchain[] = [openvinoToolchain, ...optimumToolchains];
+export const toolchains: readonly Toolchain[] = [
+  openvinoToolchain,
+  ...optimumToolchains,
+  ultralyticsToolchain,
+];
 
 export const runtimes: readonly Runtime[] = [openvinoNode];

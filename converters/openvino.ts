@@ -314,7 +314,8 @@ async function check(
     inputs: conversion.settings['inputs'],
     outputs: conversion.settings['outputs'],
   });
-  return judgeCheck(conversion.precision, v.parse(checked, result));
+  const { precision, calibration } = conversion;
+  return judgeCheck(calibration === undefined ? precision : 'calibrated int8', v.parse(checked, result));
 }
 
 async function work(

@@ -250,20 +250,18 @@ function estimateOf(
   };
 }
 
-const exported = v.object({ ...converted.entries, check: v.exactOptional(checked) });
-
 async function run(
   model: LocalModel,
   conversion: ConversionPlan,
   outDir: string,
   context: ConverterContext,
 ): Promise<ConversionReport> {
-  const result = v.parse(exported, await work('convert', model, conversion, outDir, context));
+  const result = v.parse(converted, await work('convert', model, conversion, outDir, context));
   const { versions, warnings, check: report } = result;
   return {
     versions,
     warnings,
-    ...(report === undefined ? {} : { check: judgeCheck(conversion.precision, report) }),
+    ...(report === undefined ? {} : { check: judged(conversion, report) }),
   };
 }
 
@@ -274,7 +272,16 @@ async function check(
   context: ConverterContext,
 ): Promise<CheckReport> {
   const result = await work('check', model, conversion, outDir, context);
-  return judgeCheck(conversion.precision, v.parse(checked, result));
+  return judged(conversion, v.parse(checked, result));
+}
+
+/** Where activations are quantized as well, a result is as near as its data made it. */
+function judged({ precision, settings }: ConversionPlan, report: CheckReport): CheckReport {
+  const { arguments: given } = v.parse(settingsSchema, settings);
+  return judgeCheck(
+    given.includes('--quant-mode') && precision === 'int8' ? 'calibrated int8' : precision,
+    report,
+  );
 }
 
 async function work(

@@ -1,11 +1,6 @@
 /** What workers report of a conversion and of a check. */
 import * as v from 'valibot';
 
-export const converted = v.object({
-  versions: v.record(v.string(), v.string()),
-  warnings: v.array(v.string()),
-});
-
 export const checked = v.object({
   passed: v.boolean(),
   compared: v.boolean(),
@@ -22,4 +17,11 @@ export const checked = v.object({
     }),
   ),
   warnings: v.array(v.string()),
+});
+
+export const converted = v.object({
+  versions: v.record(v.string(), v.string()),
+  warnings: v.array(v.string()),
+  /** Of a worker that has checked its result at once. */
+  check: v.exactOptional(checked),
 });

@@ -62,6 +62,8 @@ def forbid_connections():
         address = arguments[1] if event != "socket.getaddrinfo" else arguments[0]
         # Sockets that processes of one machine talk through have names of files.
         if event == "socket.getaddrinfo" or isinstance(address, tuple):
+            # In the log too: most libraries that look for something swallow the error.
+            print(f"refused to connect: {address}", file=sys.stderr)
             raise PermissionError(f"a worker opens no connections, not to {address}")
 
     sys.addaudithook(refuse)

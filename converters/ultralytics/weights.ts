@@ -1,0 +1,52 @@
+/** Finding the YOLO weights that are to be exported among the files of a model, by names alone. Pure. */
+import type { PlannedModel, Refusal } from '../../src/converter.js';
+import { findSource } from '../source.js';
+
+export interface Weights {
+  /** Path of the `.pt` within the model. */
+  readonly path: string;
+  /** Its file name without the ending, which names the files of the result. */
+  readonly name: string;
+  readonly bytes: number;
+}
+
+/** Families of the assets that Ultralytics publishes (`GITHUB_ASSETS_NAMES` of 8.4), and what people call their own. */
+const FAMILY = /^(yolo|rt-?detr|(mobile_)?sam\d?[._-]|fastsam)/i;
+const WEIGHTS = /\.pt$/i;
+/** Formats of weights that other converters take; a `.pt` beside them is more often something else of theirs. */
+const OTHER_WEIGHTS = /\.(safetensors|ckpt|gguf|h5|keras|pth|bin|onnx|tflite|pdmodel|pb)$/i;
+/** What libraries other than Ultralytics keep beside their weights. */
+const OTHER_CONFIGURATION = /(^|\/)(config|model_index|modules|adapter_config)\.json$/;
+
+/** The one `.pt` of a model that may be YOLO's; which it is its worker tells. */
+export function findWeights(model: PlannedModel): Weights | Refusal {
+  const found = model.files.filter(({ path }) => WEIGHTS.test(path));
+  const [only] = found;
+  if (only === undefined) return { refused: 'it holds no .pt of a YOLO model', handlesModel: false };
+  if (!isYolo(model, found)) {
+    return {
+      refused: 'nothing tells that its .pt is a YOLO model',
+      hint: 'name the file itself if it is one',
+      handlesModel: false,
+    };
+  }
+  if (found.length > 1) {
+    const names = found.map(({ path }) => path);
+    const base = model.reference.replace(/(?<!:)\/\/.*$/, '');
+    return {
+      refused: `it holds ${found.length} models: ${names.slice(0, 5).join(', ')}${names.length > 5 ? ', …' : ''}`,
+      hint: `name one: \`${base}//${names[0] ?? ''}\``,
+      handlesModel: true,
+    };
+  }
+  const name = only.path.slice(only.path.lastIndexOf('/') + 1).replace(WEIGHTS, '');
+  return { path: only.path, name, bytes: only.bytes };
+}
+
+function isYolo(model: PlannedModel, weights: readonly { readonly path: string }[]): boolean {
+  const { hub, metadata, files } = model;
+  if (hub === 'ultralytics' || metadata.library === 'ultralytics') return true;
+  if (weights.some(({ path }) => FAMILY.test(path.slice(path.lastIndexOf('/') + 1)))) return true;
+  const others = files.some(({ path }) => OTHER_WEIGHTS.test(path) || OTHER_CONFIGURATION.test(path));
+  return !others && 'refused' in findSource(model);
+}
