@@ -2,10 +2,12 @@
 import { existsSync } from 'node:fs';
 import { access, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fakePython, type FakeOptions, writeScript } from '../helpers/interpreter.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
 
+const listed = v.object({ toolchains: v.array(v.looseObject({ name: v.string() })) });
 let world: World;
 
 beforeEach(async () => {
@@ -38,21 +40,23 @@ describe('modeldl toolchain', () => {
   it('lists, installs and removes', async () => {
     const { PATH, pips } = await pathWith();
     const list = async (): Promise<unknown> =>
-      document(await world.runWith({ PATH }, 'toolchain', 'list', '--json'));
-    expect(await list()).toMatchObject({ toolchains: [{ name: 'openvino', state: 'missing' }] });
+      v
+        .parse(listed, document(await world.runWith({ PATH }, 'toolchain', 'list', '--json')))
+        .toolchains.find(({ name }) => name === 'openvino');
+    expect(await list()).toMatchObject({ state: 'missing' });
     const installed = await world.runWith({ PATH }, 'toolchain', 'install', 'openvino');
     expect(installed.exitCode).toBe(0);
     await access(join(installed.stdout, '.complete'));
     expect(await list()).toMatchObject({
-      toolchains: [
-        { name: 'openvino', state: 'installed', directory: installed.stdout, versions: { nncf: '3.4.0' } },
-      ],
+      state: 'installed',
+      directory: installed.stdout,
+      versions: { nncf: '3.4.0' },
     });
     expect((await world.runWith({ PATH }, 'toolchain', 'install', 'openvino')).stdout).toBe(installed.stdout);
     expect(await pips()).toBe(1);
     const removed = await world.runWith({ PATH }, 'toolchain', 'remove', 'openvino', '--json');
     expect(document(removed)).toMatchObject({ ok: true, name: 'openvino' });
-    expect(await list()).toMatchObject({ toolchains: [{ state: 'missing' }] });
+    expect(await list()).toMatchObject({ state: 'missing' });
   });
 
   it('takes several names, and knows a mistyped one before it begins', async () => {
