@@ -93,12 +93,13 @@ def pipelines():
     """Pipelines of diffusers, by class, with the tasks that they and their siblings of the same parts do."""
     from optimum.intel.openvino import modeling_diffusion as diffusion
 
+    # Older ones make no videos of images.
     tasks = {
-        "text-to-image": diffusion.OV_TEXT2IMAGE_PIPELINES_MAPPING,
-        "image-to-image": diffusion.OV_IMAGE2IMAGE_PIPELINES_MAPPING,
-        "inpainting": diffusion.OV_INPAINT_PIPELINES_MAPPING,
-        "text-to-video": diffusion.OV_TEXT2VIDEO_PIPELINES_MAPPING,
-        "image-to-video": diffusion.OV_IMAGE2VIDEO_PIPELINES_MAPPING,
+        "text-to-image": getattr(diffusion, "OV_TEXT2IMAGE_PIPELINES_MAPPING", {}),
+        "image-to-image": getattr(diffusion, "OV_IMAGE2IMAGE_PIPELINES_MAPPING", {}),
+        "inpainting": getattr(diffusion, "OV_INPAINT_PIPELINES_MAPPING", {}),
+        "text-to-video": getattr(diffusion, "OV_TEXT2VIDEO_PIPELINES_MAPPING", {}),
+        "image-to-video": getattr(diffusion, "OV_IMAGE2VIDEO_PIPELINES_MAPPING", {}),
     }
     found = {}
     for task, by_name in tasks.items():
@@ -116,7 +117,7 @@ def defaults():
         "int4": plain(configuration._DEFAULT_4BIT_WQ_CONFIGS),
         "int8": plain(configuration._DEFAULT_8BIT_WQ_CONFIGS),
         "quant-mode int8": plain(configuration._DEFAULT_INT8_FQ_CONFIGS),
-        "ignored scope": plain(configuration._DEFAULT_IGNORED_SCOPE_CONFIGS),
+        "ignored scope": plain(getattr(configuration, "_DEFAULT_IGNORED_SCOPE_CONFIGS", {})),
     }
 
 
@@ -160,8 +161,7 @@ def merge_type(by_lock):
             classes.setdefault(name, tasks)
     merged = {
         "tasks": first["tasks"],
-        "min": first["min"],
-        **({} if first["max"] is None else {"max": first["max"]}),
+        **overall_limits([entry for _, entry in by_lock]),
         "locks": known or [lock for lock, _ in suiting],
         # What no transformers among them knows comes with code of the model, or not at all.
         **({"remoteCode": True} if suiting and not known else {}),
@@ -174,6 +174,17 @@ def merge_type(by_lock):
         # optimum-intel's own choice for phi4mm and the like; who loads images as well is asked for both.
         merged["task"] = "image-text-to-text"
     return merged
+
+
+def overall_limits(entries):
+    """The widest that the exporters of all locks state, since these are not all of one version."""
+    oldest = min((entry["min"] for entry in entries), key=release)
+    newest = [entry["max"] for entry in entries]
+    return {"min": oldest, **({} if None in newest else {"max": max(newest, key=release)})}
+
+
+def release(version):
+    return [int(part) for part in version.split(".")]
 
 
 def preferred(tasks):
