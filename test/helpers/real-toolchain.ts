@@ -1,4 +1,4 @@
-/** The real toolchain `openvino`, built once per machine, in worlds that begin without conversions. */
+/** Real toolchains, built once per machine, in worlds that begin without conversions. */
 import { cp, mkdir, readFile, readdir, symlink } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -27,16 +27,37 @@ export interface ConvertingWorld {
   readonly remove: () => Promise<void>;
 }
 
-export async function createConvertingWorld(): Promise<ConvertingWorld> {
-  const shared = await createWorld({ MODELDL_CACHE_DIR: join(CACHE, 'converted') });
+/** The cache that keeps toolchains and what was pulled from one run of the tests to the next. */
+function sharedWorld(): Promise<World> {
+  return createWorld({ MODELDL_CACHE_DIR: join(CACHE, 'converted') });
+}
+
+/** Absolute directory of a toolchain, which is installed if need be. */
+async function installed(shared: World, name: string): Promise<string> {
+  const { stdout, stderr } = await shared.run('toolchain', 'install', name);
+  expect(stderr).not.toContain('error:');
+  return stdout;
+}
+
+/** Absolute path of a toolchain's interpreter, for programs that people run in it. */
+export async function toolchainPython(name: string): Promise<string> {
+  const shared = await sharedWorld();
+  try {
+    return join(await installed(shared, name), 'bin', 'python');
+  } finally {
+    await shared.remove();
+  }
+}
+
+export async function createConvertingWorld(name = 'openvino'): Promise<ConvertingWorld> {
+  const shared = await sharedWorld();
   const world = await createWorld();
   let toolchain = 'missing';
   if (PYTHON) {
-    const installed = await shared.run('toolchain', 'install', 'openvino');
-    expect(installed.stderr).not.toContain('error:');
-    toolchain = join(world.cacheDir, 'v1', 'toolchains', basename(installed.stdout));
+    const directory = await installed(shared, name);
+    toolchain = join(world.cacheDir, 'v1', 'toolchains', basename(directory));
     await mkdir(dirname(toolchain), { recursive: true });
-    await symlink(installed.stdout, toolchain);
+    await symlink(directory, toolchain);
   }
   return {
     world,
@@ -73,6 +94,7 @@ const converted = v.object({
   precision: v.string(),
   device: v.string(),
   bytes: v.number(),
+  task: v.nullable(v.string()),
   toolchain: v.object({ name: v.string(), versions: v.record(v.string(), v.string()) }),
   check: v.nullable(
     v.object({
