@@ -78,7 +78,6 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
   if (original === undefined) {
     return {
       refused: 'it has no config.json or model_index.json of transformers, diffusers or timm',
-      hint: '`modeldl converters` lists what each takes',
       handlesModel: false,
     };
   }

@@ -59,7 +59,6 @@ export function findSource(model: PlannedModel): Source | Refusal {
     }
     return {
       refused: 'it holds no ONNX, TensorFlow Lite, TensorFlow, PaddlePaddle or OpenVINO file',
-      hint: '`modeldl converters` lists what each takes',
       handlesModel: false,
     };
   }

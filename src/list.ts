@@ -1,6 +1,7 @@
 /** Looking at the store: list, path, show. */
 import { format, parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
+import { describeIrs } from './ir.js';
 import { storeOf, visibleCatalogue, visibleModels } from './lower.js';
 import { pinnedReference, resolveReference } from './resolve.js';
 import type { ListedModel, ModelList, ShownModel } from './results.js';
@@ -57,7 +58,7 @@ export async function show(context: Context, text: string, filter: ConversionFil
       { ...reference, revision: model.record.revision },
       { allRevisions: false },
     );
-    return showStored(context, model, siblings);
+    return await showStored(context, model, siblings);
   } catch (error) {
     const absent = error instanceof ModeldlError && error.code === 'NOT_FOUND';
     if (!absent || wantsConversion(reference, filter) || context.freshness === 'offline') throw error;
@@ -90,10 +91,17 @@ export async function show(context: Context, text: string, filter: ConversionFil
     converter: null,
     pulledAt: null,
     check: null,
+    inputs: [],
+    outputs: [],
+    weights: [],
   };
 }
 
-function showStored(context: Context, model: StoredModel, siblings: readonly StoredModel[]): ShownModel {
+async function showStored(
+  context: Context,
+  model: StoredModel,
+  siblings: readonly StoredModel[],
+): Promise<ShownModel> {
   const { record } = model;
   // Of a pulled model all of its revision: what each read may have been pulled for it alone.
   const conversions = siblings.filter(({ record: { conversion } }) =>
@@ -123,5 +131,6 @@ function showStored(context: Context, model: StoredModel, siblings: readonly Sto
     converter: record.conversion?.converter ?? null,
     pulledAt: record.pulledAt,
     check: record.conversion?.check ?? null,
+    ...(await describeIrs(context, model)),
   };
 }

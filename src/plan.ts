@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { isElsewhere } from './adopt.js';
+import { chooseConverter } from './choose-converter.js';
 import { DEFAULTS } from './config/schema.js';
 import { format, withFileHint, type Context } from './context.js';
 import {
@@ -14,7 +15,6 @@ import {
   type LocalModel,
   type PlannedModel,
   type Precision,
-  type Refusal,
 } from './converter.js';
 import { ModeldlError } from './errors.js';
 import { distinctBytes, promisedBytes, storedFile } from './fetch.js';
@@ -36,7 +36,7 @@ import { pinnedReference, resolveReference, type Resolved } from './resolve.js';
 import type { LayoutRequest, PlannedLayout } from './layout/layout.js';
 import { publishedReference, type PrebuiltChoice } from './prebuilt.js';
 import { planPublished } from './published.js';
-import { describeLayout, layoutOfPlan, withLayout } from './repository.js';
+import { describeLayout, withLayout } from './repository.js';
 import type { ConvertPlan } from './results.js';
 import { literalGlob, type Chosen } from './select.js';
 import { assertIntact, conversionName, findStored } from './stored.js';
@@ -430,45 +430,6 @@ function deviceNamed(text: string): string {
   throw new ModeldlError('USAGE', `Unknown device: ${text}`, {
     hint: 'expected CPU, GPU, NPU, AUTO or HETERO with at least two of them, such as HETERO:GPU,CPU',
   });
-}
-
-async function chooseConverter(
-  context: Context,
-  model: PlannedModel,
-  request: ConversionRequest,
-  { converter: name, asked }: PlanOptions,
-): Promise<{ converter: Converter; plan: ConversionPlan; layout: PlannedLayout | undefined }> {
-  const candidates = context.converters.filter((converter) => name === undefined || converter.name === name);
-  if (candidates.length === 0) {
-    throw new ModeldlError('USAGE', `Unknown converter: ${name ?? ''}`, {
-      hint: `known converters: ${context.converters.map((converter) => converter.name).join(', ')}`,
-    });
-  }
-  const refusals: Refusal[] = [];
-  for (const converter of candidates) {
-    const { toolchain } = request;
-    const plan: ConversionPlan | Refusal =
-      toolchain !== undefined && !converter.toolchains.includes(toolchain)
-        ? {
-            refused: `\`${converter.name}\` does not run in the toolchain \`${toolchain}\``,
-            handlesModel: false,
-          }
-        : await converter.plan(model, request);
-    if (!('refused' in plan)) {
-      const layout = asked === undefined ? undefined : layoutOfPlan(asked, model, plan);
-      return { converter, plan, layout };
-    }
-    refusals.push(plan);
-  }
-  const refusal = refusals.find(({ handlesModel }) => handlesModel) ?? refusals[0];
-  throw new ModeldlError(
-    'UNSUPPORTED',
-    `Cannot convert ${model.reference}: ${refusal?.refused ?? 'no converter takes it'}`,
-    {
-      hint: refusal?.hint ?? '`modeldl converters` lists what each takes',
-      details: { reference: model.reference },
-    },
-  );
 }
 
 /**

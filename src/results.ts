@@ -187,6 +187,28 @@ export interface ShownModel {
   readonly converter: string | null;
   readonly pulledAt: string | null;
   readonly check: CheckReport | null;
+  /** Of a stored OpenVINO IR, as its .xml has them. */
+  readonly inputs: readonly ModelPort[];
+  readonly outputs: readonly ModelPort[];
+  readonly weights: readonly ModelWeights[];
+}
+
+/** An input or output of an IR. */
+export interface ModelPort {
+  /** Path of the .xml. */
+  readonly file: string;
+  readonly name: string;
+  /** As OpenVINO calls it: `f32`, `i64`. */
+  readonly type: string;
+  /** Sizes; `?` or `1..8` for one that is left open, `...` where their number is. */
+  readonly shape: readonly (number | string)[];
+}
+
+/** Constants of one element type in an IR. */
+export interface ModelWeights {
+  readonly file: string;
+  readonly type: string;
+  readonly bytes: number;
 }
 
 export interface RemovalPlan {

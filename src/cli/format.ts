@@ -44,17 +44,45 @@ export function formatCommand(words: readonly string[]): string {
     .join(' ');
 }
 
-/** Left-aligned columns, two spaces apart; a column named in `right` is right-aligned. */
+/** Lines of at most `columns` characters, broken between words; a longer word has a line of its own. */
+export function wrapWords(text: string, columns = Infinity): readonly string[] {
+  const lines: string[] = [];
+  let line: string | undefined;
+  for (const word of text.split(' ')) {
+    if (line !== undefined && line.length + 1 + word.length <= columns) {
+      line += ` ${word}`;
+      continue;
+    }
+    if (line !== undefined) lines.push(line);
+    line = word;
+  }
+  return [...lines, line ?? ''];
+}
+
+/** Narrower, a last column is not broken but left to the terminal. */
+const NARROWEST = 20;
+
+/**
+ * Left-aligned columns, two spaces apart; a column named in `right` is right-aligned.
+ * @param columns width of the terminal, which the last column is broken to; without it a row is a line
+ */
 export function formatTable(
   header: readonly string[],
   rows: readonly (readonly string[])[],
   right: readonly number[] = [],
+  columns?: number,
 ): readonly string[] {
   const widths = header.map((title, column) =>
     // Not one call with all rows: it would take no more arguments than the stack holds.
     rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), title.length),
   );
-  return [header, ...rows].map((row) =>
+  const before = widths.slice(0, -1).reduce((sum, width) => sum + width + 2, 0);
+  const left = columns === undefined ? Infinity : columns - before;
+  const whole = [header, ...rows].flatMap((row) => {
+    const wrapped = wrapWords(row.at(-1) ?? '', left < NARROWEST ? Infinity : left);
+    return wrapped.map((part, index) => (index === 0 ? row : row.map(() => '')).with(-1, part));
+  });
+  return whole.map((row) =>
     row
       .map((cell, column) =>
         right.includes(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
@@ -62,4 +90,14 @@ export function formatTable(
       .join('  ')
       .trimEnd(),
   );
+}
+
+/** Facts below a heading: names in one column, values broken to the width of the terminal. */
+export function formatFacts(
+  facts: readonly (readonly [name: string, value: string])[],
+  columns?: number,
+): readonly string[] {
+  const width = facts.reduce((most, [name]) => Math.max(most, name.length), 0);
+  const rows = facts.map(([name, value]) => [`  ${name.padEnd(width)}`, value]);
+  return formatTable(['', ''], rows, [], columns).slice(1);
 }

@@ -12,6 +12,8 @@ export interface Output {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly stderr: OutputStream;
+  /** Width of the terminal that results go to; undefined off a terminal, where a fact is a line. */
+  readonly columns: number | undefined;
   /** Taken out of everything that is said; grows as they become known. */
   readonly secrets: Set<string>;
   /** The command's result: lines for people and scripts, and the same as a document. */
@@ -44,6 +46,8 @@ export function createOutput(settings: OutputSettings): Output {
     json,
     quiet,
     stderr,
+    // A terminal that does not tell its width says 0.
+    columns: stdout.isTTY === true ? stdout.columns || undefined : undefined,
     secrets,
     result(lines, document) {
       const text = json ? JSON.stringify(document, null, 2) : lines.join('\n');

@@ -6,8 +6,10 @@ import {
   formatBytes,
   formatCommand,
   formatCount,
+  formatFacts,
   formatSeconds,
   formatTable,
+  wrapWords,
 } from '../../src/cli/format.js';
 
 describe('formatBytes', () => {
@@ -96,5 +98,64 @@ describe('formatCommand', () => {
     const script = commands.map((words) => `printf '%s\\0' ${formatCommand(words)}`).join('\n');
     const read = execFileSync('sh', ['-c', script], { encoding: 'utf8' }).split('\0').slice(0, -1);
     expect(read).toEqual(commands.flat());
+  });
+});
+
+describe('wrapWords', () => {
+  it.each<readonly [number | undefined, readonly string[]]>([
+    [undefined, ['one two three']],
+    [13, ['one two three']],
+    [12, ['one two', 'three']],
+    [4, ['one', 'two', 'three']],
+    [1, ['one', 'two', 'three']],
+  ])('to %s columns', (columns, lines) => {
+    expect(wrapWords('one two three', columns)).toEqual(lines);
+  });
+
+  it('keeps every word, and no line longer than its one word', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.stringMatching(/^[a-z]{1,9}$/)),
+        fc.integer({ min: 1, max: 30 }),
+        (words, columns) => {
+          const text = words.join(' ');
+          const lines = wrapWords(text, columns);
+          expect(lines.join(' ')).toBe(text);
+          for (const line of lines) if (line.includes(' ')) expect(line.length).toBeLessThanOrEqual(columns);
+        },
+      ),
+    );
+  });
+});
+
+describe('a last column', () => {
+  const contents = 'optimum-intel, nncf and PyTorch';
+
+  it('is broken to the width of the terminal, below itself', () => {
+    expect(formatTable(['NAME', 'SIZE', 'CONTENTS'], [['optimum', '6 B', contents]], [1], 40)).toEqual([
+      'NAME     SIZE  CONTENTS',
+      'optimum   6 B  optimum-intel, nncf and',
+      '               PyTorch',
+    ]);
+  });
+
+  it.each([undefined, 20])('is a line off a terminal, and where nothing fits: %s columns', (columns) => {
+    const [, row] = formatTable(['NAME', 'CONTENTS'], [['optimum', contents]], [], columns);
+    expect(row).toBe(`optimum  ${contents}`);
+  });
+});
+
+describe('formatFacts', () => {
+  it('has names in one column', () => {
+    const facts = [
+      ['takes', 'a b'],
+      ['settings', 'ratio, group-size, sym, awq'],
+    ] as const;
+    expect(formatFacts(facts)).toEqual(['  takes     a b', '  settings  ratio, group-size, sym, awq']);
+    expect(formatFacts(facts, 34)).toEqual([
+      '  takes     a b',
+      '  settings  ratio, group-size,',
+      '            sym, awq',
+    ]);
   });
 });

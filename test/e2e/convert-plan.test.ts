@@ -9,6 +9,7 @@ import { requirePeer } from '../helpers/require.js';
 
 const MODEL = Buffer.alloc(3_000_000, 'graph and weights ');
 const OTHER = Buffer.alloc(5_000_000, 'the same weights in another format ');
+const CONFIG = JSON.stringify({ model_type: 'bert', architectures: ['BertModel'] });
 
 let world: World;
 let hub: HfHub;
@@ -16,6 +17,8 @@ let hub: HfHub;
 beforeEach(async () => {
   hub = await startHfHub({
     repos: [
+      { id: 'org/bert', files: { 'config.json': CONFIG, 'model.safetensors': OTHER } },
+      { id: 'org/gated', gated: 'auto', files: { 'config.json': CONFIG, 'model.safetensors': OTHER } },
       {
         id: 'org/mixed',
         files: { 'README.md': '# model', 'onnx/model.onnx': MODEL, 'model.safetensors': OTHER },
@@ -101,6 +104,39 @@ describe('modeldl convert', () => {
       ({ stdout }) => (JSON.parse(stdout) as { models: { key: string; downloadBytes: number }[] }).models[0],
     );
     expect(after).toMatchObject({ key: before?.key, downloadBytes: 0 });
+  });
+
+  it('plans a model of a library by its configuration alone, which it asks for once', async () => {
+    const { exitCode, stdout, stderr } = await world.run('convert', 'hf:org/bert', '--dry-run', '--json');
+    expect(exitCode, stderr).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      models: [
+        {
+          converter: 'optimum',
+          task: 'feature-extraction',
+          toolchain: { name: 'optimum', state: 'missing' },
+          downloadBytes: OTHER.length + CONFIG.length,
+        },
+      ],
+    });
+    const files = hub.requests.map(({ url }) => /\/resolve\/\w+\/(.*)$/.exec(url)?.[1]).filter(Boolean);
+    expect(files).toEqual(['config.json']);
+    expect(fetched()).toBe(0);
+    expect((await world.run('list', '-q')).stdout).toBe('');
+  });
+
+  it.each<readonly [string, readonly string[], number]>([
+    ['a plan', ['--dry-run'], 0],
+    ['a conversion', [], 0],
+  ])('of a gated model is refused by %s with where to ask for access', async (_what, flags) => {
+    const { error } = await expectRefusal(world, ['convert', 'hf:org/gated', ...flags], {
+      code: 'GATED',
+      message: /hf:org\/gated/,
+      hint: /modeldl login|accept/,
+    });
+    expect(error.url).toContain('org/gated');
+    expect(fetched()).toBe(0);
+    expect((await world.run('list', '-q')).stdout).toBe('');
   });
 
   it('takes a model that is stored as it is, with the same key', async () => {

@@ -1,5 +1,6 @@
+import type { ConverterState } from '../../results.js';
 import type { CommandDefinition } from '../command.js';
-import { formatTable } from '../format.js';
+import { formatFacts } from '../format.js';
 
 export const command: CommandDefinition<object> = {
   onlyLooks: true,
@@ -10,22 +11,26 @@ export const command: CommandDefinition<object> = {
     const modeldl = await call.open();
     const [converters, runtimes] = await Promise.all([modeldl.converters(), modeldl.runtimes()]);
     call.settle();
-    const rows = converters.map(({ name, accepts, makes, ready, reason }) => [
-      name,
-      accepts,
-      makes,
-      ready ? 'ready' : (reason ?? 'not ready'),
-    ]);
+    const { columns } = call.output;
     const lines = call.output.quiet
       ? converters.map(({ name }) => name)
       : [
-          ...formatTable(['CONVERTER', 'TAKES', 'MAKES', 'STATE'], rows),
+          ...converters.flatMap((converter) => [converter.name, ...formatFacts(factsOf(converter), columns)]),
           ...runtimes.map(({ name, version, reason }) => {
             const found = version === null ? name : `${name} ${version}`;
-            return `Optional: ${found}, ${reason ?? 'installed; no converter uses it yet'}`;
+            return `Optional: ${found}, ${reason ?? 'installed: plain fp32 and fp16 conversions run in it'}`;
           }),
         ];
     call.output.result(lines, { ok: true, converters, runtimes });
     return undefined;
   },
 };
+
+function factsOf({ accepts, makes, ready, reason, settings }: ConverterState): [string, string][] {
+  return [
+    ['takes', accepts],
+    ['makes', makes],
+    ['settings', Object.keys(settings).join(', ')],
+    ['state', ready ? 'ready' : (reason ?? 'not ready')],
+  ];
+}

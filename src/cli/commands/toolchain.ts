@@ -53,7 +53,9 @@ async function list(call: Call<ToolchainFlags>): Promise<undefined> {
   const modeldl = await call.open();
   const toolchains = await modeldl.toolchains();
   call.settle();
-  const lines = call.output.quiet ? toolchains.map((state) => state.name) : table(toolchains);
+  const lines = call.output.quiet
+    ? toolchains.map((state) => state.name)
+    : table(toolchains, call.output.columns);
   call.output.result(lines, { ok: true, toolchains });
   return undefined;
 }
@@ -118,7 +120,7 @@ async function carryOut(modeldl: Modeldl, action: Action, name: string, output: 
   return { line: wheels.directory, note, document: { ...wheels } };
 }
 
-function table(toolchains: readonly ToolchainState[]): readonly string[] {
+function table(toolchains: readonly ToolchainState[], columns: number | undefined): readonly string[] {
   const rows = toolchains.map(({ name, title, state, bytes, installedBytes }) => [
     name,
     state,
@@ -127,12 +129,18 @@ function table(toolchains: readonly ToolchainState[]): readonly string[] {
   ]);
   // Beside the table: a reason is as long as a line.
   const remarks = toolchains.flatMap(({ name, reason, unusedBytes }) => [
-    ...(reason === null ? [] : [`${name}: ${reason}`]),
+    // A reason that names the toolchain needs no name before it.
+    ...(reason === null ? [] : [reason.includes(`\`${name}\``) ? reason : `${name}: ${reason}`]),
     ...(unusedBytes === 0
       ? []
       : [
           `${name}: ${formatBytes(unusedBytes)} of other versions, which \`modeldl toolchain remove ${name}\` takes too`,
         ]),
   ]);
-  return [...formatTable(['TOOLCHAIN', 'STATE', 'SIZE', 'CONTENTS'], rows, [2]), ...remarks];
+  const planned = toolchains.some(({ bytes, installedBytes }) => bytes === null && installedBytes > 0);
+  return [
+    ...formatTable(['TOOLCHAIN', 'STATE', 'SIZE', 'CONTENTS'], rows, [2], columns),
+    ...(planned ? ['In brackets: what it takes at most once it is installed, on first use'] : []),
+    ...remarks,
+  ];
 }

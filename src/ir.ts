@@ -1,0 +1,208 @@
+/**
+ * What an OpenVINO IR says of itself: inputs, outputs and the element types of its weights, read from its .xml alone.
+ * The format is the one that OpenVINO 2022.1 to 2026.4 write (`<net version="11">`; `version="10"` names ports alike).
+ */
+import { createReadStream } from 'node:fs';
+import { join } from 'node:path';
+import type { Context } from './context.js';
+import { diskError, systemErrorCode } from './errors.js';
+import type { ModelPort, ModelWeights } from './results.js';
+import type { StoredModel } from './store/models.js';
+
+export interface IrSummary {
+  readonly inputs: readonly Port[];
+  readonly outputs: readonly Port[];
+  /** Bytes of constants by element type, most first. */
+  readonly weights: readonly Omit<ModelWeights, 'file'>[];
+}
+
+type Port = Omit<ModelPort, 'file'>;
+
+/** Of a .xml; those of models with hundreds of layers have some MB. */
+const LARGEST_BYTES = 256 * 1024 * 1024;
+
+/** Bodies of loops within loops take five levels each. */
+const DEEPEST = 1000;
+
+export interface IrParser {
+  write(text: string): void;
+  /** Undefined when it was no IR, or not a whole one. */
+  end(): IrSummary | undefined;
+}
+
+interface Layer {
+  readonly id: string;
+  readonly type: string;
+  readonly name: string;
+  /** By its own attributes: of a `Parameter` its shape and type, of a `Result` its names. */
+  shape?: readonly (number | string)[];
+  elementType?: string;
+  names?: string;
+  dimensions: number[];
+}
+
+/** Takes the text of a .xml in pieces of any size. */
+export async function createIrParser(): Promise<IrParser> {
+  const { Parser } = await import('htmlparser2');
+  const path: string[] = [];
+  const inputs: Port[] = [];
+  const results: Layer[] = [];
+  /** Tensor names of output ports, by `layer:port`. */
+  const namesOfPorts = new Map<string, string>();
+  /** Which output port leads to a layer. */
+  const sources = new Map<string, string>();
+  const bytesOfTypes = new Map<string, number>();
+  const constants = new Set<string>();
+  let layer: Layer | undefined;
+  let dimension = '';
+  let whole = false;
+  let tooDeep = false;
+
+  // Bodies of loops and branches are models of their own, with parameters that nobody feeds.
+  const isTop = (...names: readonly string[]): boolean =>
+    path.length === names.length && names.every((name, index) => path[index] === name);
+
+  const open = (name: string, attributes: Readonly<Record<string, string>>): void => {
+    const { id = '', type = '', names } = attributes;
+    if (name === 'data') countConstant(attributes);
+    if (isTop('net', 'layers') && name === 'layer') {
+      const { name: own = '', output_names: outputNames } = attributes;
+      layer = { id, type, name: own, dimensions: [] };
+      if (outputNames !== undefined) layer.names = outputNames;
+    }
+    if (isTop('net', 'layers', 'layer') && name === 'data' && layer?.type === 'Parameter') {
+      layer.shape = shapeOf(attributes['shape'] ?? '');
+      layer.elementType = attributes['element_type'] ?? '';
+    }
+    if (isTop('net', 'layers', 'layer', 'output') && name === 'port' && layer !== undefined) {
+      if (names !== undefined) namesOfPorts.set(`${layer.id}:${id}`, names);
+    }
+    if (isTop('net', 'layers', 'layer', 'input') && name === 'port' && layer?.type === 'Result') {
+      layer.elementType = elementTypeOf(attributes['precision'] ?? '');
+    }
+    if (isTop('net', 'edges') && name === 'edge') {
+      const { 'from-layer': from = '', 'from-port': port = '', 'to-layer': to = '' } = attributes;
+      sources.set(to, `${from}:${port}`);
+    }
+    dimension = '';
+    path.push(name);
+    if (path.length > DEEPEST) tooDeep = true;
+  };
+
+  const countConstant = ({ element_type: type, offset, size }: Readonly<Record<string, string>>): void => {
+    // Only a constant has an offset into the .bin; equal ones lie there once.
+    if (type === undefined || offset === undefined || size === undefined) return;
+    const place = `${offset} ${size}`;
+    if (constants.has(place) || !/^\d+$/.test(size)) return;
+    constants.add(place);
+    bytesOfTypes.set(type, (bytesOfTypes.get(type) ?? 0) + Number(size));
+  };
+
+  // Implied is the end of what the file does not end: it is cut.
+  const close = (name: string, implied: boolean): void => {
+    path.pop();
+    if (name === 'dim' && isTop('net', 'layers', 'layer', 'input', 'port') && layer?.type === 'Result') {
+      layer.dimensions.push(Number(dimension));
+    }
+    if (name === 'net' && path.length === 0) whole = !implied;
+    if (name !== 'layer' || !isTop('net', 'layers') || layer === undefined) return;
+    if (layer.type === 'Parameter') {
+      const { id, shape = [], elementType = '' } = layer;
+      inputs.push({
+        name: firstName(namesOfPorts.get(`${id}:0`)) ?? layer.name,
+        type: elementType,
+        shape,
+      });
+    }
+    if (layer.type === 'Result') results.push(layer);
+    layer = undefined;
+  };
+
+  const parser = new Parser(
+    {
+      onopentag: open,
+      ontext: (text) => {
+        if (path.at(-1) === 'dim') dimension += text;
+      },
+      onclosetag: close,
+    },
+    { xmlMode: true },
+  );
+  return {
+    write: (text) => {
+      if (!tooDeep) parser.write(text);
+    },
+    end() {
+      parser.end();
+      if (!whole || tooDeep) return undefined;
+      const outputs = results.map(({ id, name, names, elementType = '', dimensions }) => ({
+        name: firstName(names) ?? firstName(namesOfPorts.get(sources.get(id) ?? '')) ?? name,
+        type: elementType,
+        shape: dimensions.map((size) => (size < 0 ? '?' : size)),
+      }));
+      const weights = [...bytesOfTypes].map(([type, bytes]) => ({ type, bytes }));
+      return { inputs, outputs, weights: weights.sort((a, b) => b.bytes - a.bytes) };
+    },
+  };
+}
+
+/** Of names with commas between; one within a name has a backslash before it. */
+function firstName(names: string | undefined): string | undefined {
+  const [first] = (names ?? '').split(/(?<!\\),/);
+  return first === undefined || first === '' ? undefined : first.replaceAll('\\,', ',');
+}
+
+/** `?,3,1..8` → `['?', 3, '1..8']`; `...` where even the rank is open. */
+function shapeOf(text: string): readonly (number | string)[] {
+  if (text.trim() === '') return [];
+  return text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : part.trim()));
+}
+
+/** Ports call `FP32`, `I64` and `BOOL` what constants and parameters call `f32`, `i64` and `boolean`. */
+function elementTypeOf(precision: string): string {
+  return precision
+    .toLowerCase()
+    .replace(/^fp/, 'f')
+    .replace(/^bool$/, 'boolean');
+}
+
+/**
+ * Of every IR among a stored model's files. What cannot be read as one has nothing to say.
+ * @throws ModeldlError DISK
+ */
+export async function describeIrs(
+  context: Context,
+  { directory, record }: StoredModel,
+): Promise<{
+  readonly inputs: readonly ModelPort[];
+  readonly outputs: readonly ModelPort[];
+  readonly weights: readonly ModelWeights[];
+}> {
+  const paths = new Set(record.files.map(({ path }) => path));
+  const inputs: ModelPort[] = [];
+  const outputs: ModelPort[] = [];
+  const weights: ModelWeights[] = [];
+  for (const { path: file, bytes } of record.files) {
+    const isIr = /\.xml$/i.test(file) && paths.has(file.replace(/\.xml$/i, '.bin'));
+    if (!isIr || bytes > LARGEST_BYTES) continue;
+    const summary = await readIr(join(directory, file), context.signal);
+    inputs.push(...(summary?.inputs ?? []).map((port) => ({ file, ...port })));
+    outputs.push(...(summary?.outputs ?? []).map((port) => ({ file, ...port })));
+    weights.push(...(summary?.weights ?? []).map((weight) => ({ file, ...weight })));
+  }
+  return { inputs, outputs, weights };
+}
+
+async function readIr(file: string, signal: AbortSignal): Promise<IrSummary | undefined> {
+  const parser = await createIrParser();
+  try {
+    for await (const text of createReadStream(file, { encoding: 'utf8', signal, end: LARGEST_BYTES - 1 })) {
+      parser.write(String(text));
+    }
+  } catch (error) {
+    // A damaged model is shown all the same.
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw diskError(error, file, 'read');
+  }
+  return parser.end();
+}
