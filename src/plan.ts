@@ -181,7 +181,7 @@ function plannedModel(
     metadata: metadataOf(metadata),
     text: listedTexts(
       context,
-      hub,
+      snapshot,
       listed.map(({ path, file }) => ({ path, source: file.source })),
     ),
   };

@@ -120,7 +120,7 @@ async function confirm(
     stored === undefined
       ? listedTexts(
           context,
-          snapshot.hub,
+          snapshot,
           files.map(({ path, file }) => ({ path, source: file.source })),
         )
       : localTexts(stored.directory);

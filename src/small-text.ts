@@ -1,9 +1,10 @@
 /** Texts of a model's small files, which a converter plans by: read where they lie, or fetched before all the others. */
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hubNamed, type Context } from './context.js';
-import { diskError, systemErrorCode } from './errors.js';
+import { hubContext, hubNamed, type Context } from './context.js';
+import { diskError, ModeldlError, systemErrorCode } from './errors.js';
 import { requestOf, storedFile, type WantedFile } from './fetch.js';
+import type { Snapshot } from './hub.js';
 import { blobPath } from './store/blobs.js';
 import { downloadSmall } from './transfer/small.js';
 
@@ -31,21 +32,32 @@ export function localTexts(root: string): ReadText {
   });
 }
 
-/** Of files of a listing; what is not here is fetched and checked, and kept only in memory. */
-export function listedTexts(context: Context, hub: string, files: readonly WantedFile[]): ReadText {
+/**
+ * Of files of a listing; what is not here is fetched and checked, and kept only in memory.
+ * @param files of the snapshot, under the paths that they get
+ */
+export function listedTexts(context: Context, snapshot: Snapshot, files: readonly WantedFile[]): ReadText {
   return remembered(async (path) => {
     const file = files.find((candidate) => candidate.path === path);
     const { size } = file?.source ?? {};
     if (file === undefined || size === undefined || size > LARGEST_BYTES) return undefined;
     const stored = await storedFile(context, file, new Map());
     if (stored !== undefined) return readFile(blobPath(context.store, stored.sha256), 'utf8');
-    const http = await context.httpFor(hubNamed(context, hub));
-    const { bytes } = await downloadSmall(
-      http,
-      { ...requestOf(file), size },
-      { signal: context.signal, onStart: () => undefined, onProgress: () => undefined },
-    );
-    return bytes.toString('utf8');
+    const hub = hubNamed(context, snapshot.hub);
+    const http = await context.httpFor(hub);
+    try {
+      const { bytes } = await downloadSmall(
+        http,
+        { ...requestOf(file), size },
+        { signal: context.signal, onStart: () => undefined, onProgress: () => undefined },
+      );
+      return bytes.toString('utf8');
+    } catch (error) {
+      // The hub knows what its refusal means. Asked only then: most models are open, and a question is a request.
+      const refused = error instanceof ModeldlError && (error.code === 'AUTH' || error.code === 'GATED');
+      if (refused) await hub.checkAccess?.(snapshot, await hubContext(context, hub));
+      throw error;
+    }
   });
 }
 

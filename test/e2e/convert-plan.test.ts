@@ -18,7 +18,11 @@ beforeEach(async () => {
   hub = await startHfHub({
     repos: [
       { id: 'org/bert', files: { 'config.json': CONFIG, 'model.safetensors': OTHER } },
-      { id: 'org/gated', gated: 'auto', files: { 'config.json': CONFIG, 'model.safetensors': OTHER } },
+      {
+        id: 'org/gated',
+        gated: { kind: 'auto', granted: [] },
+        files: { 'config.json': CONFIG, 'model.safetensors': OTHER },
+      },
       {
         id: 'org/mixed',
         files: { 'README.md': '# model', 'onnx/model.onnx': MODEL, 'model.safetensors': OTHER },
@@ -125,14 +129,14 @@ describe('modeldl convert', () => {
     expect((await world.run('list', '-q')).stdout).toBe('');
   });
 
-  it.each<readonly [string, readonly string[], number]>([
-    ['a plan', ['--dry-run'], 0],
-    ['a conversion', [], 0],
+  it.each<readonly [string, readonly string[]]>([
+    ['a plan', ['--dry-run']],
+    ['a conversion', []],
   ])('of a gated model is refused by %s with where to ask for access', async (_what, flags) => {
     const { error } = await expectRefusal(world, ['convert', 'hf:org/gated', ...flags], {
       code: 'GATED',
-      message: /hf:org\/gated/,
-      hint: /modeldl login|accept/,
+      message: /Access to the model org\/gated has to be asked for/,
+      hint: /ask for access on that page, then run `modeldl login hf`/,
     });
     expect(error.url).toContain('org/gated');
     expect(fetched()).toBe(0);
