@@ -57,6 +57,13 @@ export function findSource(model: PlannedModel): Source | Refusal {
         handlesModel: true,
       };
     }
+    if (model.files.some(({ path }) => /\.gguf$/i.test(path))) {
+      return {
+        refused: 'its weights are GGUF, which no converter takes',
+        hint: 'convert the model that it was made of; OpenVINO GenAI reads GGUF as it is',
+        handlesModel: true,
+      };
+    }
     return {
       refused: 'it holds no ONNX, TensorFlow Lite, TensorFlow, PaddlePaddle or OpenVINO file',
       handlesModel: false,

@@ -3,26 +3,29 @@ import type { Context } from './context.js';
 import type { ConversionPlan, ConversionRequest, Converter, PlannedModel, Refusal } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type { LayoutRequest, PlannedLayout } from './layout/layout.js';
-import { layoutOfPlan } from './repository.js';
+import { layoutOfPlan, requireLayout } from './repository.js';
+import type { OutputRequest } from './space.js';
 
-interface Asked {
+interface Asked extends Pick<OutputRequest, 'link' | 'overwrite'> {
   /** Name of the converter, when not the first that takes the model. */
   readonly converter?: string;
   readonly asked?: LayoutRequest | undefined;
 }
 
-/** @throws ModeldlError UNSUPPORTED when none takes it, USAGE for an unknown name, and as converters plan */
+/** @throws ModeldlError UNSUPPORTED when none takes it, USAGE for an unknown name, DISK, CONFIG for a layout that could not be written, and as converters plan */
 export async function chooseConverter(
   context: Context,
   model: PlannedModel,
   request: ConversionRequest,
-  { converter: name, asked }: Asked,
+  { converter: name, asked, ...writing }: Asked,
 ): Promise<{ converter: Converter; plan: ConversionPlan; layout: PlannedLayout | undefined }> {
   const refusals: Refusal[] = [];
   for (const converter of candidates(context.converters, name, request.toolchain)) {
     const plan = await converter.plan(model, request);
     if (!('refused' in plan)) {
       const layout = asked === undefined ? undefined : layoutOfPlan(asked, model, plan);
+      // What the task decides of it is known only now, and nothing of the model is fetched yet.
+      if (layout !== undefined) await requireLayout(layout, writing);
       return { converter, plan, layout };
     }
     refusals.push(plan);

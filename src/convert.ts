@@ -14,7 +14,7 @@ import { requireConversionRoom } from './preflight.js';
 import { describePublished, takePublished } from './published.js';
 import { describePulled, pullModel, referenceOf } from './pull.js';
 import { redactReference } from './redact.js';
-import { requireLayout, withLayout, writeLayout, type Companions } from './repository.js';
+import { withLayout, writeLayout, type Companions } from './repository.js';
 import type { ConvertedModel, WrittenLayout } from './results.js';
 import { requireOutput, writeModelOutput } from './space.js';
 import { modelLocation } from './stored.js';
@@ -50,7 +50,6 @@ export async function convert(
   }
   const prepared = await prepare(context, text, options);
   const { layout } = prepared;
-  if (layout !== undefined) await requireLayout(layout, options);
   const { model, fresh } = await storedOrMade(context, prepared, options);
   // Of a stored one too: who asks the second time must not take it for better than the first did.
   for (const message of model.record.conversion?.check?.warnings ?? []) {

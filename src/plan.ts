@@ -43,6 +43,7 @@ import { assertIntact, conversionName, findStored } from './stored.js';
 import { requireMemory } from './memory.js';
 import { requireConversionRoom } from './preflight.js';
 import { listedTexts, localTexts } from './small-text.js';
+import { requireOutput } from './space.js';
 import type { StoredModel } from './store/models.js';
 import type { ModelKey } from './store/record.js';
 import { refuseUninstallable, toolchainContext, toolchainNamed } from './toolchains.js';
@@ -259,6 +260,7 @@ export async function planConvert(
   given: ConvertOptions,
 ): Promise<ConvertPlan> {
   const options = await withLayout(context, text, given);
+  if (options.asked === undefined) await requireOutput(options);
   const taken = await planPublished(context, text, options, requestOf(context, options));
   if (taken !== undefined) return taken;
   const plan = await planConversion(context, text, options);
@@ -274,7 +276,7 @@ async function planConversion(context: Context, text: string, options: PlanOptio
   const request = requestOf(context, options);
   const found = await named(context, text, options);
   if ('pulled' in found)
-    return describePrepared(context, await planLocal(context, found.pulled, request, options));
+    return describePrepared(context, await planLocal(context, found.pulled, request, options), options);
   const { resolved } = found;
   const selection = selectionOf(options);
   const stored =
@@ -283,13 +285,13 @@ async function planConversion(context: Context, text: string, options: PlanOptio
     (await lowerStoredModel(context, resolved, selection));
   if (stored !== undefined) {
     const pulled = asFound(resolved, stored);
-    return describePrepared(context, await planLocal(context, pulled, request, options));
+    return describePrepared(context, await planLocal(context, pulled, request, options), options);
   }
   const listed = listedFiles(resolved, selection);
   if (listed === undefined) {
     context.emit({ type: 'note', message: 'What an archive holds is seen when it is here: it is fetched' });
     const pulled = await pullResolved(context, resolved, selection);
-    return describePrepared(context, await planLocal(context, pulled, request, options));
+    return describePrepared(context, await planLocal(context, pulled, request, options), options);
   }
   return planListed(context, resolved, listed, request, options);
 }
@@ -297,10 +299,18 @@ async function planConversion(context: Context, text: string, options: PlanOptio
 async function describePrepared(
   context: Context,
   { pulled, converter, plan, layout, key, modelKey }: Prepared,
+  options: PlanOptions,
 ): Promise<ConvertPlan> {
   const stored = await isStoredAnywhere(context, modelKey);
   const reference = conversionReference(pulled.model, plan);
-  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes: 0 }, layout);
+  return describePlan(
+    context,
+    converter,
+    plan,
+    { reference, key, stored, downloadBytes: 0 },
+    layout,
+    options,
+  );
 }
 
 /** By a listing. */
@@ -316,7 +326,7 @@ async function planListed(
   const downloadBytes = await bytesToFetch(context, listed, plan);
   const { key = null, stored = false } = (await knownConversion(context, resolved, listed, plan)) ?? {};
   const reference = `${model.reference}+${conversionName(plan)}`;
-  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes }, layout);
+  return describePlan(context, converter, plan, { reference, key, stored, downloadBytes }, layout, options);
 }
 
 /** Of what a plan reads: all that is not on this machine. */
@@ -365,8 +375,12 @@ async function describePlan(
   plan: ConversionPlan,
   facts: Pick<ConvertPlan, 'reference' | 'key' | 'stored' | 'downloadBytes'>,
   layout: PlannedLayout | undefined,
+  options: PlanOptions,
 ): Promise<ConvertPlan> {
-  if (!facts.stored) await requireMemory(context, facts.reference, plan);
+  if (!facts.stored) {
+    await requireMemory(context, facts.reference, plan);
+    await tellRoom(context, plan, facts.downloadBytes, options);
+  }
   const toolchain = toolchainNamed(context, plan.toolchain);
   const { state, toInstall } = await toolchain.status(toolchainContext(context));
   return {
@@ -388,6 +402,21 @@ async function describePlan(
     prebuilt: null,
     layout: layout === undefined ? null : describeLayout(layout),
   };
+}
+
+/** A plan says what a conversion needs, also where that is more than there is. */
+async function tellRoom(
+  context: Context,
+  plan: ConversionPlan,
+  downloadBytes: number,
+  options: PlanOptions,
+): Promise<void> {
+  try {
+    await requireConversionRoom(context, plan, downloadBytes, options);
+  } catch (error) {
+    if (!(error instanceof ModeldlError) || error.code !== 'DISK') throw error;
+    context.emit({ type: 'warning', message: `The conversion would be refused: ${error.message}` });
+  }
 }
 
 /** What a conversion is called: by the model it began with, however many conversions lie between. */

@@ -56,12 +56,16 @@ export function refuseUnpublished(context: Context, reference: Reference, wanted
     format(context, { hub: reference.hub, id }),
   );
   const text = format(context, reference);
+  const { name, prebuilt } = hubNamed(context, reference.hub);
   const where =
-    looked.length === 0
-      ? `${hubNamed(context, reference.hub).title} has none`
-      : `looked for ${looked.join(' and ')}`;
+    prebuilt === undefined
+      ? `the hub \`${name}\` publishes none`
+      : looked.length === 0
+        ? 'only whole models are published'
+        : `looked for ${looked.join(' and ')}`;
+  const other = looked.length === 0 ? '' : ', or choose another `--precision`';
   throw new ModeldlError('NOT_FOUND', `No published conversion of ${text} to ${wanted.precision}: ${where}`, {
-    hint: 'leave out `--prebuilt` to convert it here, or choose another `--precision`',
+    hint: `leave out \`--prebuilt\` to convert it here${other}`,
     details: { reference: text },
   });
 }

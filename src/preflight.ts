@@ -11,7 +11,7 @@ import { toolchainContext, toolchainNamed } from './toolchains.js';
  */
 export async function requireConversionRoom(
   context: Context,
-  { estimate, toolchain }: ConversionPlan,
+  { estimate, toolchain, toolchainOptional = false }: ConversionPlan,
   fetchBytes: number,
   output: OutputRequest,
 ): Promise<void> {
@@ -20,7 +20,7 @@ export async function requireConversionRoom(
   await requireSpace(context, [
     cacheNeed(context, fetchBytes),
     { directory: context.store.root, bytes: estimate.diskBytes, what: 'the conversion' },
-    ...(toInstall?.needs ?? []),
+    ...(toolchainOptional ? [] : (toInstall?.needs ?? [])),
     // One file as large as the result, whose names are not known yet.
     await outputNeed(context, output, [{ path: '.result', bytes: estimate.resultBytes }]),
   ]);

@@ -56,10 +56,14 @@ describe('chooseConverter', () => {
       /nothing tells that its \.pt is a YOLO model/,
       /name the file itself/,
     ],
+    ['GGUF', { 'a-Q4_K_M.gguf': 3 }, /its weights are GGUF/, /the model that it was made of/],
     ['two ONNX models', { 'a.onnx': 3, 'b.onnx': 3 }, /it holds 2 models: a\.onnx, b\.onnx$/, /name one/],
     [
       'an architecture that nobody exports',
-      { 'config.json': { model_type: 'nonsense', architectures: ['NonsenseForCausalLM'] }, 'model.safetensors': 3 },
+      {
+        'config.json': { model_type: 'nonsense', architectures: ['NonsenseForCausalLM'] },
+        'model.safetensors': 3,
+      },
       /no optimum-intel exports models of type nonsense|not exported/,
       /./,
     ],

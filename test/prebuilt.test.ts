@@ -185,8 +185,8 @@ describe('a published conversion is taken', () => {
 
   it.each<readonly [string, string, ConvertOptions, string, RegExp]>([
     ['there is none', 'org/Alone', {}, 'NOT_FOUND', /OpenVINO\/Alone-int8-ov and hf:OpenVINO\/alone-int8-ov/],
-    ['its hub publishes none', './own.json', {}, 'NOT_FOUND', /Local files has none/],
-    ['a part is named', 'org/Chat//model.onnx', {}, 'NOT_FOUND', /has none/],
+    ['its hub publishes none', './own.json', {}, 'NOT_FOUND', /the hub `file` publishes none/],
+    ['a part is named', 'org/Chat//model.onnx', {}, 'NOT_FOUND', /only whole models/],
     ['it is not what its name says', 'org/Odd', {}, 'UNSUPPORTED', /OpenVINO\/Odd-int8-ov.*says int4/],
     [
       'the NPU does not run it',

@@ -266,10 +266,9 @@ export function checkSettings(settings: ServingSettings, served: Served): void {
   for (const name of NAMES) {
     if (settings[name] === undefined || name === 'ovms-task' || known.includes(name)) continue;
     throw new ModeldlError('USAGE', `${task === 'plain' ? 'A plain model' : task} has no setting ${name}`, {
-      hint:
-        known.length === 0
-          ? 'it takes none; `--set ovms-task=…` names another task'
-          : `the nearest is \`--set ${closest(name, [...known])}=…\`; \`--set ovms-task=…\` names another task`,
+      hint: `it is for ${tasksWith(name).join(' and ')}, which \`--set ovms-task=…\` names; ${
+        known.length === 0 ? 'a plain model takes none' : `${task} takes ${known.join(', ')}`
+      }`,
     });
   }
   if (task === 'text_generation') checkTextGeneration(settings, device, dialect);
@@ -280,6 +279,10 @@ export function checkSettings(settings: ServingSettings, served: Served): void {
     if (settings.num_streams === 0) throw wrong('num_streams', '0', 'a whole number above 0');
   }
   if (task === 'text2speech') checkSpeech(settings, dialect);
+}
+
+function tasksWith(name: Name): readonly string[] {
+  return Object.entries(OF_TASK).flatMap(([task, names]) => (names.includes(name) ? [task] : []));
 }
 
 function refuseBoth(settings: ServingSettings, one: Name, other: Name): void {

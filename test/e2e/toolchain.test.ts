@@ -56,6 +56,10 @@ describe('modeldl toolchain', () => {
     expect(await pips()).toBe(1);
     const removed = await world.runWith({ PATH }, 'toolchain', 'remove', 'openvino', '--json');
     expect(document(removed)).toMatchObject({ ok: true, name: 'openvino' });
+    expect((await world.runWith({ PATH }, 'toolchain', 'remove', 'openvino')).stderr).toBe(
+      'Nothing to remove: openvino is not installed',
+    );
+    expect((await world.runWith({ PATH }, 'toolchain', 'list', 'openvino', '-q')).stdout).toBe('openvino');
     expect(await list()).toMatchObject({ state: 'missing' });
   });
 
@@ -128,6 +132,7 @@ describe('modeldl toolchain', () => {
   it.each([
     ['install', 'torch', 'Unknown toolchain: torch'],
     ['paint', 'openvino', 'Expected list, install, remove or download, got paint'],
+    ['list', 'torch', 'Unknown toolchain: torch'],
   ])('%s %s is a usage error', async (action, name, message) => {
     const run = await world.run('toolchain', action, name);
     expect(run.exitCode).toBe(2);

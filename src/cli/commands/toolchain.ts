@@ -17,7 +17,7 @@ export const command: CommandDefinition<ToolchainFlags> = {
   configure(command) {
     command
       .argument('<action>', `list, ${ACTIONS.join(', ')}`)
-      .argument('[name...]', 'toolchains, such as openvino')
+      .argument('[name...]', 'toolchains, such as openvino; all for list')
       .option('-o, --output <dir>', 'folder that download fills, for `toolchains.wheels` elsewhere')
       .addHelpText(
         'after',
@@ -26,7 +26,7 @@ export const command: CommandDefinition<ToolchainFlags> = {
   },
   async run(call) {
     const [word, ...names] = call.arguments;
-    if (word === 'list') return list(call);
+    if (word === 'list') return list(call, names);
     const action = ACTIONS.find((candidate) => candidate === word);
     if (action === undefined) {
       throw new ModeldlError(
@@ -36,28 +36,38 @@ export const command: CommandDefinition<ToolchainFlags> = {
       );
     }
     const { output } = call.flags;
-    if (names.length === 0) throw missingArgument('a toolchain', `modeldl toolchain ${action} openvino`);
+    const folder = action === 'download' ? ' -o ./wheels' : '';
+    if (names.length === 0) {
+      throw missingArgument('a toolchain', `modeldl toolchain ${action} openvino${folder}`);
+    }
     if (action === 'download' && output === undefined) {
-      throw missingArgument('`--output`', `modeldl toolchain download ${names.join(' ')} -o ./wheels`);
+      throw missingArgument('`--output`', `modeldl toolchain download ${names.join(' ')}${folder}`);
     }
     if (action !== 'download' && output !== undefined) {
-      throw new ModeldlError('USAGE', `\`--output\` is for \`download\`, not for \`${action}\``, {
-        hint: 'see `modeldl toolchain --help`',
-      });
+      throw outputUnused(action);
     }
     return each(call, action, names, resolve(call.cli.cwd, output ?? '.'));
   },
 };
 
-async function list(call: Call<ToolchainFlags>): Promise<undefined> {
+async function list(call: Call<ToolchainFlags>, names: readonly string[]): Promise<undefined> {
+  if (call.flags.output !== undefined) throw outputUnused('list');
   const modeldl = await call.open();
-  const toolchains = await modeldl.toolchains();
+  await modeldl.assertToolchains(names);
+  const all = await modeldl.toolchains();
+  const toolchains = all.filter(({ name }) => names.length === 0 || names.includes(name));
   call.settle();
   const lines = call.output.quiet
     ? toolchains.map((state) => state.name)
     : table(toolchains, call.output.columns);
   call.output.result(lines, { ok: true, toolchains });
   return undefined;
+}
+
+function outputUnused(action: string): ModeldlError {
+  return new ModeldlError('USAGE', `\`--output\` is for \`download\`, not for \`${action}\``, {
+    hint: 'see `modeldl toolchain --help`',
+  });
 }
 
 interface Done {
@@ -113,7 +123,9 @@ async function carryOut(modeldl: Modeldl, action: Action, name: string, output: 
     const { bytes, sharedBytes } = removed;
     const shared =
       sharedBytes === 0 ? '' : `; ${formatBytes(sharedBytes)} stay, since other toolchains share them`;
-    return { line: name, note: `Freed ${formatBytes(bytes)} of ${name}${shared}`, document: { ...removed } };
+    const freed = `Freed ${formatBytes(bytes)} of ${name}${shared}`;
+    const note = bytes + sharedBytes === 0 ? `Nothing to remove: ${name} is not installed` : freed;
+    return { line: name, note, document: { ...removed } };
   }
   const wheels = await modeldl.downloadToolchain(name, output);
   const note = `${name}: ${formatCount(wheels.files, 'file')}, ${formatBytes(wheels.bytes)}`;
