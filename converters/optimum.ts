@@ -20,7 +20,13 @@ import { linkTree } from './linked.js';
 import { describeOriginal, type Original } from './optimum/describe.js';
 import { npuSettings } from './optimum/npu.js';
 import { readsOf } from './optimum/reads.js';
-import { isFetched, OPTIMUM_SETTINGS, readSettings, type OptimumSettings } from './optimum/settings.js';
+import {
+  isFetched,
+  OPTIMUM_SETTINGS,
+  readSettings,
+  refuseUnfit,
+  type OptimumSettings,
+} from './optimum/settings.js';
 import { defaultConfiguration, locks, typeNamed } from './optimum/table.js';
 import { kindOf, taskOf } from './optimum/task.js';
 import { OPTIMUM_PACKAGES, optimumToolchains } from './optimum-toolchains.js';
@@ -29,7 +35,8 @@ import { checked, converted } from './worker-results.js';
 import { runWorker, workerDigest } from './worker.js';
 
 const WORKER = 'optimum_worker.py';
-const CHECK = 'optimum_check.py';
+/** What it is made of beside what all workers share. */
+const PARTS = ['optimum_check.py', 'optimum_timm.py', 'worker_guard.py'];
 /** Larger originals are not run beside the result: both would sit in memory together. */
 const COMPARE_BYTES = 2 * 1024 ** 3;
 /** Tokens of a document, as `export_model.py` has it. */
@@ -90,6 +97,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
   });
   if ('refused' in reads) return reads;
   const library = asked.library ?? original.library;
+  refuseUnfit(library, request.settings);
   const code = codeNeeded(original, request);
   if (code !== undefined) return code;
   const task = taskOf(model, { ...original, library }, request.task);
@@ -133,7 +141,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       ...(kind === 'rerank' && request.layout === 'ovms'
         ? { pairs: { length: settings.maxDocLength ?? MAX_DOC_LENGTH } }
         : {}),
-      worker: await workerDigest(WORKER, CHECK),
+      worker: await workerDigest(WORKER, ...PARTS),
     },
     steps: [
       `load ${original.architecture ?? original.type} with ${library}${reads.pickles.length > 0 ? ' from a pickle' : ''}`,
@@ -303,7 +311,8 @@ async function work(
     (sum, { path, bytes }) => sum + (conversion.reads.includes(path) ? bytes : 0),
     0,
   );
-  const dataset = settings.arguments.find((argument) => argument.startsWith('--dataset='))?.slice(10);
+  const dataset = argumentOf(settings.arguments, 'dataset');
+  const statistics = argumentOf(settings.arguments, 'quantization-statistics-path');
   const own = v.safeParse(v.looseObject({ dataset: v.string() }), settings.configuration);
   const fetches = isFetched(own.success ? own.output.dataset : dataset);
   return runWorker(
@@ -331,6 +340,7 @@ async function work(
         packages: OPTIMUM_PACKAGES,
         check: context.wantsCheck,
         network: fetches,
+        writes: statistics === undefined ? [] : [statistics],
         ...(shape === undefined ? {} : { shape }),
         ...(pairs === undefined ? {} : { pairs }),
         ...(source > COMPARE_BYTES ? { reason: 'the original weighs over 2 GB' } : {}),
@@ -344,6 +354,11 @@ async function work(
     },
     context,
   );
+}
+
+function argumentOf(given: readonly string[], name: string): string | undefined {
+  const start = `--${name}=`;
+  return given.find((argument) => argument.startsWith(start))?.slice(start.length);
 }
 
 function hasTokenizer(paths: readonly string[]): boolean {

@@ -278,6 +278,22 @@ function refuseContradictions(
   }
 }
 
+/** What is done with images of timm: weights are compressed, without data, and nothing generates. */
+const NOT_FOR_TIMM = [
+  ...['dataset', 'num-samples', 'awq', ...FROM_DATA, 'quant-mode', 'smooth-quant-alpha'],
+  ...['quantization-statistics-path', 'disable-stateful', 'variant', 'pad-token-id', 'model-kwargs'],
+];
+
+/** @throws ModeldlError USAGE for a setting that models of this library have no use for */
+export function refuseUnfit(library: Library, settings: Settings): void {
+  if (library !== 'timm') return;
+  const name = NOT_FOR_TIMM.find((candidate) => settings[candidate] !== undefined);
+  if (name === undefined) return;
+  throw new ModeldlError('USAGE', `\`--set ${name}\` has no meaning for models of timm`, {
+    hint: 'leave it out; to quantize with data of your own, convert to fp32, and that with `--converter nncf --calibration`',
+  });
+}
+
 /** A data set that has to be fetched: all but the one that the model writes itself. */
 export function isFetched(dataset: string | undefined): dataset is string {
   return dataset !== undefined && !/^auto(:|$)/.test(dataset);

@@ -151,6 +151,10 @@ def exporter_config(request, model):
     from optimum.exporters.tasks import TasksManager
 
     original = load(request)
+    if request["library"] == "timm":
+        from optimum.intel.openvino.modeling_timm import TimmOpenVINOConfig
+
+        return TimmOpenVINOConfig(original.config)
     constructor = TasksManager.get_exporter_config_constructor(
         model=original, exporter="openvino", task=request["task"], library_name=request["library"]
     )
@@ -162,6 +166,10 @@ def load(request):
     import torch
     from optimum.exporters.tasks import TasksManager
 
+    if request["library"] == "timm":
+        from optimum_timm import load_timm
+
+        return load_timm(request["name"])
     arguments = {"trust_remote_code": True} if request["trustRemoteCode"] else {}
     task = request["task"].removesuffix("-with-past")
     model = TasksManager.get_model_from_task(
@@ -188,8 +196,6 @@ def single_original(request):
     def run(inputs):
         tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
         with torch.no_grad():
-            if request["library"] == "timm":
-                return {"logits": model(tensors["pixel_values"]).numpy()}
             outputs = model(tensors) if request["library"] == "sentence_transformers" else model(**tensors)
         named = dict(outputs.items()) if hasattr(outputs, "items") else {}
         return {name: value.numpy() for name, value in named.items() if isinstance(value, torch.Tensor)}

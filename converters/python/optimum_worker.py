@@ -9,16 +9,13 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from worker_guard import confine  # noqa: E402
 from worker_outputs import first_line  # noqa: E402
 from worker_protocol import Refused, serve  # noqa: E402
 
 
 def convert(request, emit):
-    # The model is named by a relative path that reads like its id, as whoever gives the command an id names it: the
-    # result holds that name, and defaults for single models go by it.
-    os.chdir(request["directory"])
-    if request["trustPickle"]:
-        load_any_pickle()
+    enter(request)
     emit("stage", stage="Loading the tools")
     export(request, emit)
     warnings = []
@@ -41,10 +38,18 @@ def convert(request, emit):
 def check_alone(request, emit):
     from optimum_check import check
 
+    enter(request)
+    return check(request, emit)
+
+
+def enter(request):
+    # It is started in its home, which holds all that the libraries keep for themselves.
+    confine([os.getcwd(), request["output"], *request["writes"]])
+    # The model is named by a relative path that reads like its id, as whoever gives the command an id names it: the
+    # result holds that name, and defaults for single models go by it.
     os.chdir(request["directory"])
     if request["trustPickle"]:
         load_any_pickle()
-    return check(request, emit)
 
 
 def export(request, emit):
@@ -59,6 +64,8 @@ def export(request, emit):
         # The command line cannot say that something is not wanted; given or not decides on defaults for single models.
         for name, value in request["given"].items():
             setattr(arguments, name, value)
+        if request["library"] == "timm":
+            take_timm()
         emit("stage", stage="Exporting the model")
         OVExportCommand.run(argparse.Namespace(args=arguments))
     except ModuleNotFoundError:
@@ -68,6 +75,14 @@ def export(request, emit):
         if refusal is None:
             raise
         raise refusal from error
+
+
+def take_timm():
+    """The command finds its exporter when it runs."""
+    from optimum.exporters.openvino import __main__ as exporter
+    from optimum_timm import main_export
+
+    exporter.main_export = main_export
 
 
 def refusal_of(error):

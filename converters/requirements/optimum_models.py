@@ -7,6 +7,7 @@
 """
 
 import collections
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -64,6 +65,12 @@ def read(lock):
                 "known": library != "transformers" or model_type in CONFIG_MAPPING_NAMES,
                 "architectures": architectures(TasksManager, library, model_type, backends[BACKEND]),
             }
+    # In no registry: optimum-intel's wrapper is handed to its exporter by `optimum_timm.py`.
+    from optimum.intel.openvino.modeling_timm import TimmOpenVINOConfig
+
+    oldest, newest, suits = limits({"": functools.partial(TimmOpenVINOConfig)})
+    libraries["timm"] = {"timm": {"tasks": ["image-classification"], "min": oldest, "max": newest, "suits": suits,
+                                  "known": True, "architectures": {}}}
     return {
         "lock": lock,
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
