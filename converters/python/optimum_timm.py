@@ -1,6 +1,7 @@
 """Exports image models of timm, which `optimum-cli export openvino` takes from nowhere: optimum-intel loads them by their
 names at the Hub only. What its command does before and after is done as for all others."""
 
+import json
 import os
 
 
@@ -18,7 +19,8 @@ def main_export(model_name_or_path, output, ov_config=None, **_others):
         stateful=[False],
         library_name="timm",
     )
-    describe_images(model_name_or_path, output)
+    # What quantizes it reads this.
+    describe(model_name_or_path, output)
 
 
 def load_timm(directory):
@@ -39,9 +41,17 @@ def load_timm(directory):
     return Local(TimmConfig.from_dict({**prepared, **config}), model).float().eval()
 
 
-def describe_images(directory, output):
-    """Labels, and how images are prepared, in the form in which transformers reads both for models of timm."""
-    from transformers import AutoConfig, AutoImageProcessor
+def describe(directory, output):
+    """Labels, and how images are prepared, as transformers reads both of timm's own `config.json`: with its name for such
+    models, and with labels where optimum-intel looks for them."""
+    from transformers import AutoConfig
 
-    AutoConfig.from_pretrained(directory).save_pretrained(output)
-    AutoImageProcessor.from_pretrained(directory).save_pretrained(output)
+    config = AutoConfig.from_pretrained(directory)
+    config.save_pretrained(output)
+    path = os.path.join(output, "config.json")
+    with open(path, encoding="utf-8") as file:
+        written = json.load(file)
+    written.update(id2label=config.id2label, label2id=config.label2id)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(written, file, indent=2, sort_keys=True)
+        file.write("\n")

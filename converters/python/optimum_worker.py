@@ -64,10 +64,14 @@ def export(request, emit):
         # The command line cannot say that something is not wanted; given or not decides on defaults for single models.
         for name, value in request["given"].items():
             setattr(arguments, name, value)
-        if request["library"] == "timm":
-            take_timm()
+        correct(request)
         emit("stage", stage="Exporting the model")
         OVExportCommand.run(argparse.Namespace(args=arguments))
+        if request["library"] == "timm":
+            # Quantization writes it anew, without what optimum-intel does not know.
+            import optimum_timm
+
+            optimum_timm.describe(request["name"], request["output"])
     except ModuleNotFoundError:
         raise
     except Exception as error:
@@ -77,12 +81,22 @@ def export(request, emit):
         raise refusal from error
 
 
-def take_timm():
-    """The command finds its exporter when it runs."""
+def correct(request):
+    """The command finds its parts when it runs: those that it lacks, or has wrong in optimum-intel 2.2."""
     from optimum.exporters.openvino import __main__ as exporter
-    from optimum_timm import main_export
+    from optimum.intel.openvino import utils
 
-    exporter.main_export = main_export
+    if request["library"] == "timm":
+        from optimum_timm import main_export
+
+        exporter.main_export = main_export
+    # What is quantized is loaded by its task alone, for which it takes all that listens for an encoder with a decoder.
+    if request["library"] == "transformers" and request["task"] == "automatic-speech-recognition":
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(request["name"], trust_remote_code=request["trustRemoteCode"])
+        if not config.is_encoder_decoder:
+            utils._HEAD_TO_AUTOMODELS["automatic-speech-recognition"] = "OVModelForCTC"
 
 
 def refusal_of(error):
