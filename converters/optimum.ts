@@ -314,6 +314,7 @@ async function work(
   const dataset = argumentOf(settings.arguments, 'dataset');
   const statistics = argumentOf(settings.arguments, 'quantization-statistics-path');
   const own = v.safeParse(v.looseObject({ dataset: v.string() }), settings.configuration);
+  const tokenizer = hasTokenizer(conversion.reads);
   const fetches = isFetched(own.success ? own.output.dataset : dataset);
   return runWorker(
     {
@@ -331,12 +332,14 @@ async function work(
           ...['--model', name, '--task', task, '--library', library],
           ...settings.arguments,
           ...(code ? ['--trust-remote-code'] : []),
+          // transformers 5 makes an empty one where there is none, and a server would take it for the model's.
+          ...(library === 'transformers' && !tokenizer ? ['--disable-convert-tokenizer'] : []),
           outDir,
         ],
         given: settings.given,
         trustRemoteCode: code,
         trustPickle: pickle,
-        tokenizer: library === 'transformers' && hasTokenizer(conversion.reads),
+        tokenizer,
         packages: OPTIMUM_PACKAGES,
         check: context.wantsCheck,
         network: fetches,

@@ -3,6 +3,7 @@
 The command's own code is run, in this process, with the arguments that it would get, so that the result is the same.
 """
 
+import math
 import os
 import re
 import sys
@@ -13,14 +14,21 @@ from worker_guard import confine  # noqa: E402
 from worker_outputs import first_line  # noqa: E402
 from worker_protocol import Refused, serve  # noqa: E402
 
+# Below it scales weigh as much as what they scale.
+SMALLEST_GROUP = 16
+OF_TEXT = ("text", "fill-mask", "question-answering", "token-classification", "image-text-to-text")
+
 
 def convert(request, emit):
-    enter(request)
     emit("stage", stage="Loading the tools")
+    enter(request)
     export(request, emit)
     warnings = []
-    if request["tokenizer"]:
-        add_tokenizer(request, emit, warnings)
+    if request["library"] == "transformers":
+        if request["tokenizer"]:
+            add_tokenizer(request, emit, warnings)
+        elif request["task"].startswith(OF_TEXT):
+            warnings.append("It comes without a tokenizer, so that there is none beside the result")
     if request.get("pairs"):
         tokenize_pairs(request)
     if request.get("shape"):
@@ -50,6 +58,15 @@ def enter(request):
     os.chdir(request["directory"])
     if request["trustPickle"]:
         load_any_pickle()
+    know_newer_tokenizers()
+
+
+def know_newer_tokenizers():
+    """transformers 5 writes a name that older ones do not know for what they call by another."""
+    import transformers
+
+    if not hasattr(transformers, "TokenizersBackend"):
+        transformers.TokenizersBackend = transformers.PreTrainedTokenizerFast
 
 
 def export(request, emit):
@@ -75,10 +92,29 @@ def export(request, emit):
     except ModuleNotFoundError:
         raise
     except Exception as error:
+        if damaged := unreadable(request["name"]):
+            raise OSError(damaged) from error
         refusal = refusal_of(error)
         if refusal is None:
             raise
         raise refusal from error
+
+
+def unreadable(directory):
+    """Which of the weights is damaged: libraries name no file. None when none is."""
+    from safetensors import safe_open
+
+    for folder, _folders, files in os.walk(directory):
+        for file in sorted(files):
+            path = os.path.join(folder, file)
+            if not file.endswith(".safetensors"):
+                continue
+            try:
+                with safe_open(path, framework="numpy"):
+                    pass
+            except Exception as error:  # noqa: BLE001 - its own kinds of errors, and the system's
+                return f"its {os.path.relpath(path, directory)} is damaged: {first_line(error)}"
+    return None
 
 
 def correct(request):
@@ -113,10 +149,7 @@ def refusal_of(error):
             "read that code; if you trust it, `--trust-remote-code` runs it",
         )
     if type(error).__name__ == "InvalidGroupSizeError":
-        return Refused(
-            f"its weights do not divide into the groups: {first_line(error)}",
-            "use `--set group-size-fallback=adjust`, or a group size that divides them",
-        )
+        return undivided(message)
     if "MIN_TRANSFORMERS_VERSION" in message or re.search(r"transformers (version )?(>=|<=|==)", message):
         return Refused(first_line(error), "`--toolchain` chooses an environment with other versions")
     if "does not recognize this architecture" in message or "custom or unsupported architecture" in message:
@@ -126,6 +159,23 @@ def refusal_of(error):
     if "Please use a supported task" in message:
         return Refused(first_line(error).split(" Please")[0], "`--task` takes one of those")
     return None
+
+
+def undivided(message):
+    """The layers whose channels a group does not divide, and the nearest group that divides all."""
+    layers = re.findall(r'"([^"]+)" \(channel size: (\d+)\)', message)
+    group = re.search(r"(?:group size value|size of group) (\d+)", message)
+    hint = "use `--set group-size-fallback=adjust`, or `--set group-size=-1` for one scale per channel"
+    if not layers or group is None:
+        return Refused(f"its weights do not divide into the groups: {message.strip().splitlines()[0]}", hint)
+    (name, channels), *others = layers
+    size = int(group.group(1))
+    more = f", nor those of {len(others)} other layers" if others else ""
+    # What divides the group divides the layers that it fits.
+    common = math.gcd(size, *(int(count) for _, count in layers))
+    if common >= SMALLEST_GROUP:
+        hint = f"use `--set group-size={common}`, or `--set group-size-fallback=adjust`"
+    return Refused(f"groups of {size} do not divide the {channels} channels of {name}{more}", hint)
 
 
 def load_any_pickle():
