@@ -277,7 +277,9 @@ def sequence_inputs(request):
         inputs = {"input_features": numpy.random.default_rng(0).standard_normal(shape, dtype=numpy.float32)}
     else:
         inputs = tokenized(request) or {"input_ids": numpy.arange(1, 9).reshape(1, 8)}
-        inputs = {name: inputs[name] for name in ("input_ids", "attention_mask") if name in inputs}
+        ids = inputs["input_ids"]
+        # The decoder of a result looks at it as well.
+        inputs = {"input_ids": ids, "attention_mask": inputs.get("attention_mask", numpy.ones_like(ids))}
     start = next((token for token in (config.decoder_start_token_id, config.pad_token_id) if token is not None), 0)
     begun = [start, *range(1, GENERATED_TOKENS)]
     return {**inputs, "decoder_input_ids": numpy.array([begun] * len(next(iter(inputs.values()))))}

@@ -6,7 +6,6 @@ OWN_KIND is a kind of tiny model that this lock is there for. RESULT gets JSON: 
 `converters/requirements/optimum_models.py` reads, and for each model its differences to the original.
 """
 
-import gc
 import json
 import os
 import sys
@@ -18,12 +17,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 # Isolated mode leaves out the script's own directory.
-sys.path[:0] = [str(HERE), str(HERE.parent.parent / "converters" / "requirements")]
+sys.path[:0] = [str(HERE), *(str(HERE.parent.parent / "converters" / part) for part in ("python", "requirements"))]
 os.environ["HF_HUB_OFFLINE"] = "1"
 warnings.simplefilter("ignore")
 
 import numpy  # noqa: E402
 import optimum_models  # noqa: E402
+import optimum_timm  # noqa: E402
 import tiny_models  # noqa: E402
 import torch  # noqa: E402
 from optimum.exporters.openvino.__main__ import _main_quantize, main_export  # noqa: E402
@@ -41,18 +41,13 @@ def prove(kind, library, task, run, work):
     started = time.monotonic()
     source, output = work / kind, work / f"{kind}-ir"
     tiny_models.KINDS[kind](source)
-    if library == "timm":
-        export_timm(source, output)
-    else:
-        main_export(str(source), output=output, task=task, framework="pt", ov_config=OVConfig(dtype="fp32"),
-                    library_name=library)
+    # As the worker does.
+    export = optimum_timm.main_export if library == "timm" else main_export
+    export(str(source), output=output, task=task, framework="pt", ov_config=OVConfig(dtype="fp32"), library_name=library)
     expected = run(source, None)
     differences = {"fp32": difference(run(source, output), expected)}
-    if library == "timm":
-        compress_timm(output)
-    else:
-        _main_quantize(model_name_or_path=str(source), task=task, library_name=library, output=output, cache_dir=None,
-                       quantization_config=OVWeightQuantizationConfig(**INT8))
+    _main_quantize(model_name_or_path=str(source), task=task, library_name=library, output=output, cache_dir=None,
+                   quantization_config=OVWeightQuantizationConfig(**INT8))
     differences["int8"] = difference(run(source, output), expected)
     files = sorted(str(path.relative_to(output)) for path in output.rglob("*.xml"))
     quantized = [name for name in files if 'element_type="u8"' in (output / name).read_text()]
@@ -135,40 +130,6 @@ def local_timm(source):
     import timm
 
     return timm.create_model(f"local-dir:{source}", pretrained=True, exportable=True).eval()
-
-
-def export_timm(source, output):
-    """optimum-intel's own wrapper of timm, which it makes only of what is on the Hub."""
-    from optimum.exporters.openvino import export_models
-    from optimum.intel.openvino.modeling_timm import TimmConfig, TimmForImageClassification, TimmOpenVINOConfig
-    from transformers import PreTrainedModel
-
-    class Local(TimmForImageClassification):
-        def __init__(self, config, model):
-            PreTrainedModel.__init__(self, config)
-            self.model = model
-
-    model = local_timm(source)
-    prepared = model.pretrained_cfg
-    config = TimmConfig.from_dict({**prepared, "num_labels": model.num_classes, "image_size": prepared["input_size"][-1]})
-    export_models(
-        models_and_export_configs={"model": (Local(config, model), TimmOpenVINOConfig(config))}, output_dir=output,
-        output_names=["openvino_model.xml"], ov_config=OVConfig(dtype="fp32"), stateful=[False], library_name="timm")
-
-
-def compress_timm(output):
-    import nncf
-    import openvino
-
-    path = output / "openvino_model.xml"
-    model = nncf.compress_weights(openvino.Core().read_model(path), mode=nncf.CompressWeightsMode.INT8_ASYM)
-    compressed = output / "compressed.xml"
-    openvino.save_model(model, compressed, compress_to_fp16=False)
-    # The file that is read stays mapped while its model lives.
-    del model
-    gc.collect()
-    for suffix in (".xml", ".bin"):
-        compressed.with_suffix(suffix).replace(path.with_suffix(suffix))
 
 
 def attempt(kind, *what):
