@@ -294,3 +294,31 @@ describe('the layout', () => {
     expect(embeddings.settings).toEqual(accepted(await optimum.plan(bert(), conversionRequest())).settings);
   });
 });
+
+describe('a model of timm', () => {
+  const timm = plannedModel({
+    'config.json': {
+      architecture: 'vit_tiny_patch16_224',
+      num_classes: 4,
+      pretrained_cfg: { input_size: [3, 32, 48] },
+    },
+    'model.safetensors': 4000,
+  });
+
+  it('is exported to classify images by every lock, the newest first', async () => {
+    const plan = accepted(await optimum.plan(timm, conversionRequest()));
+    expect(plan).toMatchObject({ toolchain: 'optimum', task: 'image-classification' });
+    expect(plan.settings).toMatchObject({ library: 'timm' });
+  });
+
+  it('gets the shape of its images for the NPU', async () => {
+    const request = conversionRequest({ device: 'NPU', precision: 'fp16' });
+    const plan = accepted(await optimum.plan(timm, request));
+    expect(plan.settings).toMatchObject({ shape: { pixel_values: [1, 3, 32, 48] } });
+  });
+
+  it('is refused settings that work on text', async () => {
+    const request = conversionRequest({ precision: 'int4', settings: { dataset: 'auto' } });
+    await expect(optimum.plan(timm, request)).rejects.toThrow(/no meaning for models of timm/);
+  });
+});

@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { isFetched, OPTIMUM_SETTINGS, readSettings } from '../../../converters/optimum/settings.js';
+import {
+  isFetched,
+  OPTIMUM_SETTINGS,
+  readSettings,
+  refuseUnfit,
+} from '../../../converters/optimum/settings.js';
 import { ModeldlError } from '../../../src/errors.js';
 import type { Precision } from '../../../src/converter.js';
 
@@ -119,6 +124,27 @@ describe('readSettings', () => {
       const settings = { ...data, ...mode, [name]: examples[name] ?? '1' };
       expect(() => readSettings({ precision: 'int4', settings }), name).not.toThrow();
     }
+  });
+});
+
+describe('refuseUnfit', () => {
+  it.each(['dataset', 'awq', 'gptq', 'quant-mode', 'disable-stateful', 'pad-token-id'])(
+    'refuses %s for images of timm, and says how to use data',
+    (name) => {
+      const refuse = (): void => {
+        refuseUnfit('timm', { [name]: 'auto' });
+      };
+      expect(refuse).toThrow(
+        new ModeldlError('USAGE', `\`--set ${name}\` has no meaning for models of timm`),
+      );
+    },
+  );
+
+  it('lets through what shapes the weights, and everything elsewhere', () => {
+    expect(() => {
+      refuseUnfit('timm', { ratio: '0.8', 'group-size': '64', sym: 'true', 'backup-precision': 'none' });
+      refuseUnfit('transformers', { dataset: 'auto', awq: 'true' });
+    }).not.toThrow();
   });
 });
 
