@@ -100,10 +100,11 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
   refuseUnfit(library, request.settings);
   const code = codeNeeded(original, request);
   if (code !== undefined) return code;
-  const task = taskOf(model, { ...original, library }, request.task);
-  if ('refused' in task) return task;
+  // What nobody exports has no task either.
   const lock = lockFor(original, library, request.toolchain);
   if ('refused' in lock) return lock;
+  const task = taskOf(model, { ...original, library }, request.task);
+  if ('refused' in task) return task;
   const kind = kindOf(model, original, task.name);
   const verdict = judge(request.precision, request.device, kind);
   if (!verdict.allowed) {

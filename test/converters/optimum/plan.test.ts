@@ -165,6 +165,11 @@ describe('the toolchain', () => {
     const { refused: reason } = refused(await optimum.plan(model, conversionRequest()));
     expect(reason).toContain('quantumformer');
     expect(reason).toContain('2.2.0 with transformers 5.5.4');
+    const withoutTask = plannedModel({
+      'config.json': { model_type: 'quantumformer', architectures: ['QuantumModel'] },
+      'model.safetensors': 4000,
+    });
+    expect(refused(await optimum.plan(withoutTask, conversionRequest())).refused).toBe(reason);
   });
 });
 
