@@ -95,6 +95,9 @@ def export(request, emit):
         if damaged := unreadable(request["name"]):
             raise OSError(damaged) from error
         refusal = refusal_of(error)
+        # OpenVINO puts what went wrong behind what it was busy with.
+        if traced := re.search(r"TorchScript module by tracing.*?Exception:\s*(\S[^\n]*)", str(error), re.DOTALL):
+            raise RuntimeError(traced.group(1)) from error
         if refusal is None:
             raise
         raise refusal from error

@@ -31,7 +31,7 @@ const LOCKS = {
   optimum: 'llama',
   'optimum-5.0': 'gemma',
   'optimum-4.57': 'mt5',
-  'optimum-4.53': 'deepseek-v3',
+  'optimum-4.53': 'nystromformer',
 } as const;
 
 const proven = v.object({

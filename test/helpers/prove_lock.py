@@ -148,7 +148,8 @@ COMMON = {
     "diffusion": ("diffusers", "text-to-image", draw),
     "timm": ("timm", "image-classification", classify),
 }
-OWN = {"llama": LANGUAGE, "gemma": LANGUAGE, "glm": LANGUAGE, "exaone4": LANGUAGE, "deepseek-v3": LANGUAGE, "mt5": SEQ2SEQ}
+OWN = {"llama": LANGUAGE, "gemma": LANGUAGE, "glm": LANGUAGE, "exaone4": LANGUAGE, "mt5": SEQ2SEQ,
+       "nystromformer": COMMON["bert"]}
 
 if __name__ == "__main__":
     lock, own, result = sys.argv[1:]

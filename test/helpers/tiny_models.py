@@ -166,6 +166,17 @@ def deepseek_v3(directory):
             moe_intermediate_size=128, n_shared_experts=1, first_k_dense_replace=1, num_nextn_predict_layers=0)
 
 
+def nystromformer(directory):
+    """Exported by optimum-intel 2.0 only, which takes transformers 4.53."""
+    import transformers
+
+    tokenizer = word_tokenizer(directory)
+    seeded()
+    transformers.NystromformerModel(transformers.NystromformerConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=128, pad_token_id=tokenizer.pad_token_id)).eval().save_pretrained(directory)
+
+
 def t5(directory):
     seq2seq(directory, "T5")
 
@@ -404,8 +415,8 @@ def write_json(path, value):
 KINDS = {
     make.__name__.replace("_", "-"): make
     for make in (bert, bert_classifier, bert_token_classifier, bert_qa, bert_fill_mask, sentence_transformers, llama,
-                 qwen3, qwen2, gemma, glm, exaone4, deepseek_v3, t5, mt5, whisper, wav2vec2, vit, timm, llava, qwen2_vl,
-                 diffusion, remote_code, unknown, pickled, malicious)
+                 qwen3, qwen2, gemma, glm, exaone4, deepseek_v3, nystromformer, t5, mt5, whisper, wav2vec2, vit, timm, llava,
+                 qwen2_vl, diffusion, remote_code, unknown, pickled, malicious)
 }
 
 if __name__ == "__main__":
