@@ -1,4 +1,5 @@
 /** What every operation is given: built once per program run by `src/index.ts`, handed down, never global. */
+import { existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { BlobSource } from './adopt.js';
@@ -59,7 +60,8 @@ export function parse(context: Context, text: string, unpack = false): Reference
   for (const hub of context.hubs) {
     endpoints[hub.name] = hub.endpoint?.(settingsContext(context, hub));
   }
-  return parseReference(text, context.syntaxes, { cwd: context.cwd, home: context.home, unpack, endpoints });
+  const { cwd, home } = context;
+  return parseReference(text, context.syntaxes, { cwd, home, unpack, endpoints, exists: existsSync });
 }
 
 /** Codes of errors that a file's name, read as a model's, leads to. */

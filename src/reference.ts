@@ -1,6 +1,6 @@
 /**
  * The reference grammar: `[scheme:]id[@revision][//subpath]`, with an optional `+conversion` at the end.
- * Pure: no file system, no network. Hubs describe their own part as a {@link ReferenceSyntax}.
+ * Pure: no file system beyond what `exists` answers, no network. Hubs describe their own part as a {@link ReferenceSyntax}.
  */
 import { isAbsolute, resolve } from 'node:path';
 import { closest, distance } from 'fastest-levenshtein';
@@ -37,6 +37,8 @@ export interface ParseOptions {
   readonly home: string;
   /** `--unpack`: `//` separates a subpath even without an archive suffix. */
   readonly unpack?: boolean;
+  /** Is there such a file or folder? A path that is there is a path, whatever its name ends in. */
+  readonly exists?: (path: string) => boolean;
   /** Configured endpoints by hub name, so that addresses of their web pages are understood. */
   readonly endpoints?: Readonly<Record<string, string | undefined>>;
 }
@@ -166,7 +168,8 @@ export function parseReference(
 ): Reference {
   if (text.trim() === '') throw malformed(text, 'it is empty');
   if (text.includes('\0')) throw malformed(JSON.stringify(text), 'it holds a NUL character');
-  const conversion = CONVERSION.exec(text);
+  const isThere = looksLikePath(text) && options.exists?.(absolutePath(text, options)) === true;
+  const conversion = isThere ? null : CONVERSION.exec(text);
   const body = conversion === null ? text : text.slice(0, conversion.index);
   if (body === '') throw malformed(text, 'nothing precedes the conversion');
   const parsed = parseBody(body, syntaxes, options);

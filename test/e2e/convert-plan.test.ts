@@ -1,4 +1,6 @@
 /** What `convert` fetches, and when it refuses: no toolchain is needed to see that. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { fakePython } from '../helpers/interpreter.js';
@@ -58,6 +60,14 @@ describe('modeldl convert', () => {
     });
     expect(fetched()).toBe(0);
     expect((await world.run('list', '-q')).stdout).toBe('');
+  });
+
+  it('takes a folder whose name ends like a conversion as the folder that it is', async () => {
+    await mkdir(join(world.directory, 'm+deadbeef'));
+    await writeFile(join(world.directory, 'm+deadbeef', 'model.onnx'), 'graph');
+    const { exitCode, stdout, stderr } = await world.run('convert', './m+deadbeef', '--dry-run', '-q');
+    expect(exitCode, stderr).toBe(0);
+    expect(stdout).toMatch(/m%2Bdeadbeef@[0-9a-f]{64}\+int8-cpu/);
   });
 
   it.each<readonly [string, readonly string[], 'UNSUPPORTED' | 'USAGE', RegExp, RegExp]>([

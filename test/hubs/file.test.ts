@@ -6,15 +6,15 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { file } from '../../hubs/file.js';
-import { formatReference, parseReference, type Reference } from '../../src/reference.js';
+import { formatReference, parseReference, type ParseOptions, type Reference } from '../../src/reference.js';
 import { createHubContext, refusalOf } from '../helpers/hub-context.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 import { describeHubConformance } from './conformance.js';
 
 const SHA256 = 'a'.repeat(64);
 
-function parse(text: string): Reference {
-  return parseReference(text, [file.syntax], { cwd: '/work', home: '/home/user' });
+function parse(text: string, more: Partial<ParseOptions> = {}): Reference {
+  return parseReference(text, [file.syntax], { cwd: '/work', home: '/home/user', ...more });
 }
 
 function format(reference: Reference): string {
@@ -87,6 +87,16 @@ describe('references', () => {
     expect(format({ hub: 'file', id: '/a b/c@d' })).toBe('/a b/c@d');
     expect(format({ hub: 'file', id: '/a', revision: SHA256 })).toBe(`file:/a@${SHA256}`);
     expect(format({ hub: 'file', id: '/a+deadbeef' })).toBe('file:/a%2Bdeadbeef');
+  });
+
+  it('takes a path that is there as it is, though its name ends like a conversion', () => {
+    const there = (text: string): Reference => parse(text, { exists: (path) => path === '/work/m+deadbeef' });
+    expect(there('./m+deadbeef')).toEqual({ hub: 'file', id: '/work/m+deadbeef' });
+    expect(there('/work/m+deadbeef+int8-cpu')).toMatchObject({
+      id: '/work/m+deadbeef',
+      conversion: 'int8-cpu',
+    });
+    expect(there('./m+int8-cpu')).toEqual({ hub: 'file', id: '/work/m', conversion: 'int8-cpu' });
   });
 
   it('reads back what it writes, whatever the path', () => {
