@@ -1,10 +1,9 @@
 /** Calibration data on the disk: which samples of it are taken, and what tells them from others. */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
-import { basename, join, sep } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { diskError, ModeldlError, systemErrorCode } from '../src/errors.js';
+import { stat } from 'node:fs/promises';
+import { basename, relative, sep } from 'node:path';
+import { ModeldlError } from '../src/errors.js';
+import { digestOf, filesBelow, kindOf } from './calibration-files.js';
 
 export interface CalibrationFile {
   /** Absolute. */
@@ -67,12 +66,8 @@ export async function findCalibrationData(path: string, subsetSize: number): Pro
 export async function calibrationDigest({ files }: Pick<CalibrationData, 'files'>): Promise<string> {
   const whole = createHash('sha256');
   for (const { path, name } of files) {
-    const hash = createHash('sha256');
-    await pipeline(createReadStream(path), hash).catch((error: unknown) => {
-      throw readError(error, path, path);
-    });
     // A single file is the same data under any name.
-    whole.update(`${files.length === 1 ? '' : name}\0${hash.digest('hex')}\n`);
+    whole.update(`${files.length === 1 ? '' : name}\0${await digestOf(path)}\n`);
   }
   return whole.digest('hex');
 }
@@ -81,32 +76,25 @@ type Found = CalibrationFile & { readonly bytes: number };
 
 /** Files below a folder by their paths, or the one file; what is no sample is listed without a look at it. */
 async function listFiles(path: string): Promise<readonly Found[]> {
-  const root = await stat(path).catch((error: unknown) => {
-    throw readError(error, path, path);
-  });
-  if (!root.isDirectory()) return [{ path, name: basename(path), bytes: root.size }];
-  const names = await readdir(path, { recursive: true }).catch((error: unknown) => {
-    throw readError(error, path, path);
-  });
-  const files: Found[] = [];
-  // By code units, which no locale changes.
-  for (const name of names.map((given) => given.split(sep).join('/')).sort((a, b) => (a < b ? -1 : 1))) {
-    const file = join(path, name);
-    if (!IMAGE.test(name) && !ARRAY.test(name)) {
-      files.push({ path: file, name, bytes: 0 });
-      continue;
-    }
-    const status = await stat(file).catch((error: unknown) => {
-      throw readError(error, path, file);
-    });
-    if (status.isFile()) files.push({ path: file, name, bytes: status.size });
-  }
-  return files;
+  const kind = await kindOf(path);
+  if (kind === undefined) throw wrongData(path, 'no such file or folder');
+  const files = kind === 'file' ? [path] : await filesBelow(path);
+  return Promise.all(
+    files.map(async (file) => {
+      const name = kind === 'file' ? basename(file) : relative(path, file).split(sep).join('/');
+      return { path: file, name, bytes: isSample(name) ? await sizeOf(path, file) : 0 };
+    }),
+  );
 }
 
-function readError(error: unknown, path: string, file: string): unknown {
-  if (systemErrorCode(error) !== 'ENOENT') return diskError(error, file, 'read');
-  return wrongData(path, path === file ? 'no such file or folder' : `${file} is gone`);
+function isSample(name: string): boolean {
+  return IMAGE.test(name) || ARRAY.test(name);
+}
+
+async function sizeOf(path: string, file: string): Promise<number> {
+  // A link that leads nowhere, or what is no file at all.
+  if ((await kindOf(file)) !== 'file') throw wrongData(path, `${file} is gone`);
+  return (await stat(file)).size;
 }
 
 function wrongData(path: string, reason: string): ModeldlError {

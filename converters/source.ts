@@ -69,18 +69,24 @@ export function findSource(model: PlannedModel): Source | Refusal {
       handlesModel: false,
     };
   }
-  if (found.length > 1) {
-    const names = found.map(({ path }) => path);
-    const base = model.reference.replace(/(?<!:)\/\/.*$/, '');
-    return {
-      refused: `it holds ${found.length} models: ${names.slice(0, 5).join(', ')}${names.length > 5 ? ', …' : ''}`,
-      hint: `name one: \`${base}//${names[0] ?? ''}\``,
-      handlesModel: true,
-    };
-  }
+  if (found.length > 1)
+    return severalModels(
+      model,
+      found.map(({ path }) => path),
+    );
   const reads = filesOf(only, paths);
   const bytes = model.files.reduce((sum, file) => sum + (reads.includes(file.path) ? file.bytes : 0), 0);
   return { ...only, reads, bytes };
+}
+
+/** Which of them is meant has to be said. */
+export function severalModels(model: Pick<PlannedModel, 'reference'>, paths: readonly string[]): Refusal {
+  const base = model.reference.replace(/(?<!:)\/\/.*$/, '');
+  return {
+    refused: `it holds ${paths.length} models: ${paths.slice(0, 5).join(', ')}${paths.length > 5 ? ', …' : ''}`,
+    hint: `name one: \`${base}//${paths[0] ?? ''}\``,
+    handlesModel: true,
+  };
 }
 
 interface Main {

@@ -4,20 +4,11 @@
  * so that they get links in a directory of their own.
  */
 import { createHash } from 'node:crypto';
-import {
-  copyFile,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  realpath,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, isAbsolute, join, resolve, sep } from 'node:path';
 import * as v from 'valibot';
 import { ModeldlError, systemErrorCode } from '../../src/errors.js';
+import { digestOf, filesBelow, inOrder, kindOf } from '../calibration-files.js';
 
 /** `IMG_FORMATS` of Ultralytics 8.4. */
 const IMAGE = /\.(avif|bmp|dng|heic|heif|jp2|jpeg|jpg|mpo|png|tif|tiff|webp)$/i;
@@ -59,7 +50,7 @@ export async function describeCalibration(path: string, split: Split): Promise<C
   const { kind, name, description, samples } = await readDataSet(path, split);
   const hash = createHash('sha256').update(JSON.stringify({ kind, description }));
   for (const { image, labels, label = '' } of samples) {
-    const parts = [label, await digest(image), labels === undefined ? '' : await digest(labels)];
+    const parts = [label, await digestOf(image), labels === undefined ? '' : await digestOf(labels)];
     hash.update(`${parts.join('\0')}\n`);
   }
   return { kind, name, images: samples.length, sha256: hash.digest('hex') };
@@ -219,7 +210,7 @@ async function locate(
 async function listImages(file: string, places: readonly string[]): Promise<readonly string[]> {
   const found: string[] = [];
   for (const place of places) {
-    if ((await kindOf(place)) === 'directory') await collect(place, found, new Set());
+    if ((await kindOf(place)) === 'directory') found.push(...(await filesBelow(place)));
     else found.push(...(await listed(file, place)));
   }
   const images = found.filter((path) => IMAGE.test(path)).sort(inOrder);
@@ -235,20 +226,6 @@ async function listed(file: string, text: string): Promise<readonly string[]> {
   const paths = lines.map((line) => line.trim()).filter((line) => line !== '');
   if (!paths.some((path) => IMAGE.test(path))) throw wrongData(file, `${text} lists no images`);
   return paths.map((path) => resolve(dirname(text), path));
-}
-
-/** Files below a directory; hidden ones are left out. `seen` keeps links from leading round. */
-async function collect(directory: string, found: string[], seen: Set<string>): Promise<void> {
-  const real = await realpath(directory);
-  if (seen.has(real)) return;
-  seen.add(real);
-  for (const name of await readdir(directory)) {
-    if (name.startsWith('.')) continue;
-    const path = join(directory, name);
-    const kind = await kindOf(path);
-    if (kind === 'directory') await collect(path, found, seen);
-    else if (kind === 'file') found.push(path);
-  }
 }
 
 /** Where Ultralytics looks for the labels of an image: the last `images` of its path becomes `labels`. */
@@ -275,10 +252,11 @@ async function readFolder(folder: string, split: Split): Promise<DataSet> {
   const samples: Sample[] = [];
   for (const label of (await readdir(root)).sort(inOrder)) {
     if (label.startsWith('.') || (await kindOf(join(root, label))) !== 'directory') continue;
-    const images: string[] = [];
-    await collect(join(root, label), images, new Set());
-    for (const image of images.filter((path) => IMAGE.test(path)).sort(inOrder))
+    for (const image of await filesBelow(join(root, label))) {
+      if (!IMAGE.test(image)) continue;
+      if ((await kindOf(image)) !== 'file') throw wrongFolder(folder, `there is no ${image}`);
       samples.push({ image, label });
+    }
   }
   if (samples.length === 0) throw wrongFolder(folder, `there are no images at ${name}/<class>/`);
   return { kind: 'folder', name: basename(folder), description: {}, samples };
@@ -289,35 +267,6 @@ function wrongFolder(folder: string, problem: string): ModeldlError {
     hint: 'a classification model needs images at val/<class>/; others need the yaml of a data set',
     details: { file: folder },
   });
-}
-
-/** By code units, as Python sorts, and not by language. */
-function inOrder(one: string, other: string): number {
-  return one < other ? -1 : one > other ? 1 : 0;
-}
-
-async function kindOf(path: string): Promise<'file' | 'directory' | undefined> {
-  try {
-    const found = await stat(path);
-    return found.isDirectory() ? 'directory' : found.isFile() ? 'file' : undefined;
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) return undefined;
-    throw unreadable(path, error);
-  }
-}
-
-function unreadable(path: string, error: unknown): ModeldlError {
-  return new ModeldlError('USAGE', `Calibration data cannot be read: ${path}`, { cause: error });
-}
-
-async function digest(path: string): Promise<string> {
-  try {
-    return createHash('sha256')
-      .update(await readFile(path))
-      .digest('hex');
-  } catch (error) {
-    throw unreadable(path, error);
-  }
 }
 
 /** Links, or copies what would be changed through a link: a JPEG without its end is mended where it lies. */

@@ -1,6 +1,6 @@
 /** Finding the YOLO weights that are to be exported among the files of a model, by names alone. Pure. */
 import type { PlannedModel, Refusal } from '../../src/converter.js';
-import { findSource } from '../source.js';
+import { findSource, severalModels } from '../source.js';
 
 export interface Weights {
   /** Path of the `.pt` within the model. */
@@ -30,15 +30,11 @@ export function findWeights(model: PlannedModel): Weights | Refusal {
       handlesModel: false,
     };
   }
-  if (found.length > 1) {
-    const names = found.map(({ path }) => path);
-    const base = model.reference.replace(/(?<!:)\/\/.*$/, '');
-    return {
-      refused: `it holds ${found.length} models: ${names.slice(0, 5).join(', ')}${names.length > 5 ? ', …' : ''}`,
-      hint: `name one: \`${base}//${names[0] ?? ''}\``,
-      handlesModel: true,
-    };
-  }
+  if (found.length > 1)
+    return severalModels(
+      model,
+      found.map(({ path }) => path),
+    );
   const name = only.path.slice(only.path.lastIndexOf('/') + 1).replace(WEIGHTS, '');
   return { path: only.path, name, bytes: only.bytes };
 }

@@ -25,6 +25,13 @@ describe('findCalibrationData', () => {
     expect(namesOf(found)).toEqual(['a.jpg', 'b/10.png', 'b/2.PNG', 'z.jpg']);
   });
 
+  it('follows links to folders, once round, and leaves out what is hidden', async () => {
+    const [directory, other] = [await folder('a/1.png', 'a/._1.png', '.trash/2.png'), await folder('3.png')];
+    await symlink(other, join(directory, 'b'));
+    await symlink(directory, join(directory, 'a', 'round'));
+    expect(namesOf(await findCalibrationData(directory, 300))).toEqual(['a/1.png', 'b/3.png']);
+  });
+
   it('spreads fewer images over all of them', async () => {
     const directory = await folder(...[0, 1, 2, 3, 4, 5, 6, 7, 8].map((number) => `${number}.png`));
     expect(namesOf(await findCalibrationData(directory, 3))).toEqual(['0.png', '3.png', '6.png']);

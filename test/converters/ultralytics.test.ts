@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ultralytics } from '../../converters/ultralytics.js';
@@ -203,6 +203,16 @@ describe('calibration data', () => {
     expect(await readdir(join(copy, 'val'))).toEqual(['cat', 'dog']);
     // Without an end of a JPEG these are copies.
     expect(await readFile(join(copy, 'val', 'cat', '0.jpg'), 'utf8')).toBe('val/cat/b.jpg');
+  });
+
+  it('is refused when a link to an image leads nowhere', async () => {
+    const file = await writeData({ 'a.jpg': 'image' });
+    await symlink('/nowhere/b.jpg', join(dirname(file), 'images', 'b.jpg'));
+    await expect(describeCalibration(file, 'val')).rejects.toThrow(/there is no .*b\.jpg/);
+    const folder = await temporaryDirectory();
+    await mkdir(join(folder, 'val', 'cat'), { recursive: true });
+    await symlink('/nowhere/b.jpg', join(folder, 'val', 'cat', 'b.jpg'));
+    await expect(describeCalibration(folder, 'val')).rejects.toThrow(/there is no .*b\.jpg/);
   });
 
   it.each([
