@@ -18,7 +18,7 @@ import { ModeldlError } from '../src/errors.js';
 import { assetPath } from './assets.js';
 import { judgeCheck } from './expectations.js';
 import type { NodeRuntime } from './openvino-node.js';
-import { findSource, stemOf, type Source } from './source.js';
+import { findSource, stemOf, whyNotCompared, type Source } from './source.js';
 import { checked, converted } from './worker-results.js';
 import { runWorker } from './worker.js';
 
@@ -76,12 +76,16 @@ export async function checkInNode(
   context: ConverterContext,
 ): Promise<CheckReport | undefined> {
   return inProcess(findRuntime, model, plan, context, async (_runtime, source, work) => {
+    const reason =
+      whyNotCompared(source) ??
+      (source.format === 'ir'
+        ? undefined
+        : `openvino-node has no runtime for ${source.format} but its own; ` +
+          'once `modeldl toolchain install openvino` has run, Python compares');
     const result = await work({
       job: 'check',
       model: join(outDir, `${stemOf(source)}.xml`),
-      ...(source.format === 'ir'
-        ? { original: join(model.root, source.path) }
-        : { reason: `openvino-node has no runtime for ${source.format} but its own` }),
+      ...(reason === undefined ? { original: join(model.root, source.path) } : { reason }),
     });
     return judgeCheck(plan.precision, v.parse(checked, result));
   });

@@ -33,7 +33,7 @@ import {
 } from './quantization.js';
 import { devicesOf, judge, needsFixedShapes } from './rules.js';
 import { refuseUnknownSettings, type Settings } from './settings.js';
-import { findSource, stemOf, type Source } from './source.js';
+import { findSource, stemOf, whyNotCompared, type Source } from './source.js';
 import { createToolchain } from './toolchain/environment.js';
 import { runWorker, workerDigest } from './worker.js';
 
@@ -53,11 +53,6 @@ const MEMORY_FACTOR = 3;
 const MEMORY_BASE_BYTES = 400 * 1024 ** 2;
 /** What quantization keeps of activations, beside the model itself. */
 const QUANTIZATION_BYTES = 600 * 1024 ** 2;
-/** Formats whose own runtime is in the toolchain. */
-const COMPARABLE: ReadonlySet<string> = new Set(['onnx', 'ir', 'tflite']);
-/** Larger originals are not run beside the result: both would sit in memory together. */
-const COMPARE_BYTES = 2 * 1024 ** 3;
-
 /** Output bytes per byte of 32-bit weights, scales included. */
 const SHRINK: Readonly<Record<Precision, number>> = {
   fp32: 1,
@@ -68,6 +63,13 @@ const SHRINK: Readonly<Record<Precision, number>> = {
   mxfp4: 0.2,
   cb4: 0.2,
 };
+
+/** Settings of `optimum`, which knows how to feed what it exports. */
+const DATA_AWARE_SETTINGS: Settings = Object.fromEntries(
+  ['awq', 'scale-estimation', 'gptq', 'lora-correction', 'dataset', 'num-samples', 'sensitivity-metric'].map(
+    (name) => [name, ''],
+  ),
+);
 
 const NNCF_SETTINGS = {
   ...COMPRESSION_SETTINGS,
@@ -95,7 +97,9 @@ export function plainConverter(findRuntime: () => Promise<NodeRuntime | undefine
       (await runInNode(findRuntime, model, conversion, outDir, context)) ??
       run(model, conversion, outDir, context),
     check: async (model, conversion, outDir, context) =>
-      (await checkInNode(findRuntime, model, conversion, outDir, context)) ??
+      ((await comparesInPython(model, context))
+        ? undefined
+        : await checkInNode(findRuntime, model, conversion, outDir, context)) ??
       check(model, conversion, outDir, context),
   };
 }
@@ -136,10 +140,16 @@ async function plan(
   if (data !== undefined && precision !== 'int8') {
     return {
       refused: `calibration data are for int8, and ${precision} takes none`,
-      hint: 'use `--precision int8`, or leave out `--calibration`',
+      hint: `use \`--precision int8\`, or leave out \`--calibration\`: weights become ${precision} without data`,
       handlesModel: true,
     };
   }
+  refuseWithout(
+    request.settings,
+    DATA_AWARE_SETTINGS,
+    `is for compression with data, which \`${converter}\` does not do`,
+    'leave it out; models of transformers take it with `--converter optimum`',
+  );
   refuseUnknownSettings(converter, known, request.settings);
   const inputs = inputsOf(request.settings);
   const outputs = outputsOf(request.settings);
@@ -293,6 +303,23 @@ async function calibrationFor({
   return { kind, files, subset: quantization.subset_size, image: given.image };
 }
 
+/**
+ * Whether the toolchain is here already and can run the original, which openvino-node can only of an IR: a comparison is
+ * worth more than a faster check, and no installation. @throws ModeldlError BUSY
+ */
+async function comparesInPython(model: LocalModel, context: ConverterContext): Promise<boolean> {
+  const source = sourceOf(model);
+  if (source.format === 'ir' || whyNotCompared(source) !== undefined) return false;
+  const settings = { ...context.settings, install: 'never' as const };
+  try {
+    await openvinoToolchain.ensure({ ...context, settings });
+    return true;
+  } catch (error) {
+    if (error instanceof ModeldlError && error.code === 'TOOLCHAIN') return false;
+    throw error;
+  }
+}
+
 async function check(
   model: LocalModel,
   conversion: ConversionPlan,
@@ -300,12 +327,7 @@ async function check(
   context: ConverterContext,
 ): Promise<CheckReport> {
   const source = sourceOf(model);
-  const { format, bytes } = source;
-  const reason = !COMPARABLE.has(format)
-    ? `the toolchain has no runtime for ${format}`
-    : bytes > COMPARE_BYTES
-      ? 'the original weighs over 2 GB'
-      : undefined;
+  const reason = whyNotCompared(source);
   const result = await work(model, conversion, context, {
     job: 'check',
     model: join(outDir, `${stemOf(source)}.xml`),

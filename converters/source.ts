@@ -81,10 +81,11 @@ export function findSource(model: PlannedModel): Source | Refusal {
 
 /** Which of them is meant has to be said. */
 export function severalModels(model: Pick<PlannedModel, 'reference'>, paths: readonly string[]): Refusal {
-  const base = model.reference.replace(/(?<!:)\/\/.*$/, '');
+  // Of a part of a model, paths are told from where the part begins.
+  const base = `${model.reference}${/(?<!:)\/\//.test(model.reference) ? '/' : '//'}`;
   return {
     refused: `it holds ${paths.length} models: ${paths.slice(0, 5).join(', ')}${paths.length > 5 ? ', …' : ''}`,
-    hint: `name one: \`${base}//${paths[0] ?? ''}\``,
+    hint: `name one: \`${base}${paths[0] ?? ''}\``,
     handlesModel: true,
   };
 }
@@ -127,4 +128,15 @@ export function stemOf(source: Source): string {
   if (source.path === '.') return 'saved_model';
   const name = source.path.slice(source.path.lastIndexOf('/') + 1);
   return source.format === 'saved-tensorflow' ? name : name.replace(/\.[^.]+$/, '');
+}
+
+/** Formats whose own runtime is in the toolchain. */
+const COMPARABLE: ReadonlySet<SourceFormat> = new Set(['onnx', 'ir', 'tflite']);
+/** Larger originals are not run beside the result: both would sit in memory together. */
+const COMPARE_BYTES = 2 * 1024 ** 3;
+
+/** Why a result is not compared with this original; undefined when it is. */
+export function whyNotCompared({ format, bytes }: Source): string | undefined {
+  if (!COMPARABLE.has(format)) return `the toolchain has no runtime for ${format}`;
+  return bytes > COMPARE_BYTES ? 'the original weighs over 2 GB' : undefined;
 }

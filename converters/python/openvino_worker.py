@@ -13,7 +13,7 @@ from worker_protocol import Misused, Refused, serve  # noqa: E402
 
 
 # Element types of OpenVINO that hold compressed weights, by what modeldl calls the precision.
-COMPRESSED = {"int8": ("i8", "u8"), "int4": ("i4", "u4"), "nf4": ("nf4",), "mxfp4": ("f4e2m1",)}
+COMPRESSED = {"int8": ("i8", "u8"), "int4": ("i4", "u4"), "nf4": ("nf4",), "mxfp4": ("f4e2m1",), "cb4": ("u4",)}
 
 
 def convert(request, emit):
@@ -32,7 +32,8 @@ def convert(request, emit):
         model, versions["nncf"] = quantize(model, request, emit)
     elif request.get("compression"):
         model, versions["nncf"] = compress(model, request["compression"], emit)
-    if not request.get("quantization") and (note := weights_note(weight_bytes(model), precision)):
+    ratio = (request.get("compression") or {}).get("ratio")
+    if not request.get("quantization") and (note := weights_note(weight_bytes(model), precision, ratio)):
         warnings.append(note)
     emit("stage", stage="Writing the IR")
     remove_local_paths(model)
@@ -171,7 +172,7 @@ def weight_bytes(model):
     return found
 
 
-def weights_note(found, precision):
+def weights_note(found, precision, ratio=None):
     """What to say when the weights are not what was asked for, although nothing failed."""
     whole = sum(found.values())
     held = {name: sum(found.get(kind, 0) for kind in kinds) for name, kinds in COMPRESSED.items()}
@@ -180,10 +181,17 @@ def weights_note(found, precision):
         if held[most] * 2 > whole:
             return f"Most weights of the original are compressed to {most} and stay so: {precision} is for the others"
         return None
-    if precision not in held or held[precision] > 0:
+    if held[precision] == 0:
+        instead = "; its weights are int8" if held["int8"] > 0 else ""
+        return f"No layer could be compressed to {precision}{instead}"
+    # Two of 4 bits are in a byte. With a ratio, others were asked to be int8.
+    share = held[precision] * 2 / (held[precision] * 2 + held["int8"])
+    if precision == "int8" or ratio is not None or share >= 0.5:
         return None
-    instead = "; its weights are int8" if held["int8"] > 0 else ""
-    return f"No layer could be compressed to {precision}{instead}"
+    return (
+        f"Only {share:.0%} of the compressed weights are {precision}, the others int8: "
+        "`--set group-size=-1` or `--set all-layers` may let more of them take it"
+    )
 
 
 def remove_local_paths(model):

@@ -26,7 +26,7 @@ async function prepare(
   name: string,
   content: string,
   request: Partial<ConversionRequest> = {},
-  installed = true,
+  { installed = true, toolchain = false } = {},
 ): Promise<Job> {
   const from = await standInNode();
   const converter = plainConverter(async () => (installed ? usableOpenvinoNode(from, 'v22.1.0') : undefined));
@@ -60,8 +60,8 @@ async function prepare(
   const plan = await converter.plan(model, asked);
   if ('refused' in plan) throw new Error(plan.refused);
   const python = await writeStandInOpenvino(join(root, 'python'));
-  const store = await temporaryStore();
-  const context = await converterContext(store, { settings: { interpreters: { openvino: python } } });
+  const interpreters: Record<string, string> = toolchain ? { openvino: python } : {};
+  const context = await converterContext(await temporaryStore(), { settings: { interpreters } });
   const outDir = join(context.workDir, '..', 'out');
   await mkdir(outDir);
   return { converter, plan, model, outDir, context };
@@ -152,7 +152,7 @@ describe('a plain conversion where openvino-node is there', () => {
     ['crashes', 'crash'],
   ] as const) {
     it(`falls back on Python when it ${what}, with one note`, async () => {
-      const job = await prepare('model.onnx', content);
+      const job = await prepare('model.onnx', content, {}, { toolchain: true });
       expect(await run(job)).toMatchObject({ versions: { openvino: '2026.4.1' } });
       expect(await readFile(join(job.outDir, 'model.xml'), 'utf8')).toBe('network\n');
       expect(await check(job)).toMatchObject({ passed: true, compared: false });
@@ -161,6 +161,21 @@ describe('a plain conversion where openvino-node is there', () => {
       ]);
     });
   }
+
+  it('is compared by Python where that is there already and has a runtime for the original', async () => {
+    const checkedBy = async (name: string): Promise<string> => {
+      const job = await prepare(name, JSON.stringify(IMAGE), {}, { toolchain: true });
+      await run(job);
+      const { outputs } = await check(job);
+      expect(notes(job)).toEqual([]);
+      // The stand-in for Python tells none.
+      return outputs.length === 0 ? 'Python' : 'openvino-node';
+    };
+    expect(await checkedBy('model.onnx')).toBe('Python');
+    expect(await checkedBy('model.tflite')).toBe('Python');
+    expect(await checkedBy('model.pdmodel')).toBe('openvino-node');
+    expect(await checkedBy('model.xml')).toBe('openvino-node');
+  });
 
   it('is not made again in Python when it was interrupted', async () => {
     const job = await prepare('model.onnx', JSON.stringify(IMAGE));
@@ -174,7 +189,7 @@ describe('a plain conversion where openvino-node is there', () => {
     ['with settings of inputs', { settings: { mean: '1' } }, true],
     ['for fixed shapes', { device: 'NPU' }, true],
   ] as const)('is made by Python %s', async (_when, request, installed) => {
-    const { plan } = await prepare('model.onnx', JSON.stringify(IMAGE), request, installed);
+    const { plan } = await prepare('model.onnx', JSON.stringify(IMAGE), request, { installed });
     expect(plan.settings).not.toHaveProperty('runtime');
     expect(plan.toolchainOptional).toBeUndefined();
   });

@@ -1,6 +1,6 @@
 /** The Python worker by itself, with a stand-in for the `openvino` package. */
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect } from 'vitest';
 import { assetPath } from '../../converters/assets.js';
@@ -74,5 +74,36 @@ describe('openvino_worker.py', () => {
       message: 'no such opset',
     });
     expect(stderr).toContain('Traceback');
+  });
+
+  test('says when few of the weights, or none, are what was asked for', async () => {
+    const cases = [
+      [{ u4: 90, u8: 20, f32: 10 }, 'int4'],
+      [{ u4: 10, u8: 90 }, 'int4'],
+      [{ u4: 10, u8: 90 }, 'int4', 0.1],
+      [{ u8: 90 }, 'int4', 0.1],
+      [{ u4: 1, f8e4m3: 16, u8: 98 }, 'cb4'],
+      [{ f32: 90 }, 'int8'],
+      [{ i8: 90, f32: 90 }, 'int8'],
+      [{ i8: 90, f32: 10 }, 'fp16'],
+    ];
+    const script = [
+      'import json, sys',
+      'sys.path.insert(0, sys.argv[1])',
+      'from openvino_worker import weights_note',
+      'print(json.dumps([weights_note(*case) for case in json.loads(sys.argv[2])]))',
+    ].join('\n');
+    const workers = dirname(assetPath('python', 'openvino_worker.py'));
+    const { stdout } = await execa('python3', ['-I', '-B', '-c', script, workers, JSON.stringify(cases)]);
+    expect(JSON.parse(stdout)).toEqual([
+      null,
+      expect.stringMatching(/^Only 18% of the compressed weights are int4, the others int8: .*all-layers/),
+      null,
+      'No layer could be compressed to int4; its weights are int8',
+      expect.stringMatching(/^Only 2% of the compressed weights are cb4/),
+      'No layer could be compressed to int8',
+      null,
+      expect.stringContaining('stay so: fp16 is for the others'),
+    ]);
   });
 });

@@ -53,17 +53,27 @@ export function calibrationOf(directory: string, task: Family): string {
 }
 
 const PEER = `
-import json, sys
+import json, os, shutil, sys
 from ultralytics import YOLO
-for model, settings in json.loads(sys.argv[1]):
-    YOLO(model).export(format="openvino", **settings)
+for wanted in json.loads(sys.argv[1]):
+    os.makedirs(wanted["directory"], exist_ok=True)
+    copy = shutil.copy(wanted["name"] + ".pt", wanted["directory"])
+    YOLO(copy).export(format="openvino", **wanted["settings"])
 `;
 
-/** Exports as people do, by Ultralytics itself, beside the models. */
+export interface PeerExport {
+  /** Of the model. */
+  readonly name: string;
+  /** Where the model is copied to, since its export lies beside it: relative. */
+  readonly directory: string;
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/** Exports as people do, by Ultralytics itself. */
 export async function exportByPeer(
   python: string,
   directory: string,
-  exports: readonly (readonly [model: string, settings: Readonly<Record<string, unknown>>])[],
+  exports: readonly PeerExport[],
 ): Promise<void> {
   await execa(python, ['-B', '-c', PEER, JSON.stringify(exports)], {
     cwd: directory,
@@ -91,26 +101,30 @@ function withoutPlace(text: string): string {
 
 const RUN = `
 import json, sys, numpy, openvino
-image = numpy.random.default_rng(1).random((1, 3, int(sys.argv[1]), int(sys.argv[1])), dtype=numpy.float32)
+size = int(sys.argv[1])
+image = numpy.random.default_rng(1).random((1, 3, size, size), dtype=numpy.float32)
 core = openvino.Core()
-kinds = []
-outputs = []
-for path in sys.argv[2:]:
-    model = core.read_model(path)
-    kinds.append(sorted({node.get_type_name() for node in model.get_ops()} & {"FakeQuantize"}))
-    results = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([image])
-    outputs.append([results[index].astype("float64").ravel() for index in range(len(model.outputs))])
-cosines = [float(a @ b / (numpy.linalg.norm(a) * numpy.linalg.norm(b))) for a, b in zip(*outputs)]
-print(json.dumps({"kinds": kinds, "cosines": cosines}))
+found = []
+for pair in json.loads(sys.argv[2]):
+    kinds, outputs = [], []
+    for path in pair:
+        model = core.read_model(path)
+        kinds.append(sorted({node.get_type_name() for node in model.get_ops()} & {"FakeQuantize"}))
+        results = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([image])
+        outputs.append([results[index].astype("float64").ravel() for index in range(len(model.outputs))])
+    cosines = [float(a @ b / (numpy.linalg.norm(a) * numpy.linalg.norm(b))) for a, b in zip(*outputs)]
+    found.append({"kinds": kinds, "cosines": cosines})
+print(json.dumps(found))
 `;
 
-/** The quantizing layers of two IRs, and the cosine of each output between the two, for one random image. */
+/** Of each pair of IRs: their quantizing layers, and the cosine of each output between them, for one random image. */
 export async function compareModels(
   python: string,
-  one: string,
-  other: string,
-): Promise<{ readonly kinds: readonly (readonly string[])[]; readonly cosines: readonly number[] }> {
-  const { stdout } = await execa(python, ['-I', '-B', '-c', RUN, String(IMAGE), one, other]);
-  const result = v.object({ kinds: v.array(v.array(v.string())), cosines: v.array(v.number()) });
+  pairs: readonly (readonly string[])[],
+): Promise<
+  readonly { readonly kinds: readonly (readonly string[])[]; readonly cosines: readonly number[] }[]
+> {
+  const { stdout } = await execa(python, ['-I', '-B', '-c', RUN, String(IMAGE), JSON.stringify(pairs)]);
+  const result = v.array(v.object({ kinds: v.array(v.array(v.string())), cosines: v.array(v.number()) }));
   return v.parse(result, JSON.parse(stdout));
 }
