@@ -71,13 +71,13 @@ const DATA_AWARE_SETTINGS: Settings = Object.fromEntries(
   ),
 );
 
-const NNCF_SETTINGS = {
+const NNCF_ONLY_SETTINGS = {
   ...COMPRESSION_SETTINGS,
   ...QUANTIZATION_SETTINGS,
   ...IGNORED_SETTINGS,
   ...IMAGE_SETTINGS,
-  ...INPUT_SETTINGS,
 };
+const NNCF_SETTINGS = { ...NNCF_ONLY_SETTINGS, ...INPUT_SETTINGS };
 
 export const openvino: Converter = plainConverter(usableOpenvinoNode);
 
@@ -127,7 +127,11 @@ async function plan(
   if ('refused' in source) return source;
   const { precision, device, calibration: data } = request;
   if (!precisions.includes(precision)) {
-    return { refused: `\`${converter}\` does not make ${precision}`, handlesModel: false };
+    return {
+      refused: `\`${converter}\` does not make ${precision}`,
+      hint: `it makes ${precisions.join(', ')}; without \`--converter\` the one that makes ${precision} is taken`,
+      handlesModel: false,
+    };
   }
   const verdict = judge(precision, device);
   if (!verdict.allowed) {
@@ -150,6 +154,10 @@ async function plan(
     `is for compression with data, which \`${converter}\` does not do`,
     'leave it out; models of transformers take it with `--converter optimum`',
   );
+  if (known === INPUT_SETTINGS) {
+    const hint = 'use `--precision int8` or `int4`, or leave it out';
+    refuseWithout(request.settings, NNCF_ONLY_SETTINGS, `has no meaning with ${precision}`, hint);
+  }
   refuseUnknownSettings(converter, known, request.settings);
   const inputs = inputsOf(request.settings);
   const outputs = outputsOf(request.settings);

@@ -32,8 +32,8 @@ def convert(request, emit):
         model, versions["nncf"] = quantize(model, request, emit)
     elif request.get("compression"):
         model, versions["nncf"] = compress(model, request["compression"], emit)
-    ratio = (request.get("compression") or {}).get("ratio")
-    if not request.get("quantization") and (note := weights_note(weight_bytes(model), precision, ratio)):
+    compression = request.get("compression") or {}
+    if not request.get("quantization") and (note := weights_note(weight_bytes(model), precision, compression)):
         warnings.append(note)
     emit("stage", stage="Writing the IR")
     remove_local_paths(model)
@@ -172,7 +172,7 @@ def weight_bytes(model):
     return found
 
 
-def weights_note(found, precision, ratio=None):
+def weights_note(found, precision, compression):
     """What to say when the weights are not what was asked for, although nothing failed."""
     whole = sum(found.values())
     held = {name: sum(found.get(kind, 0) for kind in kinds) for name, kinds in COMPRESSED.items()}
@@ -186,12 +186,18 @@ def weights_note(found, precision, ratio=None):
         return f"No layer could be compressed to {precision}{instead}"
     # Two of 4 bits are in a byte. With a ratio, others were asked to be int8.
     share = held[precision] * 2 / (held[precision] * 2 + held["int8"])
-    if precision == "int8" or ratio is not None or share >= 0.5:
+    if precision == "int8" or "ratio" in compression or share >= 0.5:
         return None
-    return (
-        f"Only {share:.0%} of the compressed weights are {precision}, the others int8: "
-        "`--set group-size=-1` or `--set all-layers` may let more of them take it"
-    )
+    more = [
+        setting
+        for setting, given in (
+            ("`--set group-size=-1`", compression.get("group_size") == -1),
+            ("`--set all-layers`", compression.get("all_layers")),
+        )
+        if not given
+    ]
+    advice = f": {' or '.join(more)} may let more of them take it" if more else ""
+    return f"Only {share:.0%} of the compressed weights are {precision}, the others int8{advice}"
 
 
 def remove_local_paths(model):

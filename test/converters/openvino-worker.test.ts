@@ -78,14 +78,14 @@ describe('openvino_worker.py', () => {
 
   test('says when few of the weights, or none, are what was asked for', async () => {
     const cases = [
-      [{ u4: 90, u8: 20, f32: 10 }, 'int4'],
-      [{ u4: 10, u8: 90 }, 'int4'],
-      [{ u4: 10, u8: 90 }, 'int4', 0.1],
-      [{ u8: 90 }, 'int4', 0.1],
-      [{ u4: 1, f8e4m3: 16, u8: 98 }, 'cb4'],
-      [{ f32: 90 }, 'int8'],
-      [{ i8: 90, f32: 90 }, 'int8'],
-      [{ i8: 90, f32: 10 }, 'fp16'],
+      [{ u4: 90, u8: 20, f32: 10 }, 'int4', {}],
+      [{ u4: 10, u8: 90 }, 'int4', { group_size: -1 }],
+      [{ u4: 10, u8: 90 }, 'int4', { ratio: 0.1 }],
+      [{ u8: 90 }, 'int4', { ratio: 0.1 }],
+      [{ u4: 1, f8e4m3: 16, u8: 98 }, 'cb4', { group_size: -1, all_layers: true }],
+      [{ f32: 90 }, 'int8', {}],
+      [{ i8: 90, f32: 90 }, 'int8', {}],
+      [{ i8: 90, f32: 10 }, 'fp16', {}],
     ];
     const script = [
       'import json, sys',
@@ -97,10 +97,10 @@ describe('openvino_worker.py', () => {
     const { stdout } = await execa('python3', ['-I', '-B', '-c', script, workers, JSON.stringify(cases)]);
     expect(JSON.parse(stdout)).toEqual([
       null,
-      expect.stringMatching(/^Only 18% of the compressed weights are int4, the others int8: .*all-layers/),
+      'Only 18% of the compressed weights are int4, the others int8: `--set all-layers` may let more of them take it',
       null,
       'No layer could be compressed to int4; its weights are int8',
-      expect.stringMatching(/^Only 2% of the compressed weights are cb4/),
+      'Only 2% of the compressed weights are cb4, the others int8',
       'No layer could be compressed to int8',
       null,
       expect.stringContaining('stay so: fp16 is for the others'),

@@ -362,7 +362,7 @@ describe('what is asked of a conversion', () => {
     [['--precision', 'int4', '--set', 'groupsize=64'], 2, 'the nearest is `--set group-size=…`'],
     [['--precision', 'int4', '--set', 'ratio=2'], 2, 'Expected a number from 0 to 1 for --set ratio, got 2'],
     [['--precision', 'int8', '--set', 'ratio=0.5'], 2, '`--set ratio` has no meaning with int8'],
-    [['--precision', 'fp16', '--set', 'sym'], 2, '`openvino` has no setting sym'],
+    [['--precision', 'fp16', '--set', 'sym'], 2, '`--set sym` has no meaning with fp16'],
     [['--precision', 'fp8'], 2, 'Unknown precision: fp8'],
     [['--device', 'TPU'], 2, 'Unknown device: TPU'],
     [['--precision', 'int4', '--device', 'NPU'], 9, 'use `--precision int8`'],

@@ -2,6 +2,7 @@
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { inPairs } from '../helpers/pairs.js';
 import type { World } from '../helpers/program.js';
 import {
   createConvertingWorld,
@@ -39,21 +40,24 @@ numpy.save(os.path.join(root, "grey.npy"), samples[:, :1])
 print(json.dumps({"samples": len(samples)}))
 `;
 
-/** How many answers of two models to the samples agree, and the least cosine of any. */
+/** Of each IR: how many of its answers to the samples agree with the original's, and the least cosine of any. */
 const COMPARE = `
 import json, sys
 import numpy, onnxruntime, openvino
 samples = numpy.load(sys.argv[1])["x"]
 session = onnxruntime.InferenceSession(sys.argv[2], providers=["CPUExecutionProvider"])
 core = openvino.Core()
-model = core.compile_model(sys.argv[3], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-cosines, agreed = [], 0
-for sample in samples[:, None]:
-    one = session.run(None, {"x": sample})[0].ravel()
-    other = model([sample])[0].ravel()
-    cosines.append(float(one @ other / numpy.linalg.norm(one) / numpy.linalg.norm(other)))
-    agreed += int(one.argmax() == other.argmax())
-print(json.dumps({"cosine": min(cosines), "agreed": agreed}))
+found = []
+for path in sys.argv[3:]:
+    model = core.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    cosines, agreed = [], 0
+    for sample in samples[:, None]:
+        one = session.run(None, {"x": sample})[0].ravel()
+        other = model([sample])[0].ravel()
+        cosines.append(float(one @ other / numpy.linalg.norm(one) / numpy.linalg.norm(other)))
+        agreed += int(one.argmax() == other.argmax())
+    found.append({"cosine": min(cosines), "agreed": agreed})
+print(json.dumps(found))
 `;
 
 let converting: ConvertingWorld;
@@ -79,31 +83,27 @@ afterAll(() => converting.remove());
 describe('modeldl convert --calibration', () => {
   const test = requirePeer('python3 with pip', PYTHON);
 
-  for (const [what, data, flags] of [
-    ['images', () => lines, IMAGES],
-    ['arrays', () => arrays, ['--set', 'preset=mixed']],
-  ] as const) {
-    test(`quantizes weights and activations with ${what}, near the original`, async () => {
-      const model = await converting.convert(
-        classifier,
-        '--precision',
-        'int8',
-        '--calibration',
-        data(),
-        ...flags,
-      );
+  test('quantizes weights and activations with images and with arrays, near the original', async () => {
+    const cases = [
+      ['None', lines, IMAGES],
+      ['mixed', arrays, ['--set', 'preset=mixed']],
+    ] as const;
+    const made = await inPairs(cases, ([, data, flags]) =>
+      converting.convert(classifier, '--precision', 'int8', '--calibration', data, ...flags),
+    );
+    for (const [[preset], model] of made) {
       expect(model).toMatchObject({ converter: 'nncf', check: { passed: true, compared: true } });
       const ir = await irOf(model.path);
       expect(ir.match(/type="FakeQuantize"/g)?.length).toBeGreaterThan(10);
       expect((await weightTypes(model.path))['i8']).toBeGreaterThan(0.5);
       expect(ir.includes(world.directory)).toBe(false);
-      expect(/<preset value="(\w+)"/.exec(ir)?.[1]).toBe(what === 'arrays' ? 'mixed' : 'None');
-      const xml = join(model.path, 'classifier.xml');
-      const near = await converting.python(COMPARE, arrays, classifier, xml);
-      expect(near).toMatchObject({ agreed: 8 });
-      expect((near as { cosine: number }).cosine).toBeGreaterThan(0.97);
-    });
-  }
+      expect(/<preset value="(\w+)"/.exec(ir)?.[1]).toBe(preset);
+    }
+    const results = made.map(([, { path }]) => join(path, 'classifier.xml'));
+    const near = await converting.python(COMPARE, arrays, classifier, ...results);
+    expect(near).toMatchObject([{ agreed: 8 }, { agreed: 8 }]);
+    for (const { cosine } of near as { cosine: number }[]) expect(cosine).toBeGreaterThan(0.97);
+  }, 300_000);
 
   test('is stored by the content of its data, wherever they lie', async () => {
     const flags = ['--precision', 'int8', ...IMAGES, '--calibration'];
@@ -128,38 +128,23 @@ describe('modeldl convert --calibration', () => {
     await writeFile(join(folder, 'torn.jpg'), 'no picture');
     return folder;
   };
-  for (const [what, data, flags, message, hint] of [
-    ['an image that is none', unreadable, IMAGES, 'cannot read the image torn.jpg', 'take it out'],
-    ['no size where the model has none', () => lines, RANGE, 'leaves its height or width open', 'image-size'],
-    [
-      'an array of another name',
-      () => join(world.directory, 'other.npz'),
-      [],
-      'other.npz holds y',
-      'x [?,3,?,?]',
-    ],
-    [
-      'an array of another shape',
-      () => join(world.directory, 'grey.npy'),
-      [],
-      '[8, 1, 48, 192]',
-      'first axis',
-    ],
-    [
-      'a layer that is not there',
-      () => arrays,
-      ['--set', 'ignored-names=nowhere'],
-      "names ['nowhere']",
-      'as the IR does',
-    ],
-  ] as const) {
-    test(`is refused for ${what}, and leaves nothing`, async () => {
+  test('is refused for data and layers that do not fit, and leaves nothing', async () => {
+    const cases = [
+      [await unreadable(), IMAGES, 'cannot read the image torn.jpg', 'take it out'],
+      [lines, RANGE, 'leaves its height or width open', 'image-size'],
+      [join(world.directory, 'other.npz'), [], 'other.npz holds y', 'x [?,3,?,?]'],
+      [join(world.directory, 'grey.npy'), [], '[8, 1, 48, 192]', 'first axis'],
+      [arrays, ['--set', 'ignored-names=nowhere'], "names ['nowhere']", 'as the IR does'],
+    ] as const;
+    const runs = await inPairs(cases, ([data, flags]) => {
       const given = ['--precision', 'int8', '--device', 'GPU', ...flags];
-      const run = await world.run('convert', classifier, ...given, '--calibration', await data());
+      return world.run('convert', classifier, ...given, '--calibration', data);
+    });
+    for (const [[, , message, hint], run] of runs) {
       expect(run.exitCode).toBe(2);
       expect(run.stderr).toContain(message);
       expect(run.stderr).toContain(hint);
-      expect((await world.run('path', classifier, '--device', 'GPU')).exitCode).toBe(3);
-    });
-  }
+    }
+    expect((await world.run('path', classifier, '--device', 'GPU')).exitCode).toBe(3);
+  }, 300_000);
 });

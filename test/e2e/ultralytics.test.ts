@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { inPairs } from '../helpers/pairs.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 import {
@@ -85,19 +86,6 @@ function peerExport([task, precision]: Case): PeerExport {
 function peerOf([task, precision]: Case): string {
   const suffix = precision === 'int8' ? 'int8_openvino_model' : 'openvino_model';
   return join(world.directory, precision, `${FAMILIES[task]}_${suffix}`);
-}
-
-/** Most of a conversion is imports, on one core: two at once fill a small machine. */
-async function inPairs<Item, Result>(
-  items: readonly Item[],
-  work: (item: Item) => Promise<Result>,
-): Promise<readonly (readonly [Item, Result])[]> {
-  const done: (readonly [Item, Result])[] = [];
-  for (let at = 0; at < items.length; at += 2) {
-    const pair = items.slice(at, at + 2);
-    done.push(...(await Promise.all(pair.map(async (item) => [item, await work(item)] as const))));
-  }
-  return done;
 }
 
 const converted = v.object({
