@@ -65,9 +65,10 @@ describe('modeldl convert', () => {
   it('takes a folder whose name ends like a conversion as the folder that it is', async () => {
     await mkdir(join(world.directory, 'm+deadbeef'));
     await writeFile(join(world.directory, 'm+deadbeef', 'model.onnx'), 'graph');
-    const { exitCode, stdout, stderr } = await world.run('convert', './m+deadbeef', '--dry-run', '-q');
+    const { exitCode, stdout, stderr } = await world.run('convert', './m+deadbeef', '--dry-run');
     expect(exitCode, stderr).toBe(0);
-    expect(stdout).toMatch(/m%2Bdeadbeef@[0-9a-f]{64}\+int8-cpu/);
+    expect(stdout).toContain('m%2Bdeadbeef+int8-cpu');
+    expect(stdout).toContain('read model.onnx as onnx');
   });
 
   it.each<readonly [string, readonly string[], 'UNSUPPORTED' | 'USAGE', RegExp, RegExp]>([

@@ -201,7 +201,7 @@ describe('a YOLO model', () => {
     const first = await convert('yolo11n.pt', ...flags, data);
     const again = await convert('yolo11n.pt', ...flags, join(moved, 'data.yaml'));
     expect(again).toMatchObject({ cached: true, key: first.key });
-  });
+  }, 300_000);
 
   test('gets keys of model_info that the export lacks, and keeps the others', async () => {
     const info = ['--set', 'model-info.confidence_threshold=0.3', '--set', 'model-info.iou_threshold=0.6'];
@@ -213,7 +213,7 @@ describe('a YOLO model', () => {
     expect(ir).toContain('<resize_type value="fit_to_window_letterbox" />');
     const bin = (path: string): Promise<Buffer> => readFile(join(path, 'yolo11n.bin'));
     expect((await bin(made.path)).equals(await bin(plain.path))).toBe(true);
-  });
+  }, 300_000);
 
   test('is exported with its settings, and says what became of them', async () => {
     const flags = ['--precision', 'fp16', '--set', 'imgsz=90,64', '--set', 'dynamic', '--set', 'nms'];
@@ -224,7 +224,7 @@ describe('a YOLO model', () => {
     const metadata = await readFile(join(made.path, 'metadata.yaml'), 'utf8');
     expect(metadata).toContain('imgsz:\n- 96\n- 64\n');
     expect(metadata).toContain('  nms: true\n  dynamic: true\n');
-  });
+  }, 300_000);
 
   test('may lie in a folder and be named as its exporter would not have it', async () => {
     const folder = join(world.directory, "a.pt.d's");
@@ -233,7 +233,7 @@ describe('a YOLO model', () => {
     const made = await convert("a.pt.d's", '--precision', 'fp16', '--set', 'imgsz=64');
     expect((await readdir(made.path)).sort()).toEqual(["it's v5.bin", "it's v5.xml", 'metadata.yaml']);
     expect(await readdir(folder)).toEqual(["it's v5.pt"]);
-  });
+  }, 300_000);
 });
 
 describe('a .pt that is none', () => {
@@ -255,7 +255,7 @@ describe('a .pt that is none', () => {
       expect(run.stderr).toContain('--trust-pickle');
     }
     await expect(access(join(world.directory, 'ran'))).rejects.toThrow('ENOENT');
-  });
+  }, 300_000);
 
   test('is named for what it is, also when it was trusted and run', async () => {
     const files = [
@@ -272,7 +272,7 @@ describe('a .pt that is none', () => {
       expect(run.exitCode).toBe(code);
     }
     await access(join(world.directory, 'ran'));
-  });
+  }, 300_000);
 });
 
 describe('what does not fit a YOLO model', () => {
@@ -299,5 +299,5 @@ describe('what does not fit a YOLO model', () => {
       expect(run.stderr).toContain(message);
       expect(run.exitCode).toBe(code);
     }
-  });
+  }, 300_000);
 });
