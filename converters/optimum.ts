@@ -75,6 +75,8 @@ const settingsSchema = v.object({
   configuration: v.exactOptional(v.unknown()),
   pairs: v.exactOptional(v.object({ length: v.number() })),
   shape: v.exactOptional(v.record(v.string(), v.array(v.number()))),
+  /** What it is calibrated with, where that has to be fetched. */
+  dataset: v.exactOptional(v.string()),
   code: v.exactOptional(v.boolean()),
   pickle: v.exactOptional(v.boolean()),
   worker: v.string(),
@@ -114,6 +116,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       handlesModel: true,
     };
   }
+  const ownCode = reads.paths.some((path) => path.endsWith('.py'));
   const parameters = reads.weightBytes / original.weightBytes;
   const forNpu = devicesOf(request.device).includes('NPU');
   const suited = forNpu
@@ -136,8 +139,9 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       arguments: settings.arguments,
       given: settings.given,
       ...(configuration === undefined ? {} : { configuration: configuration.applied }),
+      ...(isFetched(configuration?.dataset) ? { dataset: configuration.dataset } : {}),
       ...(suited.shape === undefined ? {} : { shape: suited.shape }),
-      ...(request.trustRemoteCode ? { code: true } : {}),
+      ...(ownCode ? { code: true } : {}),
       ...(request.trustPickle && reads.pickles.length > 0 ? { pickle: true } : {}),
       ...(kind === 'rerank' && request.layout === 'ovms'
         ? { pairs: { length: settings.maxDocLength ?? MAX_DOC_LENGTH } }
@@ -154,7 +158,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
     adjustments: [...suited.adjustments, ...(verdict.notice === undefined ? [] : [verdict.notice])],
     estimate: estimateOf(parameters, original, request.precision),
     consent: [
-      ...(request.trustRemoteCode && original.code.length > 0 ? ['remote code'] : []),
+      ...(ownCode ? ['remote code'] : []),
       ...(request.trustPickle && reads.pickles.length > 0 ? ['pickle'] : []),
     ],
   };
@@ -204,6 +208,7 @@ interface Configuration {
   readonly applied: unknown;
   /** For people. */
   readonly shown: string;
+  readonly dataset?: string | undefined;
 }
 
 /** How weights are compressed: by the settings, by the exporter's own configuration for this model, or by its default. */
@@ -239,8 +244,8 @@ function configurationOf(
   const shown =
     own === undefined
       ? [how, ...given].join(', ')
-      : `${how} by optimum-intel’s configuration for ${own.model}${dataset === undefined ? '' : `, with the data set ${dataset}`}`;
-  return { applied: own?.configuration ?? null, shown };
+      : `${how} by the configuration of optimum-intel for ${own.model}${dataset === undefined ? '' : `, with the data set ${dataset}`}`;
+  return { applied: own?.configuration ?? null, shown, dataset };
 }
 
 function estimateOf(
@@ -312,11 +317,9 @@ async function work(
     (sum, { path, bytes }) => sum + (conversion.reads.includes(path) ? bytes : 0),
     0,
   );
-  const dataset = argumentOf(settings.arguments, 'dataset');
   const statistics = argumentOf(settings.arguments, 'quantization-statistics-path');
-  const own = v.safeParse(v.looseObject({ dataset: v.string() }), settings.configuration);
   const tokenizer = hasTokenizer(conversion.reads);
-  const fetches = isFetched(own.success ? own.output.dataset : dataset);
+  const fetches = settings.dataset !== undefined;
   return runWorker(
     {
       python,

@@ -2,6 +2,7 @@
  * `--set` values of the `optimum` converter: those of `optimum-cli export openvino` (optimum-intel 2.2), under the same
  * names, checked here so that what cannot work is refused before anything is fetched. Pure.
  */
+import { isAbsolute } from 'node:path';
 import type { ConversionRequest, Precision } from '../../src/converter.js';
 import { ModeldlError } from '../../src/errors.js';
 import {
@@ -22,7 +23,7 @@ export const OPTIMUM_SETTINGS: Readonly<Record<string, string>> = {
   'backup-precision': 'for what does not get 4 bits: none, int8_sym or int8_asym (default int8_asym)',
   'all-layers': 'embeddings and the last layer in 4 bits too: true or false (default false)',
   awq: 'activation-aware scaling: true or false; from data with `dataset`, else from the weights',
-  'scale-estimation': 'scales that keep the layers’ outputs: true or false; needs `dataset`',
+  'scale-estimation': 'scales that keep the outputs of layers: true or false; needs `dataset`',
   gptq: 'GPTQ: true or false; needs `dataset`',
   'lora-correction': 'low-rank correction of the error: true or false; needs `dataset`',
   'sensitivity-metric': 'how layers are chosen for the higher precision where ratio is below 1',
@@ -189,7 +190,7 @@ function valuesOf(settings: Settings): Readonly<Record<string, string | undefine
     'sensitivity-metric': choiceSetting(settings, 'sensitivity-metric', METRICS),
     dataset: datasetOf(settings),
     'num-samples': count('num-samples'),
-    'quantization-statistics-path': settings['quantization-statistics-path'],
+    'quantization-statistics-path': directoryOf(settings, 'quantization-statistics-path'),
     'quant-mode': choiceSetting(settings, 'quant-mode', Object.keys(QUANT_MODES)),
     'smooth-quant-alpha': text(
       numberSetting(
@@ -221,6 +222,12 @@ function datasetOf(settings: Settings): string | undefined {
   const [, name = '', length] = /^([^:]*)(?::seq_len=(\d+))?$/.exec(dataset) ?? [];
   if (DATASETS.includes(name) && Number(length ?? 1) > 0) return dataset;
   throw wrongSetting('dataset', dataset, `one of ${DATASETS.join(', ')}, perhaps with :seq_len=128,`);
+}
+
+function directoryOf(settings: Settings, key: string): string | undefined {
+  const value = settings[key];
+  if (value === undefined || isAbsolute(value)) return value;
+  throw wrongSetting(key, value, 'an absolute path');
 }
 
 function jsonOf(settings: Settings, key: string): string | undefined {

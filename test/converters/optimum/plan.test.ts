@@ -255,7 +255,7 @@ describe('configurations of single models', () => {
       await optimum.plan(llama(2000, 'meta-llama/Llama-2-7b-hf'), conversionRequest({ precision: 'int4' })),
     );
     expect(plan.settings['configuration']).toMatchObject({ group_size: 128, ratio: 0.6 });
-    expect(plan.steps.join()).toContain('configuration for meta-llama/Llama-2-7b-hf');
+    expect(plan.steps.join()).toContain('configuration of optimum-intel for meta-llama/Llama-2-7b-hf');
   });
 
   it('that need a data set say so, and are refused offline', async () => {
@@ -325,5 +325,16 @@ describe('a model of timm', () => {
   it('is refused settings that work on text', async () => {
     const request = conversionRequest({ precision: 'int4', settings: { dataset: 'auto' } });
     await expect(optimum.plan(timm, request)).rejects.toThrow(/no meaning for models of timm/);
+  });
+});
+
+describe('code of the tokenizer', () => {
+  it('is consent too, and code that is not there decides nothing', async () => {
+    const trusted = conversionRequest({ trustRemoteCode: true });
+    const own = bert({}, { 'tokenization_own.py': 10 });
+    const plan = accepted(await optimum.plan(own, trusted));
+    expect(plan).toMatchObject({ consent: ['remote code'], settings: { code: true } });
+    const without = accepted(await optimum.plan(bert(), trusted));
+    expect(without.settings).toEqual(accepted(await optimum.plan(bert(), conversionRequest())).settings);
   });
 });

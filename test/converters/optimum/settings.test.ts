@@ -80,6 +80,7 @@ describe('readSettings', () => {
     ['int4', { dataset: 'mine' }, /wikitext2/],
     ['int4', { dataset: 'wikitext2:length=3' }, /wikitext2/],
     ['int8', { 'quant-mode': 'int2' }, /f8e4m3/],
+    ['int4', { 'quantization-statistics-path': 'here' }, /absolute path/],
     ['fp32', { 'model-kwargs': '[1]' }, /JSON object/],
     ['fp32', { library: 'keras' }, /diffusers/],
     ['fp16', { ratio: '0.8' }, /no meaning with fp16/],
