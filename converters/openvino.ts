@@ -31,7 +31,7 @@ import {
   quantizationOf,
   type Quantization,
 } from './quantization.js';
-import { devicesOf, judge, needsFixedShapes } from './rules.js';
+import { devicesOf, judge, needsFixedShapes, refusalOf } from './rules.js';
 import { refuseUnknownSettings, type Settings } from './settings.js';
 import { findSource, stemOf, whyNotCompared, type Source } from './source.js';
 import { createToolchain } from './toolchain/environment.js';
@@ -133,14 +133,8 @@ async function plan(
       handlesModel: false,
     };
   }
-  const verdict = judge(precision, device);
-  if (!verdict.allowed) {
-    return {
-      refused: verdict.reason ?? 'the device does not run this precision',
-      ...(verdict.instead === undefined ? {} : { hint: `use \`${verdict.instead}\`` }),
-      handlesModel: true,
-    };
-  }
+  const forbidden = refusalOf(judge(precision, device));
+  if (forbidden !== undefined) return forbidden;
   if (data !== undefined && precision !== 'int8') {
     return {
       refused: `calibration data are for int8, and ${precision} takes none`,

@@ -30,7 +30,7 @@ import {
 import { defaultConfiguration, locks, typeNamed } from './optimum/table.js';
 import { kindOf, taskOf } from './optimum/task.js';
 import { OPTIMUM_PACKAGES, optimumToolchains } from './optimum-toolchains.js';
-import { devicesOf, judge } from './rules.js';
+import { devicesOf, judge, refusalOf } from './rules.js';
 import { checked, converted } from './worker-results.js';
 import { runWorker, workerDigest } from './worker.js';
 
@@ -109,13 +109,8 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
   if ('refused' in task) return task;
   const kind = kindOf(model, original, task.name);
   const verdict = judge(request.precision, request.device, kind);
-  if (!verdict.allowed) {
-    return {
-      refused: verdict.reason ?? 'the device does not run this precision',
-      ...(verdict.instead === undefined ? {} : { hint: `use \`${verdict.instead}\`` }),
-      handlesModel: true,
-    };
-  }
+  const forbidden = refusalOf(verdict);
+  if (forbidden !== undefined) return forbidden;
   const ownCode = reads.paths.some((path) => path.endsWith('.py'));
   const parameters = reads.weightBytes / original.weightBytes;
   const forNpu = devicesOf(request.device).includes('NPU');

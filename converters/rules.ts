@@ -1,5 +1,5 @@
 /** Which precision runs on which device for which kind of model, and why not. Pure; each row says where it comes from. */
-import type { Precision } from '../src/converter.js';
+import type { Precision, Refusal } from '../src/converter.js';
 
 /** What decides whether a device runs a model. */
 export type ModelKind =
@@ -93,6 +93,16 @@ export function devicesOf(device: string): readonly string[] {
 /** By OpenVINO 2026.4's documentation of the NPU device: dynamic shapes are for large language models only. */
 export function needsFixedShapes(device: string): boolean {
   return device === 'NPU';
+}
+
+/** What a converter says of a verdict; undefined where it allows the conversion. */
+export function refusalOf({ allowed, reason, instead }: Verdict): Refusal | undefined {
+  if (allowed) return undefined;
+  return {
+    refused: reason ?? 'the device does not run this precision',
+    ...(instead === undefined ? {} : { hint: `use \`${instead}\`` }),
+    handlesModel: true,
+  };
 }
 
 export function judge(precision: Precision, device: string, kind: ModelKind = 'plain'): Verdict {

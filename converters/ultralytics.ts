@@ -15,7 +15,7 @@ import type {
 } from '../src/converter.js';
 import { assetPath } from './assets.js';
 import { judgeCheck } from './expectations.js';
-import { devicesOf, judge } from './rules.js';
+import { devicesOf, judge, refusalOf } from './rules.js';
 import { createToolchain } from './toolchain/environment.js';
 import { copyCalibration, describeCalibration } from './ultralytics/calibration.js';
 import { EXPORT_SETTINGS, exportSettings, type ExportSettings } from './ultralytics/settings.js';
@@ -130,13 +130,8 @@ function refuse(request: ConversionRequest, settings: ExportSettings): Refusal |
       'the nearest is `--precision int8 --calibration …`',
     );
   }
-  const verdict = judge(precision, device, 'vision');
-  if (!verdict.allowed) {
-    return refused(
-      verdict.reason ?? 'the device does not run this precision',
-      `use \`${verdict.instead ?? '--device CPU'}\``,
-    );
-  }
+  const forbidden = refusalOf(judge(precision, device, 'vision'));
+  if (forbidden !== undefined) return forbidden;
   if (devicesOf(device).includes('NPU') && settings.arguments['dynamic'] === true) {
     return refused('the NPU runs vision models of a fixed size only', 'leave out `--set dynamic`');
   }
