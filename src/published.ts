@@ -21,13 +21,13 @@ export interface Taken {
   readonly layout: PlannedLayout | undefined;
 }
 
-/** The published conversion, when it is to be taken and there is one. @throws ModeldlError NOT_FOUND when it must be taken */
+/** The published conversion and its layout, when it is to be taken and there is one. @throws ModeldlError NOT_FOUND when it must be taken */
 async function chosen(
   context: Context,
   text: string,
   options: PlanOptions,
   request: ConversionRequest,
-): Promise<{ reference: Reference; published: Published } | undefined> {
+): Promise<{ reference: Reference; published: Published; layout: PlannedLayout | undefined } | undefined> {
   const { prebuilt = 'tell' } = options;
   if (prebuilt === 'never') return undefined;
   const reference = await referenceOf(context, text, options);
@@ -41,8 +41,13 @@ async function chosen(
     });
   }
   const published = await lookUp(context, reference, request, prebuilt === 'take' || itself);
-  if (published !== undefined) return { reference, published };
-  return prebuilt === 'take' ? refuseUnpublished(context, reference, request) : undefined;
+  if (published === undefined) {
+    return prebuilt === 'take' ? refuseUnpublished(context, reference, request) : undefined;
+  }
+  const { asked } = options;
+  const layout = asked === undefined ? undefined : layoutOfPublished(asked, published, request.device);
+  if (layout !== undefined) await requireLayout(layout, options);
+  return { reference, published, layout };
 }
 
 /** What was asked for and only a conversion heeds. */
@@ -74,10 +79,6 @@ async function lookUp(
   }
 }
 
-function layoutOf({ asked }: PlanOptions, published: Published, device: string): PlannedLayout | undefined {
-  return asked === undefined ? undefined : layoutOfPublished(asked, published, device);
-}
-
 /** Pulls the published conversion. @throws ModeldlError NOT_FOUND, UNSUPPORTED, USAGE, and as pulling does */
 export async function takePublished(
   context: Context,
@@ -87,10 +88,8 @@ export async function takePublished(
 ): Promise<Taken | undefined> {
   const found = await chosen(context, text, options, request);
   if (found === undefined) return undefined;
-  const { reference, published } = found;
+  const { reference, published, layout } = found;
   const { device, precision } = request;
-  const layout = layoutOf(options, published, device);
-  if (layout !== undefined) await requireLayout(layout, options);
   const { force } = options;
   const pulled = await pullResolved(context, published.resolved, force === undefined ? {} : { force });
   const { model } = pulled;
@@ -134,10 +133,8 @@ export async function planPublished(
 ): Promise<ConvertPlan | undefined> {
   const found = await chosen(context, text, options, request);
   if (found === undefined) return undefined;
-  const { published } = found;
+  const { published, layout } = found;
   const { resolved, precision } = published;
-  const layout = layoutOf(options, published, request.device);
-  if (layout !== undefined) await requireLayout(layout, options);
   const pull = await planResolved(context, resolved, text, {});
   return {
     reference: pull.reference,
