@@ -21,6 +21,8 @@ PACKAGES = ("transformers", "optimum-intel", "optimum", "openvino", "openvino-to
 # Of an architecture that several tasks load: what hubs tag such models with, and what optimum-intel takes for them.
 PREFERRED = ("image-text-to-text", "zero-shot-image-classification", "image-segmentation", "image-to-text",
              "text-to-image", "text-to-video")
+# What transformers has of these the exporter fails at: it was written for the code that comes with the models.
+WITH_THEIR_CODE = {"deepseek_v3"}
 # Modules that the exporter of a library imports, where they are not named as it is.
 MODULES = {"open_clip": "open_clip", "kokoro": "kokoro", "funasr": "funasr", "sentence_transformers": "sentence_transformers"}
 
@@ -143,6 +145,7 @@ def merge(facts):
         libraries[library] = {}
         for model_type in sorted({name for one in facts for name in one["libraries"].get(library, {})}):
             libraries[library][model_type] = merge_type(
+                model_type,
                 [(one["lock"], one["libraries"][library][model_type]) for one in facts
                  if model_type in one["libraries"].get(library, {})]
             )
@@ -158,7 +161,7 @@ def merge(facts):
     }
 
 
-def merge_type(by_lock):
+def merge_type(name, by_lock):
     _, first = by_lock[0]
     suiting = [(lock, entry) for lock, entry in by_lock if entry["suits"]]
     known = [lock for lock, entry in suiting if entry["known"]]
@@ -171,7 +174,7 @@ def merge_type(by_lock):
         **overall_limits([entry for _, entry in by_lock]),
         "locks": known or [lock for lock, _ in suiting],
         # What no transformers among them knows comes with code of the model, or not at all.
-        **({"remoteCode": True} if suiting and not known else {}),
+        **({"remoteCode": True} if suiting and (not known or name in WITH_THEIR_CODE) else {}),
         "architectures": {name: preferred(tasks) for name, tasks in sorted(classes.items())},
     }
     single = {task.removesuffix(PAST) for task in first["tasks"]}

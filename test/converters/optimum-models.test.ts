@@ -99,7 +99,6 @@ describe('the table of model types', () => {
     ['qwen2_vl', 'Qwen2VLForConditionalGeneration', 'image-text-to-text', 'optimum-5.0'],
     ['mt5', 'MT5ForConditionalGeneration', 'text2text-generation', 'optimum-4.57'],
     ['marian', 'MarianMTModel', 'text2text-generation', 'optimum-4.57'],
-    ['deepseek_v3', 'DeepseekV3ForCausalLM', 'text-generation', 'optimum-4.53'],
   ] as const) {
     it(`takes ${architecture} for ${task} in ${lock}`, () => {
       const model = transformersModel(modelType);
@@ -116,6 +115,7 @@ describe('the table of model types', () => {
       max: '4.53.3',
       locks: ['optimum-4.53'],
     });
+    expect(transformersModel('deepseek_v3')).toMatchObject({ remoteCode: true, locks: ['optimum-4.53'] });
     expect(models.suffixes['ForCausalLM']).toBe('text-generation');
     expect(models.suffixes['ForConditionalGeneration']).toBeUndefined();
   });
