@@ -253,8 +253,8 @@ describe('a pull that is killed at any moment', () => {
   const large = Object.fromEntries(sizes.map((size, at) => [`large-${at}.onnx`, randomBytes(size * MiB)]));
 
   it.each([
-    ['small files', runs(6, 80), small],
-    ['large files', runs(6, 80), large],
+    ['small files', runs(4, 80), small],
+    ['large files', runs(4, 80), large],
   ] as const)(
     '%s: is completed by the next, which fetches little twice',
     async (_what, times, files) => {

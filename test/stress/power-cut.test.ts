@@ -315,7 +315,7 @@ describe('after a power cut', () => {
     afterCuts(
       `at any step, with \`${durability}\`, no damaged model is handed out, and a repair restores it`,
       async () => {
-        const count = runs(4, 70);
+        const count = runs(2, 70);
         for (let round = 0; round < count; round += 1) {
           const seed = SEED + round;
           const random = seededRandom(seed);
