@@ -100,6 +100,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
   if ('refused' in reads) return reads;
   const library = asked.library ?? original.library;
   refuseUnfit(library, request.settings);
+  if (request.calibration !== undefined) return withoutOwnData();
   const code = codeNeeded(original, request);
   if (code !== undefined) return code;
   // What nobody exports has no task either.
@@ -148,7 +149,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       `export for ${task.name}`,
       ...(configuration === undefined ? [] : [`compress weights: ${configuration.shown}`]),
       ...(suited.shape === undefined ? [] : ['fix the shapes']),
-      'convert the tokenizer',
+      ...(reads.paths.some(isVocabulary) ? ['convert the tokenizer'] : []),
     ],
     adjustments: [...suited.adjustments, ...(verdict.notice === undefined ? [] : [verdict.notice])],
     estimate: estimateOf(parameters, original, request.precision),
@@ -156,6 +157,15 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       ...(ownCode ? ['remote code'] : []),
       ...(request.trustPickle && reads.pickles.length > 0 ? ['pickle'] : []),
     ],
+  };
+}
+
+/** Its data come by name, or the model writes them itself; a path would be left out without a word. */
+function withoutOwnData(): Refusal {
+  return {
+    refused: '`optimum` takes data for calibration by name, not as files',
+    hint: 'use `--set dataset=…`, such as `wikitext2`, in place of `--calibration`',
+    handlesModel: true,
   };
 }
 
@@ -313,7 +323,7 @@ async function work(
     0,
   );
   const statistics = argumentOf(settings.arguments, 'quantization-statistics-path');
-  const tokenizer = hasTokenizer(conversion.reads);
+  const tokenizer = conversion.reads.some((path) => !path.includes('/') && isVocabulary(path));
   const fetches = settings.dataset !== undefined;
   return runWorker(
     {
@@ -363,8 +373,9 @@ function argumentOf(given: readonly string[], name: string): string | undefined 
   return given.find((argument) => argument.startsWith(start))?.slice(start.length);
 }
 
-function hasTokenizer(paths: readonly string[]): boolean {
-  return paths.some((path) => /^(tokenizer\.json|vocab\.(json|txt)|.*\.(model|spm|tiktoken))$/.test(path));
+/** What a tokenizer is made of: beside the model, and of pipelines in the directories of their tokenizers. */
+function isVocabulary(path: string): boolean {
+  return /(^|\/)(tokenizer\.json|vocab\.(json|txt)|[^/]*\.(model|spm|tiktoken))$/.test(path);
 }
 
 /** Data sets come through their own library: the one thing that a worker fetches, and only when it is asked for. */
