@@ -201,6 +201,13 @@ function failure(
       details,
     });
   }
+  if (error?.kind === 'Damaged') {
+    return new ModeldlError(
+      'CONVERSION',
+      `Converting ${reference} failed: ${causeLine(error.message) ?? 'a file is damaged'}`,
+      { hint: `${anew(reference)}; ${hint}`, details },
+    );
+  }
   if (error?.kind === 'ModuleNotFoundError') {
     return new ModeldlError('TOOLCHAIN', `${call.python} cannot convert ${reference}: ${error.message}`, {
       hint: `install what is missing there, or make the toolchain anew with \`modeldl toolchain remove\`; ${hint}`,
@@ -217,6 +224,13 @@ function failure(
   }
   const cause = causeLine(error?.message) ?? causeOfEnd(ended, log);
   return new ModeldlError('CONVERSION', `Converting ${reference} failed: ${cause}`, { hint, details });
+}
+
+/** Where whole files come from. */
+function anew(reference: string): string {
+  return reference.startsWith('file:')
+    ? 'compare it with where it came from, and copy it again'
+    : `\`modeldl verify ${reference} --repair\` fetches again what is not as it was published`;
 }
 
 /** Names of operations in OpenVINO's complaint, in the forms of its ONNX and TensorFlow Lite frontends (2026.4). */

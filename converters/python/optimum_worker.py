@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from worker_guard import confine  # noqa: E402
 from worker_outputs import first_line  # noqa: E402
-from worker_protocol import Refused, serve  # noqa: E402
+from worker_protocol import Damaged, Refused, serve  # noqa: E402
 
 # Below it scales weigh as much as what they scale.
 SMALLEST_GROUP = 16
@@ -93,7 +93,7 @@ def export(request, emit):
         raise
     except Exception as error:
         if damaged := unreadable(request["name"]):
-            raise OSError(damaged) from error
+            raise Damaged(damaged) from error
         refusal = refusal_of(error)
         # OpenVINO puts what went wrong behind what it was busy with.
         if traced := re.search(r"TorchScript module by tracing.*?Exception:\s*(\S[^\n]*)", str(error), re.DOTALL):

@@ -26,6 +26,10 @@ class Misused(Refused):
     kind = "misused"
 
 
+class Damaged(Exception):
+    """What was to be read is no whole file of its kind: said with the file's name, to be fetched anew."""
+
+
 def serve(jobs):
     """Runs the job that the request names: a function of the request and of `emit`, which returns the result's fields."""
     request = json.loads(sys.stdin.readline())

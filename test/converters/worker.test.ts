@@ -47,6 +47,18 @@ async function rejected(promise: Promise<unknown>): Promise<ModeldlError> {
 }
 
 describe('runWorker', () => {
+  it('says of a damaged file how to get a whole one', async () => {
+    const { error, logFile } = await failureOf(
+      `echo '{"type":"error","kind":"Damaged","message":"a.onnx is empty"}' >&3`,
+      'exit 1',
+    );
+    expect(error).toMatchObject({
+      code: 'CONVERSION',
+      message: 'Converting file:./a.onnx failed: a.onnx is empty',
+      hint: `compare it with where it came from, and copy it again; the log is ${logFile}`,
+    });
+  });
+
   it('hands over the request, passes events on and returns the result', async () => {
     const { context, ended } = await start(
       'read request',
