@@ -151,7 +151,12 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       ...(suited.shape === undefined ? [] : ['fix the shapes']),
       ...(reads.paths.some(isVocabulary) ? ['convert the tokenizer'] : []),
     ],
-    adjustments: [...suited.adjustments, ...(verdict.notice === undefined ? [] : [verdict.notice])],
+    adjustments: [
+      ...suited.adjustments,
+      ...(verdict.notice === undefined ? [] : [verdict.notice]),
+      ...loadedOtherwise(original, request),
+      ...untriedIn(request.toolchain, original, library),
+    ],
     estimate: estimateOf(parameters, original, request.precision),
     consent: [
       ...(ownCode ? ['remote code'] : []),
@@ -186,6 +191,23 @@ function codeNeeded(original: Original, request: ConversionRequest): Refusal | u
     hint: 'read that code; if you trust it, `--trust-remote-code` runs it',
     handlesModel: true,
   };
+}
+
+/** Where transformers has a class of its own, the result may be another model than its maker means. */
+function loadedOtherwise(
+  { code, type }: Original,
+  { trustRemoteCode }: ConversionRequest,
+): readonly string[] {
+  if (code.length === 0 || trustRemoteCode) return [];
+  return [`Code that comes with the model is not run: the tools load it as a ${type} of their own`];
+}
+
+/** A toolchain that somebody insists on may hold more than its lock does. */
+function untriedIn(asked: string | undefined, original: Original, library: string): readonly string[] {
+  const known = typeNamed(library, original.type)?.locks ?? [];
+  if (asked === undefined || known.includes(asked)) return [];
+  const others = known.length === 0 ? 'none does' : `${known.join(', ')} can`;
+  return [`The toolchain \`${asked}\` is not known to export models of type ${original.type}: ${others}`];
 }
 
 /** The newest toolchain that exports such models, or the one that was asked for. */

@@ -149,7 +149,8 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     if (there !== undefined) {
       const { directory } = there;
       const bytes = await bytesOf(directory);
-      const reason = 'its installation did not finish';
+      const reason =
+        'its installation is not finished: it goes on in another process, or is made anew on next use';
       return { state: 'broken', directory, bytes, unusedBytes, versions: {}, reason, toInstall };
     }
     return { state: 'missing', unusedBytes, versions: {}, toInstall };

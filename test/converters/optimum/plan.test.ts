@@ -156,6 +156,16 @@ describe('the toolchain', () => {
   it('is the one that is asked for', async () => {
     const plan = await optimum.plan(bert(), conversionRequest({ toolchain: 'optimum-5.0' }));
     expect(accepted(plan).toolchain).toBe('optimum-5.0');
+    expect(accepted(plan).adjustments).toEqual([]);
+  });
+
+  it('is said to be untried where it is asked for and not known to export such models', async () => {
+    const config = { model_type: 'exaone4', architectures: ['Exaone4ForCausalLM'] };
+    const model = plannedModel({ 'config.json': config, 'model.safetensors': 4000 });
+    const plan = await optimum.plan(model, conversionRequest({ toolchain: 'optimum-4.53' }));
+    expect(accepted(plan).adjustments).toEqual([
+      expect.stringMatching(/`optimum-4\.53`.*exaone4.*optimum-4\.57/),
+    ]);
   });
 
   it('is none for an architecture that nobody exports: named, with the versions that were tried', async () => {
@@ -191,7 +201,11 @@ describe('code of the model', () => {
 
   it('is not run where transformers knows the model', async () => {
     const model = bert(own, { 'modeling_own.py': 10 });
-    expect(accepted(await optimum.plan(model, conversionRequest())).reads).not.toContain('modeling_own.py');
+    const plan = accepted(await optimum.plan(model, conversionRequest()));
+    expect(plan.reads).not.toContain('modeling_own.py');
+    expect(plan.adjustments).toEqual([expect.stringContaining('is not run')]);
+    const trusted = accepted(await optimum.plan(model, conversionRequest({ trustRemoteCode: true })));
+    expect(trusted.adjustments).toEqual([]);
   });
 
   it('is not fetched from other models', async () => {

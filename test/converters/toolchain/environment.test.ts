@@ -124,7 +124,7 @@ describe('an installation that did not finish', () => {
     await writeFile(join(directory, 'half'), '');
     expect(await toolchain.status(context)).toMatchObject({
       state: 'broken',
-      reason: 'its installation did not finish',
+      reason: 'its installation is not finished: it goes on in another process, or is made anew on next use',
     });
     await toolchain.ensure(context);
     expect(await readdir(directory)).not.toContain('half');
