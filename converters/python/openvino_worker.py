@@ -109,10 +109,7 @@ def compress(model, settings, emit):
     try:
         return nncf.compress_weights(model, **arguments), nncf.__version__
     except nncf.InvalidGroupSizeError as error:
-        raise Refused(
-            group_complaint(settings, str(error)),
-            "let such layers take what fits with `--set group-size-fallback=adjust`, or one scale per channel with `--set group-size=-1`",
-        ) from error
+        raise Refused(group_complaint(settings, str(error)), other_groups(settings)) from error
     except (nncf.ValidationError, re.error) as error:
         raise ignored_nothing(settings, error) from error
 
@@ -120,12 +117,21 @@ def compress(model, settings, emit):
 def group_complaint(settings, message):
     """Of nncf's message, the layers that a group does not divide, with the channels of each."""
     layers = re.findall(r'"(.+)" \(channel size: (\d+)\)', message)
-    size = settings.get("group_size", 128)
+    size = settings.get("group_size", 32 if settings["mode"] == "MXFP4" else 128)
     if not layers:
         return f"groups of {size} weights do not divide the channels of every layer: {message}"
     named = ", ".join(f"{name} ({channels} channels)" for name, channels in layers[:3])
     more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
     return f"groups of {size} weights do not divide the channels of {named}{more}"
+
+
+def other_groups(settings):
+    if settings["mode"] == "MXFP4":
+        return "leave such layers as they are with `--set group-size-fallback=ignore`, or use `--precision int4`"
+    return (
+        "let such layers take what fits with `--set group-size-fallback=adjust`, "
+        "or one scale per channel with `--set group-size=-1`"
+    )
 
 
 def ignored_nothing(settings, error):
