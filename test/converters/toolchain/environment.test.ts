@@ -255,6 +255,17 @@ describe('what cannot be installed', () => {
     expect(await toolchain.status(context)).toMatchObject({ state: 'missing', reason: error.message });
   });
 
+  it.each([
+    ['/nowhere/python', 'which does not run'],
+    ['/bin/true', 'which is no Python'],
+  ])('when the Python that the settings name is %s', async (python, found) => {
+    const context = toolchainContext(await temporaryStore(), { settings: { python } });
+    const error = await failure(toolchain.ensure(context));
+    expect(error.code).toBe('TOOLCHAIN');
+    expect(error.message).toContain(`\`toolchains.python\` names ${python}, ${found}`);
+    expect(error.hint).toBe('correct or unset `toolchains.python`');
+  });
+
   it('when Python is not one of those that its lock is for', async () => {
     const narrow = createToolchain({
       name: 'old',
