@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { mkdir, open, readFile, stat, statfs, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { createInterface } from 'node:readline';
 import * as v from 'valibot';
 import type { ConverterContext } from '../src/converter.js';
@@ -210,7 +210,7 @@ function failure(
   }
   if (error?.kind === 'ModuleNotFoundError') {
     return new ModeldlError('TOOLCHAIN', `${call.python} cannot convert ${reference}: ${error.message}`, {
-      hint: `install what is missing there, or make the toolchain anew with \`modeldl toolchain remove\`; ${hint}`,
+      hint: `${whole(call.python, context)}; ${hint}`,
       details,
     });
   }
@@ -224,6 +224,14 @@ function failure(
   }
   const cause = causeLine(error?.message) ?? causeOfEnd(ended, log);
   return new ModeldlError('CONVERSION', `Converting ${reference} failed: ${cause}`, { hint, details });
+}
+
+/** How an interpreter that lacks a package gets it. */
+function whole(python: string, { toolchainsDir }: ConverterContext): string {
+  const [own = ''] = relative(toolchainsDir, python).split(sep);
+  const name = /^(.+)-[0-9a-f]{12}$/.exec(own)?.[1];
+  if (name === undefined) return 'install there what is missing';
+  return `\`modeldl toolchain remove ${name}\`, and the next conversion makes it anew`;
 }
 
 /** Where whole files come from. */

@@ -31,7 +31,7 @@ import { assetPath } from '../assets.js';
 import { externalVersions } from './external.js';
 import { packagesOf, torchVersions, type LockedPackage } from './lock.js';
 import { pythonOf, runPipFor, withPip } from './packages.js';
-import { runPip, type PipJob } from './pip.js';
+import { runPip, temporaryFilesIn, type PipJob } from './pip.js';
 import { findPython, type PythonRange } from './python.js';
 import { directorySize, shareFiles } from './share.js';
 import {
@@ -360,7 +360,8 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       const cached = await hasRoomForCache(context, build);
       await rm(directory, { recursive: true, force: true });
       await mkdir(temporary, { recursive: true });
-      await runPip(job, { python: command, module: ['venv', directory] });
+      const environment = temporaryFilesIn(temporary);
+      await runPip(job, { python: command, module: ['venv', directory], environment });
       await runPipFor(job, {
         python: pythonOf(directory),
         command: ['install', ...(cached ? [] : ['--no-cache-dir'])],

@@ -47,6 +47,22 @@ async function rejected(promise: Promise<unknown>): Promise<ModeldlError> {
 }
 
 describe('runWorker', () => {
+  it('says how a toolchain of its own, or an interpreter of the user, gets a package that it lacks', async () => {
+    const lines = [
+      `echo '{"type":"error","kind":"ModuleNotFoundError","message":"No module named nncf"}' >&3`,
+      'exit 1',
+    ];
+    const { error } = await failureOf(...lines);
+    expect([error.code, error.hint]).toEqual([
+      'TOOLCHAIN',
+      expect.stringContaining('install there what is missing'),
+    ]);
+    const context = await converterContext(await temporaryStore());
+    const own = join(context.toolchainsDir, 'optimum-4.57-0123456789ab', 'bin', 'python');
+    const made = await rejected(runIn(context, await writeScript(own, ...lines)));
+    expect(made.hint).toContain('`modeldl toolchain remove optimum-4.57`');
+  });
+
   it('says of a damaged file how to get a whole one', async () => {
     const { error, logFile } = await failureOf(
       `echo '{"type":"error","kind":"Damaged","message":"a.onnx is empty"}' >&3`,

@@ -97,6 +97,23 @@ describe('installing', () => {
     expect(log).toContain('PIP_INDEX_URL=https://mirror.example/simple\n');
   });
 
+  it('puts what lies on the disk meanwhile into the environment, and takes it away', async () => {
+    const store = await temporaryStore();
+    const keep = 'echo "left by $3 in $TMPDIR"; echo x > "$TMPDIR/left"';
+    const python = await fakePython({
+      venv: [keep, 'mkdir -p "$3/bin" && cp "$0" "$3/bin/python"'],
+      pip: [keep],
+    });
+    const context = contextOf(store, python);
+    const { directory = '' } = await toolchain.ensure(context);
+    const log = await readFile(join(context.toolchainsDir, '..', 'logs', 'toolchain-openvino.log'), 'utf8');
+    expect(log.match(/left by \S+ in \S+/g)).toEqual([
+      `left by ${directory} in ${directory}/.tmp`,
+      `left by install in ${directory}/.tmp`,
+    ]);
+    expect((await readdir(directory)).sort()).toEqual(['.complete', 'bin']);
+  });
+
   it('has an environment per version of Python', async () => {
     const store = await temporaryStore();
     const first = await toolchain.ensure(contextOf(store, await fakePython()));
