@@ -360,7 +360,8 @@ async function work(
         library,
         precision: conversion.precision,
         arguments: [
-          ...['--model', name, '--task', task, '--library', library],
+          // With `=`: a name may begin as an option does.
+          ...[`--model=${name}`, `--task=${task}`, `--library=${library}`],
           ...settings.arguments,
           ...(code ? ['--trust-remote-code'] : []),
           // transformers 5 makes an empty one where there is none, and a server would take it for the model's.

@@ -94,6 +94,8 @@ def export(request, emit):
     except Exception as error:
         if damaged := unreadable(request["name"]):
             raise Damaged(damaged) from error
+        if "ignore_mismatched_sizes" in str(error):
+            raise Damaged("its weights have other shapes than its config.json says") from error
         refusal = refusal_of(error, request["precision"])
         # OpenVINO puts what went wrong behind what it was busy with.
         if traced := re.search(r"TorchScript module by tracing.*?Exception:\s*(\S[^\n]*)", str(error), re.DOTALL):

@@ -168,6 +168,19 @@ describe('the toolchain', () => {
     ]);
   });
 
+  it.each(['constructor', '__proto__'])('is none for a type that is called %s', async (type) => {
+    const model = plannedModel({
+      'config.json': `{"model_type": "${type}", "architectures": ["${type}"]}`,
+      'model.safetensors': 4000,
+    });
+    expect(refused(await optimum.plan(model, conversionRequest())).refused).toContain(`of type ${type}`);
+    const known = plannedModel({
+      'config.json': { ...BERT, architectures: [type] },
+      'model.safetensors': 4000,
+    });
+    expect(refused(await optimum.plan(known, conversionRequest())).refused).toContain('cannot be told');
+  });
+
   it('is none for an architecture that nobody exports: named, with the versions that were tried', async () => {
     const model = plannedModel({
       'config.json': { model_type: 'quantumformer', architectures: ['QuantumForCausalLM'] },
