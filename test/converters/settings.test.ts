@@ -48,7 +48,11 @@ describe('compressionOf', () => {
   it('names the nearest setting', () => {
     expect(() => {
       refuseUnknownSettings('nncf', COMPRESSION_SETTINGS, { groupsize: '64' });
-    }).toThrow(expect.objectContaining({ hint: 'the nearest is `--set group-size=…`' }));
+    }).toThrow(
+      expect.objectContaining({
+        hint: 'the nearest is `--set group-size=…`; `modeldl converters nncf` says what they mean',
+      }),
+    );
   });
 });
 
