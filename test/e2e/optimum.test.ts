@@ -160,7 +160,7 @@ describe('modeldl convert with optimum', () => {
   }, 600_000);
 
   for (const [kind, precision, task, shape] of [
-    ['t5', 'fp32', 'text2text-generation-with-past', [10, 4, 512]],
+    ['t5', 'fp32', 'text2text-generation-with-past', [10, 4, 384]],
     ['llava', 'int8', 'image-text-to-text', [1, 3]],
     ['diffusion', 'fp16', 'text-to-image', [1, 256, 256, 3]],
   ] as const) {
