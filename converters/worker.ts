@@ -208,6 +208,16 @@ function failure(
       { hint: `${anew(reference)}; ${hint}`, details },
     );
   }
+  if (error?.kind === 'Unreachable') {
+    return new ModeldlError(
+      'NETWORK',
+      `Cannot convert ${reference}: ${causeLine(error.message) ?? 'no network'}`,
+      {
+        hint: `check the network and the proxy settings, or leave out the data set; ${hint}`,
+        details,
+      },
+    );
+  }
   if (error?.kind === 'ModuleNotFoundError') {
     return new ModeldlError('TOOLCHAIN', `${call.python} cannot convert ${reference}: ${error.message}`, {
       hint: `${whole(call.python, context)}; ${hint}`,

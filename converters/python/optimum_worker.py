@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from worker_guard import confine  # noqa: E402
 from worker_outputs import first_line  # noqa: E402
-from worker_protocol import Damaged, Refused, serve  # noqa: E402
+from worker_protocol import Damaged, Refused, Unreachable, serve  # noqa: E402
 
 # Below it scales weigh as much as what they scale.
 SMALLEST_GROUP = 16
@@ -94,6 +94,8 @@ def export(request, emit):
     except Exception as error:
         if damaged := unreadable(request["name"]):
             raise Damaged(damaged) from error
+        if request["network"] and (cause := unreachable(error)):
+            raise Unreachable(f"its data for calibration cannot be fetched: {cause}") from error
         if "ignore_mismatched_sizes" in str(error):
             raise Damaged("its weights have other shapes than its config.json says") from error
         refusal = refusal_of(error, request["precision"])
@@ -103,6 +105,23 @@ def export(request, emit):
         if refusal is None:
             raise
         raise refusal from error
+
+
+def unreachable(error):
+    """What a library that fetches says when it gets no connection; None where it failed at something else.
+
+    huggingface_hub closes its client after a first failure, and the next one tells only of that.
+    """
+    names = ("ConnectError", "ConnectTimeout", "ReadTimeout", "ProxyError", "ConnectionError", "MaxRetryError", "gaierror")
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if "client has been closed" in str(error):
+            return "its hub cannot be reached"
+        if type(error).__name__ in names:
+            return first_line(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def unreadable(directory):

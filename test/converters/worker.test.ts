@@ -63,6 +63,17 @@ describe('runWorker', () => {
     expect(made.hint).toContain('`modeldl toolchain remove optimum-4.57`');
   });
 
+  it('tells data that do not come from a model that cannot be converted', async () => {
+    const message = 'its data for calibration cannot be fetched: refused';
+    const { error } = await failureOf(
+      `echo '{"type":"error","kind":"Unreachable","message":"${message}"}' >&3`,
+      'exit 1',
+    );
+    expect([error.code, error.exitCode]).toEqual(['NETWORK', 5]);
+    expect(error.message).toBe(`Cannot convert file:./a.onnx: ${message}`);
+    expect(error.hint).toContain('leave out the data set');
+  });
+
   it('says of a damaged file how to get a whole one', async () => {
     const { error, logFile } = await failureOf(
       `echo '{"type":"error","kind":"Damaged","message":"a.onnx is empty"}' >&3`,
