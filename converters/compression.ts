@@ -2,14 +2,15 @@
 import type { ConversionRequest, Precision } from '../src/converter.js';
 import { ModeldlError } from '../src/errors.js';
 import { ignoredOf, type Ignored } from './quantization.js';
-import { choiceSetting, flagSetting, numberSetting, wrongSetting } from './settings.js';
+import { choiceSetting, flagSetting, numberSetting, wrongSetting, type Settings } from './settings.js';
 
 export const COMPRESSION_SETTINGS: Readonly<Record<string, string>> = {
   sym: 'symmetric quantization: true or false (default false)',
   ratio: 'share of the weights that gets the low precision, 0 to 1; the rest is int8 (default 1)',
-  'group-size': 'weights that share a scale; -1 is one scale per channel (default 128)',
+  'group-size':
+    'weights that share a scale; -1 is one scale per channel (default 128; mxfp4 has 32 and nothing else)',
   'group-size-fallback':
-    'when the group does not divide the channels: error, ignore or adjust (default adjust)',
+    'when the group does not divide the channels: error, ignore or adjust (default adjust, of mxfp4 ignore)',
   'all-layers': 'embeddings and the last layer too: true or false (default false)',
   'backup-precision': 'for what does not get the low precision: none, int8_sym or int8_asym',
 };
@@ -47,7 +48,9 @@ export function compressionOf(
   const mode = symmetric ? modes.symmetric : (modes.asymmetric ?? modes.symmetric);
   const ignored = ignoredOf(settings);
   if (precision === 'int8') {
-    const other = Object.keys(settings).find((key) => key in COMPRESSION_SETTINGS && key !== 'sym');
+    const other = Object.keys(settings).find(
+      (key) => Object.hasOwn(COMPRESSION_SETTINGS, key) && key !== 'sym',
+    );
     if (other === undefined) return { mode, ...(ignored === undefined ? {} : { ignored }) };
     throw new ModeldlError('USAGE', `\`--set ${other}\` has no meaning with int8`, {
       hint: 'use `--precision int4`',
@@ -56,16 +59,30 @@ export function compressionOf(
   const ratio = numberSetting(settings, 'ratio', (value) => value >= 0 && value <= 1, 'a number from 0 to 1');
   const isGroup = (value: number): boolean => value === -1 || (Number.isInteger(value) && value > 0);
   const groupSize = numberSetting(settings, 'group-size', isGroup, '-1 or a whole number above 0');
+  refuseOtherGroups(precision, settings);
   const fallback = choiceSetting(settings, 'group-size-fallback', ['error', 'ignore', 'adjust']);
   const backup = choiceSetting(settings, 'backup-precision', ['none', 'int8_sym', 'int8_asym']);
   const allLayers = flagSetting(settings, 'all-layers');
+  // What nncf would take for the others of mxfp4 has groups as well, and fails where these do not divide.
+  const [usualFallback, usualBackup] =
+    precision === 'mxfp4' ? ['ignore', 'int8_asym'] : ['adjust', undefined];
+  const backupMode = (backup ?? usualBackup)?.toUpperCase();
   return {
     mode,
     ...(ratio === undefined ? {} : { ratio }),
     ...(groupSize === undefined ? {} : { group_size: groupSize }),
-    group_size_fallback: (fallback ?? 'adjust').toUpperCase(),
+    group_size_fallback: (fallback ?? usualFallback).toUpperCase(),
     ...(allLayers === undefined ? {} : { all_layers: allLayers }),
-    ...(backup === undefined ? {} : { backup_mode: backup.toUpperCase() }),
+    ...(backupMode === undefined ? {} : { backup_mode: backupMode }),
     ...(ignored === undefined ? {} : { ignored }),
   };
+}
+
+/** The groups of mxfp4 are a part of its format (nncf 3.4). @throws ModeldlError USAGE */
+export function refuseOtherGroups(precision: Precision, settings: Settings): void {
+  if (precision !== 'mxfp4') return;
+  const { 'group-size': size, 'group-size-fallback': fallback } = settings;
+  if (size !== undefined && Number(size) !== 32) throw wrongSetting('group-size', size, '32 for mxfp4');
+  if (fallback === 'adjust')
+    throw wrongSetting('group-size-fallback', fallback, 'error or ignore for mxfp4, whose groups are of 32,');
 }

@@ -56,9 +56,12 @@ export function judgeCheck(precision: Precision | 'calibrated int8', report: Che
   return { ...report, warnings };
 }
 
-/** What a user can do about a result that falls short on random inputs. */
+/** What a user can do about a result that falls short: on random inputs, or where it is calibrated on one of its samples. */
 function advice(precision: Precision | 'calibrated int8'): string {
-  const closer = precision === 'fp16' ? 'fp32' : precision.endsWith('int8') ? 'fp16' : 'int8';
+  if (precision === 'calibrated int8') {
+    return '; more and more typical calibration data may help, or `--precision fp16`';
+  }
+  const closer = precision === 'fp16' ? 'fp32' : precision === 'int8' ? 'fp16' : 'int8';
   return `; the inputs were random, so try it on real ones, or convert with \`--precision ${closer}\``;
 }
 

@@ -5,7 +5,7 @@ export const INPUT_SETTINGS: Settings = {
   'input-shape':
     'shapes of the inputs, such as [1,3,640,640] or images[1,3,?,?],mask[1..8,10]; ? leaves a dimension open',
   layout:
-    'what the dimensions are, such as nchw or images[nchw]; nchw->nhwc has the result take nhwc instead',
+    'what the dimensions are, such as nchw or images[nchw]: n, c, d, h, w, and t, l or s along a sequence; nchw->nhwc has the result take nhwc instead',
   'input-type': 'element type that the result takes, such as u8 or images[u8]',
   'reverse-input-channels': 'RGB and BGR change places: true or false (default false)',
   mean: 'subtracted from the inputs, for each channel of the original: [123.7,116.3,103.5] or images[0.5]',
@@ -15,6 +15,12 @@ export const INPUT_SETTINGS: Settings = {
 
 /** Element types of tensors that OpenVINO takes from users. */
 const TYPES = ['f32', 'f16', 'f64', 'i8', 'u8', 'i16', 'u16', 'i32', 'u32', 'i64', 'u64'];
+
+/**
+ * Dimensions by their letters. OpenVINO has a meaning for the first five (batch, channels, depth, height, width) and takes
+ * every other letter for a name, so that it would tell nobody of a slip.
+ */
+const DIMENSIONS = 'ncdhwtls';
 
 interface Named {
   /** Absent: inputs in order. */
@@ -35,7 +41,12 @@ export interface Inputs {
 /** What is to be done with the inputs; undefined for nothing. @throws ModeldlError USAGE for a malformed value */
 export function inputsOf(settings: Settings): Inputs | undefined {
   const shapes = perInput(settings, 'input-shape', 'a shape such as [1,3,640,640]', readShape);
-  const layouts = perInput(settings, 'layout', 'a layout such as nchw or nchw->nhwc', readLayout);
+  const layouts = perInput(
+    settings,
+    'layout',
+    'a layout of the letters n, c, d, h, w, t, l and s, such as nchw or nchw->nhwc,',
+    readLayout,
+  );
   const types = perInput(settings, 'input-type', TYPES.join(', '), readType);
   const mean = perInput(settings, 'mean', 'numbers such as [123.7,116.3,103.5]', readNumbers);
   const scale = perInput(settings, 'scale', 'numbers other than 0, such as [58.4,57.1,57.4]', readDivisors);
@@ -129,6 +140,7 @@ function readLayout(text: string): { readonly layout: string; readonly tensor?: 
   const [, layout = '', tensor] = /^([a-z]+)(?:\s*->\s*([a-z]+))?$/.exec(text.toLowerCase()) ?? [];
   const letters = (name: string): string => Array.from(name).sort().join('');
   if (layout === '' || new Set(layout).size < layout.length) return undefined;
+  if (Array.from(layout).some((letter) => !DIMENSIONS.includes(letter))) return undefined;
   if (tensor === undefined || tensor === layout) return { layout };
   return letters(tensor) === letters(layout) ? { layout, tensor } : undefined;
 }

@@ -100,6 +100,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
   if ('refused' in reads) return reads;
   const library = asked.library ?? original.library;
   refuseUnfit(library, request.settings);
+  if (request.calibration !== undefined) return withoutOwnData();
   const code = codeNeeded(original, request);
   if (code !== undefined) return code;
   // What nobody exports has no task either.
@@ -148,14 +149,28 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       `export for ${task.name}`,
       ...(configuration === undefined ? [] : [`compress weights: ${configuration.shown}`]),
       ...(suited.shape === undefined ? [] : ['fix the shapes']),
-      'convert the tokenizer',
+      ...(reads.paths.some(isVocabulary) ? ['convert the tokenizer'] : []),
     ],
-    adjustments: [...suited.adjustments, ...(verdict.notice === undefined ? [] : [verdict.notice])],
+    adjustments: [
+      ...suited.adjustments,
+      ...(verdict.notice === undefined ? [] : [verdict.notice]),
+      ...loadedOtherwise(original, request),
+      ...untriedIn(request.toolchain, original, library),
+    ],
     estimate: estimateOf(parameters, original, request.precision),
     consent: [
       ...(ownCode ? ['remote code'] : []),
       ...(request.trustPickle && reads.pickles.length > 0 ? ['pickle'] : []),
     ],
+  };
+}
+
+/** Its data come by name, or the model writes them itself; a path would be left out without a word. */
+function withoutOwnData(): Refusal {
+  return {
+    refused: '`optimum` takes data for calibration by name, not as files',
+    hint: 'use `--set dataset=…`, such as `wikitext2`, in place of `--calibration`',
+    handlesModel: true,
   };
 }
 
@@ -176,6 +191,23 @@ function codeNeeded(original: Original, request: ConversionRequest): Refusal | u
     hint: 'read that code; if you trust it, `--trust-remote-code` runs it',
     handlesModel: true,
   };
+}
+
+/** Where transformers has a class of its own, the result may be another model than its maker means. */
+function loadedOtherwise(
+  { code, type }: Original,
+  { trustRemoteCode }: ConversionRequest,
+): readonly string[] {
+  if (code.length === 0 || trustRemoteCode) return [];
+  return [`Code that comes with the model is not run: the tools load it as a ${type} of their own`];
+}
+
+/** A toolchain that somebody insists on may hold more than its lock does. */
+function untriedIn(asked: string | undefined, original: Original, library: string): readonly string[] {
+  const known = typeNamed(library, original.type)?.locks ?? [];
+  if (asked === undefined || known.includes(asked)) return [];
+  const others = known.length === 0 ? 'none does' : `${known.join(', ')} can`;
+  return [`The toolchain \`${asked}\` is not known to export models of type ${original.type}: ${others}`];
 }
 
 /** The newest toolchain that exports such models, or the one that was asked for. */
@@ -313,7 +345,7 @@ async function work(
     0,
   );
   const statistics = argumentOf(settings.arguments, 'quantization-statistics-path');
-  const tokenizer = hasTokenizer(conversion.reads);
+  const tokenizer = conversion.reads.some((path) => !path.includes('/') && isVocabulary(path));
   const fetches = settings.dataset !== undefined;
   return runWorker(
     {
@@ -328,7 +360,8 @@ async function work(
         library,
         precision: conversion.precision,
         arguments: [
-          ...['--model', name, '--task', task, '--library', library],
+          // With `=`: a name may begin as an option does.
+          ...[`--model=${name}`, `--task=${task}`, `--library=${library}`],
           ...settings.arguments,
           ...(code ? ['--trust-remote-code'] : []),
           // transformers 5 makes an empty one where there is none, and a server would take it for the model's.
@@ -363,8 +396,9 @@ function argumentOf(given: readonly string[], name: string): string | undefined 
   return given.find((argument) => argument.startsWith(start))?.slice(start.length);
 }
 
-function hasTokenizer(paths: readonly string[]): boolean {
-  return paths.some((path) => /^(tokenizer\.json|vocab\.(json|txt)|.*\.(model|spm|tiktoken))$/.test(path));
+/** What a tokenizer is made of: beside the model, and of pipelines in the directories of their tokenizers. */
+function isVocabulary(path: string): boolean {
+  return /(^|\/)(tokenizer\.json|vocab\.(json|txt)|[^/]*\.(model|spm|tiktoken))$/.test(path);
 }
 
 /** Data sets come through their own library: the one thing that a worker fetches, and only when it is asked for. */

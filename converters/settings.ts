@@ -10,7 +10,10 @@ export function refuseUnknownSettings(converter: string, known: Settings, given:
   for (const key of Object.keys(given)) {
     if (names.includes(key)) continue;
     throw new ModeldlError('USAGE', `\`${converter}\` has no setting ${key}`, {
-      hint: names.length === 0 ? 'it takes none' : `the nearest is \`--set ${closest(key, names)}=…\``,
+      hint:
+        names.length === 0
+          ? 'it takes none'
+          : `the nearest is \`--set ${closest(key, names)}=…\`; \`modeldl converters ${converter}\` says what they mean`,
     });
   }
 }

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { mkdir, open, readFile, stat, statfs, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { createInterface } from 'node:readline';
 import * as v from 'valibot';
 import type { ConverterContext } from '../src/converter.js';
@@ -201,9 +201,26 @@ function failure(
       details,
     });
   }
+  if (error?.kind === 'Damaged') {
+    return new ModeldlError(
+      'CONVERSION',
+      `Converting ${reference} failed: ${causeLine(error.message) ?? 'a file is damaged'}`,
+      { hint: `${anew(reference)}; ${hint}`, details },
+    );
+  }
+  if (error?.kind === 'Unreachable') {
+    return new ModeldlError(
+      'NETWORK',
+      `Cannot convert ${reference}: ${causeLine(error.message) ?? 'no network'}`,
+      {
+        hint: `check the network and the proxy settings, or leave out the data set; ${hint}`,
+        details,
+      },
+    );
+  }
   if (error?.kind === 'ModuleNotFoundError') {
     return new ModeldlError('TOOLCHAIN', `${call.python} cannot convert ${reference}: ${error.message}`, {
-      hint: `install what is missing there, or make the toolchain anew with \`modeldl toolchain remove\`; ${hint}`,
+      hint: `${whole(call.python, context)}; ${hint}`,
       details,
     });
   }
@@ -217,6 +234,21 @@ function failure(
   }
   const cause = causeLine(error?.message) ?? causeOfEnd(ended, log);
   return new ModeldlError('CONVERSION', `Converting ${reference} failed: ${cause}`, { hint, details });
+}
+
+/** How an interpreter that lacks a package gets it. */
+function whole(python: string, { toolchainsDir }: ConverterContext): string {
+  const [own = ''] = relative(toolchainsDir, python).split(sep);
+  const name = /^(.+)-[0-9a-f]{12}$/.exec(own)?.[1];
+  if (name === undefined) return 'install there what is missing';
+  return `\`modeldl toolchain remove ${name}\`, and the next conversion makes it anew`;
+}
+
+/** Where whole files come from. */
+function anew(reference: string): string {
+  return reference.startsWith('file:')
+    ? 'compare it with where it came from, and copy it again'
+    : `\`modeldl verify ${reference} --repair\` fetches again what is not as it was published`;
 }
 
 /** Names of operations in OpenVINO's complaint, in the forms of its ONNX and TensorFlow Lite frontends (2026.4). */

@@ -20,7 +20,7 @@ import { ModeldlError } from './errors.js';
 import { distinctBytes, promisedBytes, storedFile } from './fetch.js';
 import type { RemoteFile } from './hub.js';
 import { choose, knownListing, type ListingEntry, type SelectionRequest } from './listing.js';
-import { isStoredAnywhere } from './lower.js';
+import { isStoredAnywhere, visibleModels } from './lower.js';
 import {
   asFound,
   intactModel,
@@ -145,7 +145,8 @@ async function pullNeeded(
   const known = await knownConversion(context, resolved, listed, plan);
   if (options.force === true || known?.stored !== true) {
     // Before all is known it may be stored, and then needs no toolchain.
-    if (known !== undefined && plan.toolchainOptional !== true) {
+    const perhapsStored = known === undefined && (await hasAlike(context, resolved, plan));
+    if (!perhapsStored && plan.toolchainOptional !== true) {
       await refuseUninstallable(context, plan.toolchain);
     }
     await requireMemory(context, model.reference, plan);
@@ -223,6 +224,17 @@ async function planLocal(
   const { converter, plan, layout } = await chooseConverter(context, local, request, options);
   const key = conversionKey(local, plan, await toolchainDigest(context, plan));
   return { pulled, local, converter, plan, layout, key, modelKey: modelKeyOf(record, plan, key) };
+}
+
+/** Whether a conversion is stored that may be the one that is planned. */
+async function hasAlike(context: Context, { snapshot }: Resolved, plan: ConversionPlan): Promise<boolean> {
+  const models = await visibleModels(context, snapshot.hub, [snapshot.id]);
+  return models.some(
+    ({ record: { conversion } }) =>
+      conversion?.converter === plan.converter &&
+      conversion.precision === plan.precision &&
+      conversion.device === plan.device,
+  );
 }
 
 function toolchainDigest(context: Context, { toolchain }: ConversionPlan): Promise<string> {

@@ -85,12 +85,20 @@ export async function downloadToolchain(
   return { name, directory, ...wheels };
 }
 
-/** Before what a conversion reads is fetched in vain. @throws ModeldlError TOOLCHAIN when it is missing and must not be installed */
+/**
+ * Before what a conversion reads is fetched in vain.
+ * @throws ModeldlError TOOLCHAIN when it is missing and must not or cannot be installed, as without Python
+ */
 export async function refuseUninstallable(context: Context, name: string): Promise<void> {
   const asked = toolchainContext(context);
   const { install, offline, wheels } = asked.settings;
-  if (install === 'never' || (offline && wheels === undefined))
-    await toolchainNamed(context, name).ensure(asked);
+  const toolchain = toolchainNamed(context, name);
+  const forbidden = install === 'never' || (offline && wheels === undefined);
+  const { state, reason, toInstall } = await toolchain.status(asked);
+  const impossible = (state === 'missing' && reason !== undefined) || (state === 'broken' && !toInstall);
+  // Asked for without an installation, it says which of these it is.
+  if (forbidden || impossible)
+    await toolchain.ensure({ ...asked, settings: { ...asked.settings, install: 'never' } });
 }
 
 /** @throws ModeldlError USAGE, BUSY while another process uses it, DISK */

@@ -22,6 +22,14 @@ export function npuSettings(
 ): Suited | Refusal {
   if (kind === 'text-generation' || kind === 'image-text-to-text') return generating(request, parameters);
   if (kind === 'vision') return withImages(request, original);
+  if (kind === 'other') {
+    return {
+      refused: 'the NPU runs fixed shapes only, and what such a model takes is of any length',
+      hint: 'use `--device CPU` or `--device GPU`',
+      handlesModel: true,
+    };
+  }
+  // Speech, embeddings and pipelines are given their shapes by those who run them.
   return { settings: request.settings, adjustments: [] };
 }
 

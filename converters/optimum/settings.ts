@@ -5,6 +5,7 @@
 import { isAbsolute } from 'node:path';
 import type { ConversionRequest, Precision } from '../../src/converter.js';
 import { ModeldlError } from '../../src/errors.js';
+import { refuseOtherGroups } from '../compression.js';
 import {
   choiceSetting,
   flagSetting,
@@ -278,6 +279,7 @@ function refuseContradictions(
   if (on('gptq') && on('lora-correction')) {
     refuse('`gptq` and `lora-correction` exclude each other', 'leave one of them out');
   }
+  refuseOtherGroups(precision, settings);
   const noInt4 = FOUR_BITS.includes(precision) && precision !== 'int4';
   const data = ['awq', ...FROM_DATA].find(on);
   if (precision === 'mxfp4' && noInt4 && data !== undefined) {

@@ -71,17 +71,22 @@ export function locks(): readonly Lock[] {
 
 /** @param type `model_type` of transformers, class of a pipeline of diffusers; of other libraries it does not matter */
 export function typeNamed(library: string, type: string): ModelType | undefined {
-  if (library === 'diffusers') return table().pipelines[type];
-  const types = table().libraries[library];
+  if (library === 'diffusers') return own(table().pipelines, type);
+  const types = table().libraries[library] ?? {};
   // Of timm and sentence-transformers all models are exported alike.
-  return library === 'transformers' ? types?.[type] : Object.values(types ?? {})[0];
+  return library === 'transformers' ? own(types, type) : Object.values(types)[0];
+}
+
+/** What models call themselves may be a name that every object has, such as `constructor`. */
+function own<Value>(values: Readonly<Record<string, Value>>, name: string): Value | undefined {
+  return Object.hasOwn(values, name) ? values[name] : undefined;
 }
 
 /** What models of a class do, as `config.json` names it: `LlamaForCausalLM`. */
 export function taskOfClass(name: string, type: string): string | undefined {
-  const own = table().libraries['transformers']?.[type];
+  const known = own(table().libraries['transformers'] ?? {}, type);
   const bySuffix = Object.entries(table().suffixes).find(([suffix]) => name.endsWith(suffix))?.[1];
-  return own?.architectures[name] ?? own?.task ?? bySuffix;
+  return own(known?.architectures ?? {}, name) ?? known?.task ?? bySuffix;
 }
 
 /**

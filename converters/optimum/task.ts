@@ -71,7 +71,9 @@ export function kindOf(model: PlannedModel, original: Original, task: string): M
   const plain = task.replace(/-with-past$/, '');
   if (plain === 'text-generation') return 'text-generation';
   if (plain === 'image-text-to-text') return 'image-text-to-text';
-  if (plain === 'automatic-speech-recognition') return 'speech';
+  // The NPU's pipeline is for Whisper; what CTC reads is as long as the speech.
+  if (plain === 'automatic-speech-recognition')
+    return original.architecture?.endsWith('ForCTC') === true ? 'other' : 'speech';
   if (/^(text-to-image|image-to-image|inpainting|text-to-video)$/.test(plain)) return 'image-generation';
   if (/^(image-classification|image-segmentation|semantic-segmentation|object-detection)$/.test(plain))
     return 'vision';
@@ -79,5 +81,6 @@ export function kindOf(model: PlannedModel, original: Original, task: string): M
   if (plain === 'text-classification') {
     return model.metadata.task === 'text-ranking' || original.labels === 1 ? 'rerank' : 'other';
   }
-  return plain === 'feature-extraction' && original.imageSize === undefined ? 'embeddings' : 'other';
+  if (plain !== 'feature-extraction') return 'other';
+  return original.imageSize === undefined ? 'embeddings' : 'vision';
 }

@@ -1,11 +1,12 @@
 """Runs a module as `python -m` does, and ends when standard input closes.
 
 Whoever started it is gone then, perhaps without having been able to end it, and an installer left alone would go on
-writing into an environment that another process makes anew.
+writing into an environment that another process makes anew: it, or a program that it started.
 """
 
 import os
 import runpy
+import signal
 import sys
 import threading
 
@@ -13,6 +14,9 @@ import threading
 def end_with_parent():
     while os.read(0, 1):
         pass
+    # Started as the leader of a group, where the system knows groups.
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(2)
 
 

@@ -9,11 +9,14 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from worker_calibration import calibration_samples  # noqa: E402
 from worker_inputs import apply_inputs, label, original_input, preprocessing, refuse_open_shapes  # noqa: E402
 from worker_outputs import compare, describe, finite, first_line, name_of  # noqa: E402
-from worker_protocol import Misused, Refused, serve  # noqa: E402
+from worker_protocol import Damaged, Misused, Refused, serve  # noqa: E402
 
 
 # Element types of OpenVINO that hold compressed weights, by what modeldl calls the precision.
 COMPRESSED = {"int8": ("i8", "u8"), "int4": ("i4", "u4"), "nf4": ("nf4",), "mxfp4": ("f4e2m1",), "cb4": ("u4",)}
+
+# What frontends of OpenVINO 2026.4 say of TensorFlow Lite, PaddlePaddle and IR files that are not whole.
+NOT_WHOLE = r"corrupted or malformed|Model can't be parsed|pugi::status_ok|Incorrect weights in bin file"
 
 
 def convert(request, emit):
@@ -44,18 +47,32 @@ def convert(request, emit):
 def read(ov, request):
     source = request["input"]
     outputs = request.get("outputs")
-    if source.endswith(".xml"):
-        model = ov.Core().read_model(source)
-        return ending_at(ov, model, outputs) if outputs else model
     try:
+        if source.endswith(".xml"):
+            model = ov.Core().read_model(source)
+            return ending_at(ov, model, outputs) if outputs else model
         return ov.convert_model(source, **({"output": outputs} if outputs else {}))
+    except Misused:
+        raise
     except Exception as error:
+        if damage := damage_of(source, str(error)):
+            raise Damaged(damage) from error
         if outputs and any(name in str(error) for name in outputs):
             raise Misused(
                 f"the model cannot end at {', '.join(outputs)}: {first_line(error)}",
                 f"leave out `--set output`; it ends at {', '.join(ends_of(ov.convert_model(source)))}",
             ) from error
         raise
+
+
+def damage_of(source, message):
+    """What is wrong with a file that is no whole model; None when something else failed."""
+    name = os.path.basename(source)
+    if os.path.isfile(source) and os.path.getsize(source) == 0:
+        return f"{name} is empty"
+    if "Cannot recognize input model" in message:
+        return f"{name} is damaged, or of another format than its name says"
+    return message if re.search(NOT_WHOLE, message) else None
 
 
 def ending_at(ov, model, names):
@@ -92,10 +109,7 @@ def compress(model, settings, emit):
     try:
         return nncf.compress_weights(model, **arguments), nncf.__version__
     except nncf.InvalidGroupSizeError as error:
-        raise Refused(
-            group_complaint(settings, str(error)),
-            "let such layers take what fits with `--set group-size-fallback=adjust`, or one scale per channel with `--set group-size=-1`",
-        ) from error
+        raise Refused(group_complaint(settings, str(error)), other_groups(settings)) from error
     except (nncf.ValidationError, re.error) as error:
         raise ignored_nothing(settings, error) from error
 
@@ -103,12 +117,21 @@ def compress(model, settings, emit):
 def group_complaint(settings, message):
     """Of nncf's message, the layers that a group does not divide, with the channels of each."""
     layers = re.findall(r'"(.+)" \(channel size: (\d+)\)', message)
-    size = settings.get("group_size", 128)
+    size = settings.get("group_size", 32 if settings["mode"] == "MXFP4" else 128)
     if not layers:
         return f"groups of {size} weights do not divide the channels of every layer: {message}"
     named = ", ".join(f"{name} ({channels} channels)" for name, channels in layers[:3])
     more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
     return f"groups of {size} weights do not divide the channels of {named}{more}"
+
+
+def other_groups(settings):
+    if settings["mode"] == "MXFP4":
+        return "leave such layers as they are with `--set group-size-fallback=ignore`, or use `--precision int4`"
+    return (
+        "let such layers take what fits with `--set group-size-fallback=adjust`, "
+        "or one scale per channel with `--set group-size=-1`"
+    )
 
 
 def ignored_nothing(settings, error):

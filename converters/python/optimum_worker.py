@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from worker_guard import confine  # noqa: E402
 from worker_outputs import first_line  # noqa: E402
-from worker_protocol import Refused, serve  # noqa: E402
+from worker_protocol import Damaged, Refused, Unreachable, serve  # noqa: E402
 
 # Below it scales weigh as much as what they scale.
 SMALLEST_GROUP = 16
@@ -93,14 +93,35 @@ def export(request, emit):
         raise
     except Exception as error:
         if damaged := unreadable(request["name"]):
-            raise OSError(damaged) from error
-        refusal = refusal_of(error)
+            raise Damaged(damaged) from error
+        if request["network"] and (cause := unreachable(error)):
+            raise Unreachable(f"its data for calibration cannot be fetched: {cause}") from error
+        if "ignore_mismatched_sizes" in str(error):
+            raise Damaged("its weights have other shapes than its config.json says") from error
+        refusal = refusal_of(error, request["precision"])
         # OpenVINO puts what went wrong behind what it was busy with.
         if traced := re.search(r"TorchScript module by tracing.*?Exception:\s*(\S[^\n]*)", str(error), re.DOTALL):
             raise RuntimeError(traced.group(1)) from error
         if refusal is None:
             raise
         raise refusal from error
+
+
+def unreachable(error):
+    """What a library that fetches says when it gets no connection; None where it failed at something else.
+
+    huggingface_hub closes its client after a first failure, and the next one tells only of that.
+    """
+    names = ("ConnectError", "ConnectTimeout", "ReadTimeout", "ProxyError", "ConnectionError", "MaxRetryError", "gaierror")
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if "client has been closed" in str(error):
+            return "its hub cannot be reached"
+        if type(error).__name__ in names:
+            return first_line(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def unreadable(directory):
@@ -138,7 +159,7 @@ def correct(request):
             utils._HEAD_TO_AUTOMODELS["automatic-speech-recognition"] = "OVModelForCTC"
 
 
-def refusal_of(error):
+def refusal_of(error, precision):
     """What the libraries refuse for good reasons, in the forms of optimum-intel 2.2, transformers 4.53 to 5.5, torch 2.15."""
     message = str(error)
     if found := re.search(r"(?:GLOBAL|Unsupported global:?(?: GLOBAL)?) ([\w.]+)", message):
@@ -152,7 +173,7 @@ def refusal_of(error):
             "read that code; if you trust it, `--trust-remote-code` runs it",
         )
     if type(error).__name__ == "InvalidGroupSizeError":
-        return undivided(message)
+        return undivided(message, precision)
     if "MIN_TRANSFORMERS_VERSION" in message or re.search(r"transformers (version )?(>=|<=|==)", message):
         return Refused(first_line(error), "`--toolchain` chooses an environment with other versions")
     if "does not recognize this architecture" in message or "custom or unsupported architecture" in message:
@@ -164,11 +185,13 @@ def refusal_of(error):
     return None
 
 
-def undivided(message):
+def undivided(message, precision):
     """The layers whose channels a group does not divide, and the nearest group that divides all."""
     layers = re.findall(r'"([^"]+)" \(channel size: (\d+)\)', message)
     group = re.search(r"(?:group size value|size of group) (\d+)", message)
     hint = "use `--set group-size-fallback=adjust`, or `--set group-size=-1` for one scale per channel"
+    if precision == "mxfp4":
+        hint = "use `--precision int4`, which has groups of other sizes"
     if not layers or group is None:
         return Refused(f"its weights do not divide into the groups: {message.strip().splitlines()[0]}", hint)
     (name, channels), *others = layers
@@ -176,7 +199,7 @@ def undivided(message):
     more = f", nor those of {len(others)} other layers" if others else ""
     # What divides the group divides the layers that it fits.
     common = math.gcd(size, *(int(count) for _, count in layers))
-    if common >= SMALLEST_GROUP:
+    if common >= SMALLEST_GROUP and precision != "mxfp4":
         hint = f"use `--set group-size={common}`, or `--set group-size-fallback=adjust`"
     return Refused(f"groups of {size} do not divide the {channels} channels of {name}{more}", hint)
 

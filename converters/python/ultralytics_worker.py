@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from worker_guard import confine  # noqa: E402
 from worker_outputs import compare, describe, finite, first_line  # noqa: E402
-from worker_protocol import Refused, serve  # noqa: E402
+from worker_protocol import Damaged, Refused, serve  # noqa: E402
 
 # A name that Ultralytics neither changes (`yolov5n.pt`) nor fetches again (names of its assets), in a directory that it
 # is started in: it replaces every `.pt` of a path, so that a whole path would send the result elsewhere.
@@ -196,7 +196,7 @@ def unreadable(request, error):
     except Exception:  # noqa: BLE001 - the first error says what is wrong
         # PyTorch goes on with advice.
         cause = first_line(error.__cause__ or error).split(". ")[0]
-        return ValueError(f"{file} is empty, truncated or no PyTorch file ({cause})")
+        return Damaged(f"{file} is empty, truncated or no PyTorch file ({cause})")
     return Refused(f"{file} is no YOLO model: it holds {what(content)}", "`--converter` chooses another converter")
 
 

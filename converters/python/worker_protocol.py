@@ -26,6 +26,14 @@ class Misused(Refused):
     kind = "misused"
 
 
+class Damaged(Exception):
+    """What was to be read is no whole file of its kind: said with the file's name, to be fetched anew."""
+
+
+class Unreachable(Exception):
+    """What a conversion may fetch, such as data for calibration, did not come."""
+
+
 def serve(jobs):
     """Runs the job that the request names: a function of the request and of `emit`, which returns the result's fields."""
     request = json.loads(sys.stdin.readline())

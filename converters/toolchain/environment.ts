@@ -32,7 +32,7 @@ import { assetPath } from '../assets.js';
 import { externalVersions } from './external.js';
 import { otherPackages, packagesOf, torchVersions, type LockedPackage } from './lock.js';
 import { pythonOf, runPipFor, withPip } from './packages.js';
-import { runPip, type PipJob } from './pip.js';
+import { runPip, temporaryFilesIn, type PipJob } from './pip.js';
 import { findPython, type PythonRange } from './python.js';
 import { bytesOfPackages, reusablePackages, takePackages, type Reusable } from './reuse.js';
 import { directorySize } from './size.js';
@@ -162,7 +162,8 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     if (there !== undefined) {
       const { directory } = there;
       const bytes = await bytesOf(directory);
-      const reason = 'its installation did not finish';
+      const reason =
+        'its installation is not finished: it goes on in another process, or is made anew on next use';
       return { state: 'broken', directory, bytes, unusedBytes, versions: {}, reason, toInstall };
     }
     return { state: 'missing', unusedBytes, versions: {}, toInstall };
@@ -415,7 +416,8 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       const cached = await hasRoomForCache(context, sizesBesides(build, reusable));
       await rm(directory, { recursive: true, force: true });
       await mkdir(temporary, { recursive: true });
-      await runPip(job, { python: command, module: ['venv', directory] });
+      const environment = temporaryFilesIn(temporary);
+      await runPip(job, { python: command, module: ['venv', directory], environment });
       await take(context, directory, reusable, temporary);
       await runPipFor(job, {
         python: pythonOf(directory),

@@ -66,13 +66,18 @@ async function probe(
   const parsed = probed.failed ? undefined : v.safeParse(contents, parseJson(probed.stdout));
   if (parsed?.success === true) return parsed.output;
   const said = probed.failed
-    ? probed.stderr.trim().split('\n').at(-1) || probed.shortMessage
+    ? probed.stderr.trim().split('\n').at(-1) || notStarted(probed.code)
     : 'it is no Python';
   throw new ModeldlError(
     'TOOLCHAIN',
     `Cannot use ${interpreter} for the toolchain \`${toolchain}\`: ${said}`,
     { hint: `correct or unset \`toolchains.interpreters.${toolchain}\``, details: { file: interpreter } },
   );
+}
+
+function notStarted(code: string | undefined): string {
+  if (code === 'ENOENT') return 'there is no such program';
+  return code === 'EACCES' ? 'it may not be run' : 'it ended without a word';
 }
 
 async function readJson(file: string): Promise<unknown> {

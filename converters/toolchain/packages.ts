@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { platform as osPlatform } from 'node:process';
 import { otherPackages, torchRequirements, type LockedPackage } from './lock.js';
-import { runPip, type PipJob } from './pip.js';
+import { runPip, temporaryFilesIn, type PipJob } from './pip.js';
 import { cpuIndex, sourceOptions, type TorchBuild } from './sources.js';
 
 export interface PackageWork {
@@ -36,8 +36,7 @@ export async function runPipFor(job: PipJob, work: PackageWork): Promise<void> {
       python,
       module: ['pip', ...all, ...options.flags, ...flags, '--requirement', requirements],
       source: settings.wheels !== undefined ? 'wheels' : index === undefined ? 'index' : 'torch',
-      // Never /tmp, which may be small; and all goes when this does.
-      environment: { ...options.environment, TMPDIR: temporary, TEMP: temporary, TMP: temporary },
+      environment: { ...options.environment, ...temporaryFilesIn(temporary) },
     });
   };
   if (build === 'locked') return run(undefined, ['--require-hashes'], lock);
@@ -65,7 +64,8 @@ export async function withPip<Result>(
   await mkdir(parent, { recursive: true });
   const directory = await mkdtemp(join(parent, 'pip-'));
   try {
-    await runPip(job, { python: command, module: ['venv', directory] });
+    const environment = temporaryFilesIn(directory);
+    await runPip(job, { python: command, module: ['venv', directory], environment });
     return await work(pythonOf(directory));
   } finally {
     await rm(directory, { recursive: true, force: true });

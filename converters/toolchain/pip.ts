@@ -71,6 +71,11 @@ export async function runPip(job: PipJob, call: PipCall): Promise<readonly strin
   });
 }
 
+/** For what lies on the disk meanwhile: never /tmp, which may be small; and all goes when this directory does. */
+export function temporaryFilesIn(directory: string): Readonly<Record<string, string>> {
+  return { TMPDIR: directory, TEMP: directory, TMP: directory };
+}
+
 /** What the user has for Python in general must not change what lands in an environment with a lock. */
 function installerEnvironment(
   environment: ToolchainContext['environment'],

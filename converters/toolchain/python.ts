@@ -48,10 +48,16 @@ export async function findPython(
       cancelSignal: context.signal,
     });
     throwIfAborted(context.signal);
-    if (probed.failed) continue;
+    if (probed.failed) {
+      if (chosen !== undefined) tried.push(`\`toolchains.python\` names ${chosen}, which does not run`);
+      continue;
+    }
     const [version = '', platform = ''] = probed.stdout.split(' ');
     const [major, minor] = version.split('.').map(Number);
-    if (major === undefined || minor === undefined) continue;
+    if (major === undefined || minor === undefined || Number.isNaN(major + minor)) {
+      if (chosen !== undefined) tried.push(`\`toolchains.python\` names ${chosen}, which is no Python`);
+      continue;
+    }
     if (major === 3 && minor >= oldest && minor <= newest) return { command, version, platform };
     tried.push(`${command} is ${version}`);
   }
@@ -60,7 +66,10 @@ export async function findPython(
     'TOOLCHAIN',
     `The toolchain \`${toolchain}\` needs Python 3.${oldest} to 3.${newest}: ${found}`,
     {
-      hint: 'install one (`apt-get install python3 python3-venv`), or name it in `toolchains.python`',
+      hint:
+        chosen === undefined
+          ? 'install one (`apt-get install python3 python3-venv`), or name it in `toolchains.python`'
+          : 'correct or unset `toolchains.python`',
     },
   );
 }

@@ -43,6 +43,12 @@ describe('judgeCheck', () => {
     ]);
   });
 
+  it('speaks of the data where they calibrated the result, and not of random inputs', () => {
+    const judged = judgeCheck('calibrated int8', reportOf({ cosine: 0.83, maxDifference: 1 }));
+    expect(judged.warnings).toEqual([expect.stringContaining('typical calibration data')]);
+    expect(judged.warnings.join()).not.toContain('random');
+  });
+
   it('finds the wrong output among right ones', () => {
     const right = { name: 'boxes', shape: [4], type: 'float32', finite: true, cosine: 1, maxDifference: 0 };
     const wrong = { ...right, name: 'scores', cosine: 0, maxDifference: 1, magnitude: 1 };

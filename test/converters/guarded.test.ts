@@ -12,7 +12,10 @@ describe('guarded.py', () => {
   const test = requirePeer('python3', hasProgram('python3'));
 
   /** Starts a module of these lines; wrapped, since a subprocess is a promise of its end. */
-  async function start(lines: readonly string[], ...args: readonly string[]) {
+  async function start(
+    lines: readonly string[],
+    { detached = false, args = [] }: { readonly detached?: boolean; readonly args?: readonly string[] } = {},
+  ) {
     const directory = await temporaryDirectory();
     await writeFile(join(directory, 'module_of_the_test.py'), lines.join('\n'));
     const guarded = execa(
@@ -22,17 +25,16 @@ describe('guarded.py', () => {
         env: { PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: '1' },
         stdin: 'pipe',
         reject: false,
+        detached,
       },
     );
     return { guarded };
   }
 
   test('runs a module as its main program, with its arguments and exit code, while its input is open', async () => {
-    const { guarded } = await start(
-      ['import sys', 'print(__name__, *sys.argv[1:])', 'sys.exit(5)'],
-      'install',
-      '--no-input',
-    );
+    const { guarded } = await start(['import sys', 'print(__name__, *sys.argv[1:])', 'sys.exit(5)'], {
+      args: ['install', '--no-input'],
+    });
     const { exitCode, stdout, stderr } = await guarded;
     expect(stderr).toBe('');
     expect(stdout).toBe('__main__ install --no-input');
@@ -46,6 +48,20 @@ describe('guarded.py', () => {
       guarded.stdin.end();
     }
     expect((await guarded).exitCode).toBe(2);
+  });
+
+  test('takes along what the module started, when it leads a group as installers do', async () => {
+    const child = 'import threading; print("alone", flush=True); threading.Event().wait()';
+    const { guarded } = await start(
+      ['import subprocess, sys', `subprocess.run([sys.executable, "-c", ${JSON.stringify(child)}])`],
+      { detached: true },
+    );
+    // What the child holds open ends with it only.
+    for await (const line of guarded) {
+      expect(line).toBe('alone');
+      guarded.stdin.end();
+    }
+    expect((await guarded).signal).toBe('SIGKILL');
   });
 
   test('runs no module of the working directory, neither for `venv` nor for `pip`', async () => {

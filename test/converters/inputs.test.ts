@@ -20,6 +20,7 @@ describe('inputsOf', () => {
     ],
     [{ 'input-shape': '[1,2],[3]' }, { shapes: [{ shape: '[1,2]' }, { shape: '[3]' }] }],
     [{ layout: 'NCHW->nhwc' }, { layouts: [{ layout: 'nchw', tensor: 'nhwc' }] }],
+    [{ layout: 'ntc->nct' }, { layouts: [{ layout: 'ntc', tensor: 'nct' }] }],
     [{ layout: 'a[nchw]' }, { layouts: [{ name: 'a', layout: 'nchw' }] }],
     [{ 'input-type': 'u8' }, { types: [{ type: 'u8' }] }],
     [
@@ -43,6 +44,8 @@ describe('inputsOf', () => {
     { 'input-shape': 'a[1],a[2]' },
     { layout: 'nchw->nhw' },
     { layout: 'ncch' },
+    { layout: 'nchx' },
+    { layout: 'images[nchw],mask[nxw]' },
     { 'input-type': 'int8' },
     { mean: '1,,2' },
     { scale: '[1,0]' },

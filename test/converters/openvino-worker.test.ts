@@ -8,7 +8,7 @@ import { hasProgram, requirePeer } from '../helpers/require.js';
 import { temporaryDirectory } from '../helpers/store.js';
 
 /** Starts the worker with a request; wrapped, since a subprocess is a promise of its end. */
-async function start(convertModel: string) {
+async function start(convertModel: string, content = 'onnx') {
   const directory = await temporaryDirectory();
   const lines = [
     'import threading',
@@ -21,15 +21,15 @@ async function start(convertModel: string) {
     'def save_model(model, path, compress_to_fp16): open(path, "w").close()',
   ];
   await writeFile(join(directory, 'openvino.py'), lines.join('\n'));
+  const input = join(directory, 'model.onnx');
+  await writeFile(input, content);
   const worker = execa('python3', ['-u', assetPath('python', 'openvino_worker.py')], {
     env: { PYTHONPATH: directory, PYTHONDONTWRITEBYTECODE: '1' },
     stdio: ['pipe', 'ignore', 'pipe', 'pipe'],
     reject: false,
   });
   const output = join(directory, 'model.xml');
-  worker.stdin.write(
-    `${JSON.stringify({ job: 'convert', input: 'model.onnx', output, precision: 'fp32' })}\n`,
-  );
+  worker.stdin.write(`${JSON.stringify({ job: 'convert', input, output, precision: 'fp32' })}\n`);
   return { worker };
 }
 
@@ -75,6 +75,23 @@ describe('openvino_worker.py', () => {
     });
     expect(stderr).toContain('Traceback');
   });
+
+  for (const [said, content, message] of [
+    [
+      'Cannot recognize input model.',
+      'cut',
+      'model.onnx is damaged, or of another format than its name says',
+    ],
+    ['Cannot recognize input model.', '', 'model.onnx is empty'],
+    ['FrontEnd API failed: corrupted or malformed', 'cut', 'FrontEnd API failed: corrupted or malformed'],
+  ] as const) {
+    test(`tells a damaged file, of which OpenVINO says: ${said} (${content})`, async () => {
+      const { worker } = await start(`raise RuntimeError(${JSON.stringify(said)})`, content);
+      const { stderr, stdio } = await worker;
+      expect(eventsOf(stdio[3]).at(-1)).toEqual({ type: 'error', kind: 'Damaged', message });
+      expect(stderr).toContain('Traceback');
+    });
+  }
 
   test('says when few of the weights, or none, are what was asked for', async () => {
     const cases = [

@@ -22,6 +22,12 @@ describe('compressionOf', () => {
       },
     ],
     ['nf4', {}, { mode: 'NF4', group_size_fallback: 'ADJUST' }],
+    ['mxfp4', {}, { mode: 'MXFP4', group_size_fallback: 'IGNORE', backup_mode: 'INT8_ASYM' }],
+    [
+      'mxfp4',
+      { 'group-size': '32', 'group-size-fallback': 'error', 'backup-precision': 'none' },
+      { mode: 'MXFP4', group_size: 32, group_size_fallback: 'ERROR', backup_mode: 'NONE' },
+    ],
   ] as const)('%s with %o', (precision, settings, expected) => {
     expect(compressionOf({ precision, settings })).toEqual(expected);
   });
@@ -33,6 +39,8 @@ describe('compressionOf', () => {
     ['int4', { sym: 'maybe' }],
     ['int8', { ratio: '0.5' }],
     ['nf4', { sym: 'false' }],
+    ['mxfp4', { 'group-size': '64' }],
+    ['mxfp4', { 'group-size-fallback': 'adjust' }],
   ] as const)('%s refuses %o', (precision, settings) => {
     expect(() => compressionOf({ precision, settings })).toThrow(ModeldlError);
   });
@@ -40,7 +48,11 @@ describe('compressionOf', () => {
   it('names the nearest setting', () => {
     expect(() => {
       refuseUnknownSettings('nncf', COMPRESSION_SETTINGS, { groupsize: '64' });
-    }).toThrow(expect.objectContaining({ hint: 'the nearest is `--set group-size=…`' }));
+    }).toThrow(
+      expect.objectContaining({
+        hint: 'the nearest is `--set group-size=…`; `modeldl converters nncf` says what they mean',
+      }),
+    );
   });
 });
 

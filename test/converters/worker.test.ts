@@ -47,6 +47,45 @@ async function rejected(promise: Promise<unknown>): Promise<ModeldlError> {
 }
 
 describe('runWorker', () => {
+  it('says how a toolchain of its own, or an interpreter of the user, gets a package that it lacks', async () => {
+    const lines = [
+      `echo '{"type":"error","kind":"ModuleNotFoundError","message":"No module named nncf"}' >&3`,
+      'exit 1',
+    ];
+    const { error } = await failureOf(...lines);
+    expect([error.code, error.hint]).toEqual([
+      'TOOLCHAIN',
+      expect.stringContaining('install there what is missing'),
+    ]);
+    const context = await converterContext(await temporaryStore());
+    const own = join(context.toolchainsDir, 'optimum-4.57-0123456789ab', 'bin', 'python');
+    const made = await rejected(runIn(context, await writeScript(own, ...lines)));
+    expect(made.hint).toContain('`modeldl toolchain remove optimum-4.57`');
+  });
+
+  it('tells data that do not come from a model that cannot be converted', async () => {
+    const message = 'its data for calibration cannot be fetched: refused';
+    const { error } = await failureOf(
+      `echo '{"type":"error","kind":"Unreachable","message":"${message}"}' >&3`,
+      'exit 1',
+    );
+    expect([error.code, error.exitCode]).toEqual(['NETWORK', 5]);
+    expect(error.message).toBe(`Cannot convert file:./a.onnx: ${message}`);
+    expect(error.hint).toContain('leave out the data set');
+  });
+
+  it('says of a damaged file how to get a whole one', async () => {
+    const { error, logFile } = await failureOf(
+      `echo '{"type":"error","kind":"Damaged","message":"a.onnx is empty"}' >&3`,
+      'exit 1',
+    );
+    expect(error).toMatchObject({
+      code: 'CONVERSION',
+      message: 'Converting file:./a.onnx failed: a.onnx is empty',
+      hint: `compare it with where it came from, and copy it again; the log is ${logFile}`,
+    });
+  });
+
   it('hands over the request, passes events on and returns the result', async () => {
     const { context, ended } = await start(
       'read request',

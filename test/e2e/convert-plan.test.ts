@@ -91,6 +91,19 @@ describe('modeldl convert', () => {
     expect((await world.run('list', '-q')).stdout).toBe('');
   });
 
+  it('is refused before anything is fetched without Python, also when the hub tells no sha256 of small files', async () => {
+    const { bin } = await fakePython({ name: 'perl' });
+    for (const model of ['hf:org/mixed', 'hf:org/bert']) {
+      const run = await world.runWith({ PATH: bin }, 'convert', model);
+      expect(run.exitCode, run.stderr).toBe(9);
+      expect(run.stderr).toContain('needs Python 3.10 to 3.14: none was found');
+    }
+    const forbidden = await world.run('convert', 'hf:org/bert', '--no-install');
+    expect(forbidden.exitCode, forbidden.stderr).toBe(9);
+    expect(fetched()).toBe(0);
+    expect((await world.run('list', '-q')).stdout).toBe('');
+  });
+
   requirePeer('root and `mount`', canMount)(
     'is refused before anything is fetched when the disk is too small for its toolchain',
     async () => {

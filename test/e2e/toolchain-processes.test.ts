@@ -79,7 +79,12 @@ test('is made anew after a kill, by one of two that want it at once', async () =
   expect(existsSync(join(toolchains, half, 'bin', 'python'))).toBe(true);
   expect(existsSync(join(toolchains, half, '.complete'))).toBe(false);
   const { stdout } = await start('list');
-  expect(JSON.parse(stdout)).toMatchObject([{ state: 'broken', reason: 'its installation did not finish' }]);
+  expect(JSON.parse(stdout)).toMatchObject([
+    {
+      state: 'broken',
+      reason: 'its installation is not finished: it goes on in another process, or is made anew on next use',
+    },
+  ]);
 
   holding = false;
   const both = await Promise.all([start('install'), start('install')]);

@@ -242,4 +242,14 @@ describe('modeldl converters', () => {
     });
     expect((await world.runWith({ PATH }, 'converters', '--quiet')).stdout).toBe(CONVERTERS.join('\n'));
   });
+
+  it('says what the settings of one mean', async () => {
+    const { stdout } = await world.run('converters', 'nncf');
+    expect(stdout).toMatch(/^nncf$/m);
+    expect(stdout).toMatch(/^ {2}group-size +weights that share a scale/m);
+    expect(stdout).not.toMatch(/^optimum$/m);
+    const unknown = await world.run('converters', 'nope');
+    expect(unknown.exitCode).toBe(2);
+    expect(unknown.stderr).toContain(`known converters: ${CONVERTERS.join(', ')}`);
+  });
 });

@@ -1,30 +1,61 @@
+import { ModeldlError } from '../../errors.js';
 import type { ConverterState } from '../../results.js';
-import type { CommandDefinition } from '../command.js';
+import type { Call, CommandDefinition } from '../command.js';
 import { formatFacts } from '../format.js';
 
 export const command: CommandDefinition<object> = {
   onlyLooks: true,
   configure(command) {
-    command.addHelpText('after', '\nExample:\n  modeldl converters --json');
+    command.argument('[name]', 'one converter, with what its settings mean');
+    command.addHelpText(
+      'after',
+      '\nExamples:\n  modeldl converters\n  modeldl converters nncf\n  modeldl converters --json',
+    );
   },
   async run(call) {
+    const [name] = call.arguments;
     const modeldl = await call.open();
-    const [converters, runtimes] = await Promise.all([modeldl.converters(), modeldl.runtimes()]);
+    const [all, runtimes] = await Promise.all([modeldl.converters(), modeldl.runtimes()]);
     call.settle();
+    if (name !== undefined) {
+      explain(call, converterNamed(all, name));
+      return undefined;
+    }
     const { columns } = call.output;
     const lines = call.output.quiet
-      ? converters.map(({ name }) => name)
+      ? all.map((converter) => converter.name)
       : [
-          ...converters.flatMap((converter) => [converter.name, ...formatFacts(factsOf(converter), columns)]),
+          ...all.flatMap((converter) => [converter.name, ...formatFacts(factsOf(converter), columns)]),
           ...runtimes.map(({ name, version, reason }) => {
             const found = version === null ? name : `${name} ${version}`;
             return `Optional: ${found}, ${reason ?? 'installed: plain fp32 and fp16 conversions run in it'}`;
           }),
         ];
-    call.output.result(lines, { ok: true, converters, runtimes });
+    call.output.result(lines, { ok: true, converters: all, runtimes });
     return undefined;
   },
 };
+
+function explain({ output }: Call<object>, converter: ConverterState): void {
+  const facts = factsOf(converter).filter(([fact]) => fact !== 'settings');
+  const lines = output.quiet
+    ? Object.keys(converter.settings)
+    : [
+        converter.name,
+        ...formatFacts(facts, output.columns),
+        'Settings, each with `--set`:',
+        ...formatFacts(Object.entries(converter.settings), output.columns),
+      ];
+  output.result(lines, { ok: true, converters: [converter] });
+}
+
+function converterNamed(converters: readonly ConverterState[], name: string): ConverterState {
+  const found = converters.find((converter) => converter.name === name);
+  if (found !== undefined) return found;
+  throw new ModeldlError('USAGE', `Unknown converter: ${name}`, {
+    hint: `known converters: ${converters.map((converter) => converter.name).join(', ')}`,
+  });
+}
 
 function factsOf({ accepts, makes, ready, reason, settings }: ConverterState): [string, string][] {
   return [

@@ -1,5 +1,6 @@
 /** What `optimum` plans, by the small files of models as hubs have them. */
 import { describe, expect, it } from 'vitest';
+import type { PlannedModel } from '../../../src/converter.js';
 import { optimum } from '../../../converters/optimum.js';
 import { accepted, conversionRequest, plannedModel, refused } from '../../helpers/planned-model.js';
 
@@ -155,6 +156,29 @@ describe('the toolchain', () => {
   it('is the one that is asked for', async () => {
     const plan = await optimum.plan(bert(), conversionRequest({ toolchain: 'optimum-5.0' }));
     expect(accepted(plan).toolchain).toBe('optimum-5.0');
+    expect(accepted(plan).adjustments).toEqual([]);
+  });
+
+  it('is said to be untried where it is asked for and not known to export such models', async () => {
+    const config = { model_type: 'exaone4', architectures: ['Exaone4ForCausalLM'] };
+    const model = plannedModel({ 'config.json': config, 'model.safetensors': 4000 });
+    const plan = await optimum.plan(model, conversionRequest({ toolchain: 'optimum-4.53' }));
+    expect(accepted(plan).adjustments).toEqual([
+      expect.stringMatching(/`optimum-4\.53`.*exaone4.*optimum-4\.57/),
+    ]);
+  });
+
+  it.each(['constructor', '__proto__'])('is none for a type that is called %s', async (type) => {
+    const model = plannedModel({
+      'config.json': `{"model_type": "${type}", "architectures": ["${type}"]}`,
+      'model.safetensors': 4000,
+    });
+    expect(refused(await optimum.plan(model, conversionRequest())).refused).toContain(`of type ${type}`);
+    const known = plannedModel({
+      'config.json': { ...BERT, architectures: [type] },
+      'model.safetensors': 4000,
+    });
+    expect(refused(await optimum.plan(known, conversionRequest())).refused).toContain('cannot be told');
   });
 
   it('is none for an architecture that nobody exports: named, with the versions that were tried', async () => {
@@ -190,7 +214,11 @@ describe('code of the model', () => {
 
   it('is not run where transformers knows the model', async () => {
     const model = bert(own, { 'modeling_own.py': 10 });
-    expect(accepted(await optimum.plan(model, conversionRequest())).reads).not.toContain('modeling_own.py');
+    const plan = accepted(await optimum.plan(model, conversionRequest()));
+    expect(plan.reads).not.toContain('modeling_own.py');
+    expect(plan.adjustments).toEqual([expect.stringContaining('is not run')]);
+    const trusted = accepted(await optimum.plan(model, conversionRequest({ trustRemoteCode: true })));
+    expect(trusted.adjustments).toEqual([]);
   });
 
   it('is not fetched from other models', async () => {
@@ -239,10 +267,26 @@ describe('devices', () => {
     expect(embeddings.adjustments.join()).toContain('preview');
   });
 
+  it.each([
+    { model_type: 'bert', architectures: ['BertForSequenceClassification'] },
+    { model_type: 'bert', architectures: ['BertForQuestionAnswering'] },
+    { model_type: 't5', architectures: ['T5ForConditionalGeneration'] },
+    { model_type: 'wav2vec2', architectures: ['Wav2Vec2ForCTC'] },
+  ])('NPU: %j, whose inputs have any length, is refused', async (config) => {
+    const plan = await optimum.plan(bert(config), conversionRequest({ device: 'NPU' }));
+    expect(refused(plan)).toMatchObject({
+      refused: expect.stringContaining('fixed shapes only') as unknown,
+      hint: expect.stringContaining('--device CPU') as unknown,
+    });
+  });
+
   it('NPU: images get the fixed size that the configuration has, or are refused', async () => {
     const vit = (config: object) => plannedModel({ 'config.json': config, 'model.safetensors': 4000 });
     const plan = accepted(await optimum.plan(vit(VIT), conversionRequest({ device: 'NPU' })));
     expect(plan.settings['shape']).toEqual({ pixel_values: [1, 3, 224, 224] });
+    const features = conversionRequest({ device: 'NPU', task: 'feature-extraction' });
+    const embedding = accepted(await optimum.plan(vit(VIT), features));
+    expect(embedding.settings['shape']).toEqual({ pixel_values: [1, 3, 224, 224] });
     const { image_size, ...unsized } = VIT;
     const open = await optimum.plan(vit(unsized), conversionRequest({ device: 'NPU' }));
     expect(refused(open).refused).toContain('fixed shapes only');
@@ -277,6 +321,37 @@ describe('configurations of single models', () => {
     expect(refused(await optimum.plan(llama(), request)).refused).toContain('takes data');
     const given = conversionRequest({ settings: { 'quant-mode': 'int8', dataset: 'auto' } });
     expect(accepted(await optimum.plan(llama(), given)).settings['arguments']).toContain('--quant-mode');
+  });
+});
+
+describe('the steps', () => {
+  const steps = async (model: PlannedModel) => accepted(await optimum.plan(model, conversionRequest())).steps;
+
+  it('name the tokenizer where there is one to convert', async () => {
+    expect(await steps(bert())).toContain('convert the tokenizer');
+    const vit = plannedModel({
+      'config.json': VIT,
+      'model.safetensors': 4000,
+      'preprocessor_config.json': {},
+    });
+    expect(await steps(vit)).not.toContain('convert the tokenizer');
+    const pipeline = plannedModel({
+      'model_index.json': { _class_name: 'StableDiffusionPipeline', unet: [], tokenizer: [] },
+      'unet/diffusion_pytorch_model.safetensors': 3000,
+      'tokenizer/vocab.json': '{}',
+    });
+    expect(await steps(pipeline)).toContain('convert the tokenizer');
+  });
+});
+
+describe('calibration data', () => {
+  it('as files are refused, with what is to be given instead', async () => {
+    const plan = await optimum.plan(bert(), conversionRequest({ calibration: '/data' }));
+    expect(refused(plan)).toMatchObject({
+      refused: expect.stringContaining('by name') as unknown,
+      hint: expect.stringContaining('--set dataset=') as unknown,
+      handlesModel: true,
+    });
   });
 });
 

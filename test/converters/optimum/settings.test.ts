@@ -91,6 +91,8 @@ describe('readSettings', () => {
     ['int4', { 'scale-estimation': 'true' }, /works on data/],
     ['int4', { gptq: 'true', 'lora-correction': 'true', dataset: 'auto' }, /exclude each other/],
     ['mxfp4', { awq: 'true' }, /no meaning with mxfp4/],
+    ['mxfp4', { 'group-size': '64' }, /32 for mxfp4/],
+    ['mxfp4', { 'group-size-fallback': 'adjust' }, /error or ignore for mxfp4/],
     ['int4', { 'quant-mode': 'int8', dataset: 'auto' }, /makes int8 weights/],
     ['int8', { 'smooth-quant-alpha': '0.5' }, /quantized activations/],
   ])('refuse %s with %j', (precision, settings, message) => {

@@ -97,6 +97,23 @@ describe('installing', () => {
     expect(log).toContain('PIP_INDEX_URL=https://mirror.example/simple\n');
   });
 
+  it('puts what lies on the disk meanwhile into the environment, and takes it away', async () => {
+    const store = await temporaryStore();
+    const keep = 'echo "left by $3 in $TMPDIR"; echo x > "$TMPDIR/left"';
+    const python = await fakePython({
+      venv: [keep, 'mkdir -p "$3/bin" && cp "$0" "$3/bin/python"'],
+      pip: [keep],
+    });
+    const context = contextOf(store, python);
+    const { directory = '' } = await toolchain.ensure(context);
+    const log = await readFile(join(context.toolchainsDir, '..', 'logs', 'toolchain-openvino.log'), 'utf8');
+    expect(log.match(/left by \S+ in \S+/g)).toEqual([
+      `left by ${directory} in ${directory}/.tmp`,
+      `left by install in ${directory}/.tmp`,
+    ]);
+    expect((await readdir(directory)).sort()).toEqual(['.complete', 'bin']);
+  });
+
   it('has an environment per version of Python', async () => {
     const store = await temporaryStore();
     const first = await toolchain.ensure(contextOf(store, await fakePython()));
@@ -124,7 +141,7 @@ describe('an installation that did not finish', () => {
     await writeFile(join(directory, 'half'), '');
     expect(await toolchain.status(context)).toMatchObject({
       state: 'broken',
-      reason: 'its installation did not finish',
+      reason: 'its installation is not finished: it goes on in another process, or is made anew on next use',
     });
     await toolchain.ensure(context);
     expect(await readdir(directory)).not.toContain('half');
@@ -253,6 +270,17 @@ describe('what cannot be installed', () => {
     expect(error.message).toBe(`The toolchain \`openvino\` needs Python 3.10 to 3.14: ${found}`);
     expect(error.hint).toContain('python3-venv');
     expect(await toolchain.status(context)).toMatchObject({ state: 'missing', reason: error.message });
+  });
+
+  it.each([
+    ['/nowhere/python', 'which does not run'],
+    ['/bin/true', 'which is no Python'],
+  ])('when the Python that the settings name is %s', async (python, found) => {
+    const context = toolchainContext(await temporaryStore(), { settings: { python } });
+    const error = await failure(toolchain.ensure(context));
+    expect(error.code).toBe('TOOLCHAIN');
+    expect(error.message).toContain(`\`toolchains.python\` names ${python}, ${found}`);
+    expect(error.hint).toBe('correct or unset `toolchains.python`');
   });
 
   it('when Python is not one of those that its lock is for', async () => {
