@@ -58,6 +58,8 @@ def enter(request):
     os.chdir(request["directory"])
     if request["trustPickle"]:
         load_any_pickle()
+    if not request["trustRemoteCode"]:
+        refuse_code(request["library"])
     know_newer_tokenizers()
 
 
@@ -67,6 +69,41 @@ def know_newer_tokenizers():
 
     if not hasattr(transformers, "TokenizersBackend"):
         transformers.TokenizersBackend = transformers.PreTrainedTokenizerFast
+
+
+def refuse_code(library):
+    """Consent is asked for by transformers, but sentence-transformers before 6 trusts whatever lies in a directory, and
+    imports and calls what the files of a model name; diffusers trusted directories too."""
+    from transformers import dynamic_module_utils
+
+    def refuse(*_arguments, **_options):
+        raise needs_code()
+
+    dynamic_module_utils.get_class_in_module = refuse
+    if library == "diffusers":
+        from diffusers.utils import dynamic_modules_utils
+
+        dynamic_modules_utils.get_class_in_module = refuse
+    if library == "sentence_transformers":
+        from sentence_transformers.util import import_from_string
+
+        def import_known(name):
+            return import_from_string(name) if name.startswith(KNOWN_CLASSES) else refuse()
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("sentence_transformers") and hasattr(module, "import_from_string"):
+                module.import_from_string = import_known
+
+
+# Classes that a model of sentence-transformers may be made of: its modules, and functions between layers.
+KNOWN_CLASSES = ("sentence_transformers.", "torch.nn.")
+
+
+def needs_code():
+    return Refused(
+        "it can be loaded only by code that comes with it",
+        "read that code; if you trust it, `--trust-remote-code` runs it",
+    )
 
 
 def export(request, emit):
@@ -147,10 +184,7 @@ def refusal_of(error):
             "use a model with safetensors; if you trust whoever made it, `--trust-pickle` loads it all the same",
         )
     if "trust_remote_code" in message and "custom code" in message:
-        return Refused(
-            "it can be loaded only by code that comes with it",
-            "read that code; if you trust it, `--trust-remote-code` runs it",
-        )
+        return needs_code()
     if type(error).__name__ == "InvalidGroupSizeError":
         return undivided(message)
     if "MIN_TRANSFORMERS_VERSION" in message or re.search(r"transformers (version )?(>=|<=|==)", message):
