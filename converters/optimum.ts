@@ -32,7 +32,7 @@ import { kindOf, taskOf } from './optimum/task.js';
 import { OPTIMUM_PACKAGES, optimumToolchains } from './optimum-toolchains.js';
 import { devicesOf, judge, refusalOf } from './rules.js';
 import { checked, converted } from './worker-results.js';
-import { runWorker, workerDigest } from './worker.js';
+import { runWorker, variables, workerDigest } from './worker.js';
 
 const WORKER = 'optimum_worker.py';
 /** What it is made of beside what all workers share. */
@@ -351,7 +351,7 @@ async function work(
       memoryBytes: conversion.estimate.memoryBytes,
       environment: {
         ...(pickle ? {} : { TORCH_FORCE_WEIGHTS_ONLY_LOAD: '1' }),
-        ...(fetches ? dataAccess(context) : {}),
+        ...(fetches ? dataAccess(context, !code && !pickle) : {}),
       },
     },
     context,
@@ -367,12 +367,15 @@ function hasTokenizer(paths: readonly string[]): boolean {
   return paths.some((path) => /^(tokenizer\.json|vocab\.(json|txt)|.*\.(model|spm|tiktoken))$/.test(path));
 }
 
-/** Data sets come through their own library: the one thing that a worker fetches, and only when it is asked for. */
-function dataAccess({ environment }: ConverterContext): Record<string, string> {
-  const kept = ['HF_ENDPOINT', 'HF_TOKEN', 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY', 'SSL_CERT_FILE'];
-  const named = kept.flatMap((name) => {
-    const value = environment[name];
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  return { ...Object.fromEntries(named), HF_HUB_OFFLINE: '0', TRANSFORMERS_OFFLINE: '0' };
+/**
+ * Data sets come through their own library: the one thing that a worker fetches, and only when it is asked for. Code of
+ * the model, which could read the token, gets none.
+ */
+function dataAccess({ environment }: ConverterContext, withToken: boolean): Record<string, string> {
+  const kept = ['HF_ENDPOINT', 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY', 'SSL_CERT_FILE'];
+  return {
+    ...variables(environment, withToken ? [...kept, 'HF_TOKEN'] : kept),
+    HF_HUB_OFFLINE: '0',
+    TRANSFORMERS_OFFLINE: '0',
+  };
 }

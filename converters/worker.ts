@@ -141,12 +141,8 @@ function parseLine(line: string): unknown {
 
 /** Private directories for whatever the libraries keep, and every switch that stops them from calling out. */
 function workerEnvironment(context: ConverterContext): Record<string, string> {
-  const kept = ['PATH', 'LD_LIBRARY_PATH', 'LANG', 'SystemRoot', 'OMP_NUM_THREADS'].flatMap((name) => {
-    const value = context.environment[name];
-    return value === undefined ? [] : [[name, value] as const];
-  });
   return {
-    ...Object.fromEntries(kept),
+    ...variables(context.environment, ['PATH', 'LD_LIBRARY_PATH', 'LANG', 'SystemRoot', 'OMP_NUM_THREADS']),
     HOME: context.workDir,
     TMPDIR: context.workDir,
     TEMP: context.workDir,
@@ -158,6 +154,18 @@ function workerEnvironment(context: ConverterContext): Record<string, string> {
     // openvino-telemetry (2025.2) sends nothing for ovc and nncf when it believes to run in CI.
     CI: 'true',
   };
+}
+
+/** Those of the variables that are set. */
+export function variables(
+  environment: ConverterContext['environment'],
+  names: readonly string[],
+): Record<string, string> {
+  const set = names.flatMap((name) => {
+    const value = environment[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return Object.fromEntries(set);
 }
 
 /** The file that `opt_in_out --opt_out` of openvino-telemetry writes below HOME. */
