@@ -47,7 +47,9 @@ export function compressionOf(
   const mode = symmetric ? modes.symmetric : (modes.asymmetric ?? modes.symmetric);
   const ignored = ignoredOf(settings);
   if (precision === 'int8') {
-    const other = Object.keys(settings).find((key) => key in COMPRESSION_SETTINGS && key !== 'sym');
+    const other = Object.keys(settings).find(
+      (key) => Object.hasOwn(COMPRESSION_SETTINGS, key) && key !== 'sym',
+    );
     if (other === undefined) return { mode, ...(ignored === undefined ? {} : { ignored }) };
     throw new ModeldlError('USAGE', `\`--set ${other}\` has no meaning with int8`, {
       hint: 'use `--precision int4`',

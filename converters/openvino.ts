@@ -262,7 +262,7 @@ async function workOf(request: ConversionRequest): Promise<Work> {
 
 /** @throws ModeldlError USAGE for a setting that has no meaning in what is asked for */
 function refuseWithout(settings: Settings, meaningless: Settings, why: string, hint = 'leave it out'): void {
-  const found = Object.keys(settings).find((key) => key in meaningless);
+  const found = Object.keys(settings).find((key) => Object.hasOwn(meaningless, key));
   if (found !== undefined) throw new ModeldlError('USAGE', `\`--set ${found}\` ${why}`, { hint });
 }
 

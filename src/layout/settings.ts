@@ -157,16 +157,16 @@ export function settingsOf(task: OvmsTask): readonly string[] {
 }
 
 /** What `export_model.py` also takes and modeldl has an option for. */
-const ELSEWHERE: Readonly<Record<string, string>> = {
-  source_model: 'the reference is it',
-  model_repository_path: 'use `--output`',
-  model_name: 'use `--name`',
-  weight_format: 'use `--precision`',
-  target_device: 'use `--device`',
-  overwrite_models: 'use `--overwrite` or `--force`',
-  config_file_path: 'the file is `config.json` in the directory of `--output`',
-  extra_quantization_params: 'give each as a setting of its own, such as `--set group-size=64`',
-};
+const ELSEWHERE: ReadonlyMap<string, string> = new Map([
+  ['source_model', 'the reference is it'],
+  ['model_repository_path', 'use `--output`'],
+  ['model_name', 'use `--name`'],
+  ['weight_format', 'use `--precision`'],
+  ['target_device', 'use `--device`'],
+  ['overwrite_models', 'use `--overwrite` or `--force`'],
+  ['config_file_path', 'the file is `config.json` in the directory of `--output`'],
+  ['extra_quantization_params', 'give each as a setting of its own, such as `--set group-size=64`'],
+]);
 
 /** How far a misspelt name may be from the one that was meant, in characters. */
 const NEAR = 2;
@@ -226,7 +226,7 @@ function forConverter({
 }
 
 function refuseMisspelt(key: string, converters: readonly string[]): void {
-  const elsewhere = ELSEWHERE[key.replaceAll('-', '_')];
+  const elsewhere = ELSEWHERE.get(key.replaceAll('-', '_'));
   if (elsewhere !== undefined) {
     throw new ModeldlError('USAGE', `\`--layout\` has no setting ${key}`, { hint: elsewhere });
   }

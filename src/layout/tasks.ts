@@ -16,26 +16,26 @@ export type OvmsTask = (typeof OVMS_TASKS)[number];
 export type GraphTask = Exclude<OvmsTask, 'plain'>;
 
 /** As the Model Download microservice also calls them. */
-const ALIASES: Readonly<Record<string, OvmsTask>> = {
-  llm: 'text_generation',
-  vlm: 'text_generation',
-  embeddings: 'embeddings_ov',
-  rerank: 'rerank_ov',
-};
+const ALIASES: ReadonlyMap<string, OvmsTask> = new Map([
+  ['llm', 'text_generation'],
+  ['vlm', 'text_generation'],
+  ['embeddings', 'embeddings_ov'],
+  ['rerank', 'rerank_ov'],
+]);
 
-const SERVED: Readonly<Record<string, OvmsTask>> = {
-  'text-generation': 'text_generation',
-  'image-text-to-text': 'text_generation',
-  'feature-extraction': 'embeddings_ov',
-  'sentence-similarity': 'embeddings_ov',
-  'text-ranking': 'rerank_ov',
-  'text-to-image': 'image_generation',
-  'image-to-image': 'image_generation',
-  inpainting: 'image_generation',
-  'text-to-audio': 'text2speech',
-  'text-to-speech': 'text2speech',
-  'automatic-speech-recognition': 'speech2text',
-};
+const SERVED: ReadonlyMap<string, OvmsTask> = new Map([
+  ['text-generation', 'text_generation'],
+  ['image-text-to-text', 'text_generation'],
+  ['feature-extraction', 'embeddings_ov'],
+  ['sentence-similarity', 'embeddings_ov'],
+  ['text-ranking', 'rerank_ov'],
+  ['text-to-image', 'image_generation'],
+  ['image-to-image', 'image_generation'],
+  ['inpainting', 'image_generation'],
+  ['text-to-audio', 'text2speech'],
+  ['text-to-speech', 'text2speech'],
+  ['automatic-speech-recognition', 'speech2text'],
+]);
 
 /** Tasks whose models have a tokenizer beside the IR, and that OVMS has no calculator for. */
 const NOT_SERVED: ReadonlySet<string> = new Set([
@@ -75,7 +75,7 @@ export function isVisionLanguage({ task, hubTask, files }: ModelFacts): boolean 
 
 /** @throws ModeldlError USAGE */
 export function taskNamed(text: string): OvmsTask {
-  const task = OVMS_TASKS.find((known) => known === text) ?? ALIASES[text];
+  const task = OVMS_TASKS.find((known) => known === text) ?? ALIASES.get(text);
   if (task !== undefined) return task;
   throw new ModeldlError('USAGE', `Unknown value for --set ovms-task: ${text}`, {
     hint: `the nearest is \`${closest(text, [...OVMS_TASKS])}\`; expected one of ${OVMS_TASKS.join(', ')}`,
@@ -100,7 +100,7 @@ export function taskOf(facts: ModelFacts): OvmsTask {
       details: { reference },
     });
   }
-  const served = SERVED[task];
+  const served = SERVED.get(task);
   // Features of images are served as a plain IR.
   if (served === 'embeddings_ov' && !files.some((path) => TOKENIZER.test(path))) return 'plain';
   return served ?? 'plain';

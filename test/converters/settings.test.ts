@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { COMPRESSION_SETTINGS, compressionOf } from '../../converters/compression.js';
+import { openvino } from '../../converters/openvino.js';
 import { refuseUnknownSettings } from '../../converters/settings.js';
 import { judge } from '../../converters/rules.js';
 import { ModeldlError } from '../../src/errors.js';
+import { conversionRequest, plannedModel } from '../helpers/planned-model.js';
 
 describe('compressionOf', () => {
   it.each([
@@ -41,6 +43,12 @@ describe('compressionOf', () => {
     expect(() => {
       refuseUnknownSettings('nncf', COMPRESSION_SETTINGS, { groupsize: '64' });
     }).toThrow(expect.objectContaining({ hint: 'the nearest is `--set group-size=…`' }));
+  });
+
+  it.each(['toString', 'constructor'])('takes %s, which every object has, for unknown', async (key) => {
+    const request = conversionRequest({ precision: 'fp16', settings: { [key]: 'true' } });
+    const planning = openvino.plan(plannedModel({ 'a.onnx': 1 }), request);
+    await expect(planning).rejects.toThrow(`\`openvino\` has no setting ${key}`);
   });
 });
 

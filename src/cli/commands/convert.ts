@@ -119,15 +119,15 @@ function convertOptions(flags: ConvertFlags, cwd: string): ConvertOptions {
 
 /** `key=value`; a bare `key` means `true`, as in `--set sym`. */
 export function parseSettings(pairs: readonly string[]): Readonly<Record<string, string>> {
-  const settings: Record<string, string> = {};
+  const settings = new Map<string, string>();
   for (const pair of pairs) {
     const at = pair.indexOf('=');
     const key = at < 0 ? pair : pair.slice(0, at);
     if (key === '') throw new ModeldlError('USAGE', `Expected KEY=VALUE for --set, got ${pair}`);
-    if (key in settings) throw new ModeldlError('USAGE', `--set ${key} is given twice`);
-    settings[key] = at < 0 ? 'true' : pair.slice(at + 1);
+    if (settings.has(key)) throw new ModeldlError('USAGE', `--set ${key} is given twice`);
+    settings.set(key, at < 0 ? 'true' : pair.slice(at + 1));
   }
-  return settings;
+  return Object.fromEntries(settings);
 }
 
 function planLines(plan: ConvertPlan): readonly string[] {

@@ -39,7 +39,9 @@ async function environmentOf(request: Partial<ConversionRequest>): Promise<Reado
   const plan = accepted(await optimum.plan(model, conversionRequest(request)));
   await optimum.run(model, plan, join(context.workDir, 'out'), context);
   const lines = (await readFile(context.logFile, 'utf8')).split('\n');
-  return Object.fromEntries(lines.map((line) => line.split(/=(.*)/s)));
+  return Object.fromEntries(
+    lines.map((line) => [line.split('=', 1)[0] ?? '', line.slice(line.indexOf('=') + 1)]),
+  );
 }
 
 describe('the environment of a worker', () => {
