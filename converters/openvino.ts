@@ -2,9 +2,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type {
-  CheckReport,
   ConversionPlan,
-  ConversionReport,
   ConversionRequest,
   Converter,
   ConverterContext,
@@ -14,13 +12,10 @@ import type {
   Refusal,
 } from '../src/converter.js';
 import { ModeldlError } from '../src/errors.js';
-import { assetPath } from './assets.js';
 import { calibrationDigest, findCalibrationData, type CalibrationData } from './calibration.js';
 import { COMPRESSION_SETTINGS, compressionOf } from './compression.js';
-import { judgeCheck } from './expectations.js';
-import { checkInNode, inNode, runInNode } from './node-conversion.js';
-import { usableOpenvinoNode, type NodeRuntime } from './openvino-node.js';
-import { checked, converted } from './worker-results.js';
+import { checkInNode, inNode, runInNode, type FindRuntime } from './node-conversion.js';
+import { usableOpenvinoNode } from './openvino-node.js';
 import { withExternalData } from './external-data.js';
 import { describeInputs, INPUT_SETTINGS, inputsOf, leavesOpen, outputsOf } from './inputs.js';
 import {
@@ -35,7 +30,8 @@ import { devicesOf, judge, needsFixedShapes, refusalOf } from './rules.js';
 import { refuseUnknownSettings, type Settings } from './settings.js';
 import { findSource, stemOf, whyNotCompared, type Source } from './source.js';
 import { createToolchain } from './toolchain/environment.js';
-import { runWorker, workerDigest } from './worker.js';
+import { workerJobs, type Job, type JobWorker } from './worker-jobs.js';
+import { workerDigest } from './worker.js';
 
 export const openvinoToolchain = createToolchain({
   name: 'openvino',
@@ -79,10 +75,17 @@ const NNCF_ONLY_SETTINGS = {
 };
 const NNCF_SETTINGS = { ...NNCF_ONLY_SETTINGS, ...INPUT_SETTINGS };
 
+const inPython = workerJobs({
+  script: WORKER,
+  toolchain: () => openvinoToolchain,
+  call,
+  expected: ({ precision, calibration }) => (calibration === undefined ? precision : 'calibrated int8'),
+});
+
 export const openvino: Converter = plainConverter(usableOpenvinoNode);
 
 /** @param findRuntime finds openvino-node where it can be used */
-export function plainConverter(findRuntime: () => Promise<NodeRuntime | undefined>): Converter {
+export function plainConverter(findRuntime: FindRuntime): Converter {
   return {
     name: 'openvino',
     accepts: TAKES,
@@ -94,13 +97,13 @@ export function plainConverter(findRuntime: () => Promise<NodeRuntime | undefine
       return 'refused' in planned ? planned : inNode(planned, await findRuntime());
     },
     run: async (model, conversion, outDir, context) =>
-      (await runInNode(findRuntime, model, conversion, outDir, context)) ??
-      run(model, conversion, outDir, context),
+      (await runInNode(findRuntime, { model, plan: conversion, outDir, context })) ??
+      inPython.run(model, conversion, outDir, context),
     check: async (model, conversion, outDir, context) =>
       ((await comparesInPython(model, context))
         ? undefined
-        : await checkInNode(findRuntime, model, conversion, outDir, context)) ??
-      check(model, conversion, outDir, context),
+        : await checkInNode(findRuntime, { model, plan: conversion, outDir, context })) ??
+      inPython.check(model, conversion, outDir, context),
   };
 }
 
@@ -112,8 +115,7 @@ export const nncf: Converter = {
   settings: NNCF_SETTINGS,
   plan: (model, request) =>
     plan('nncf', ['int8', 'int4', 'nf4', 'mxfp4', 'cb4'], NNCF_SETTINGS, model, request),
-  run,
-  check,
+  ...inPython,
 };
 
 async function plan(
@@ -266,27 +268,20 @@ function refuseWithout(settings: Settings, meaningless: Settings, why: string, h
   if (found !== undefined) throw new ModeldlError('USAGE', `\`--set ${found}\` ${why}`, { hint });
 }
 
-async function run(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<ConversionReport> {
+async function call({ kind, model, plan: conversion, outDir }: Job): ReturnType<JobWorker['call']> {
   const source = sourceOf(model);
   const { compression, quantization, inputs, outputs, fixed } = conversion.settings;
-  const result = await work(model, conversion, context, {
-    job: 'convert',
-    input: join(model.root, source.path),
-    output: join(outDir, `${stemOf(source)}.xml`),
-    precision: conversion.precision,
-    compression,
-    quantization,
-    calibration: await calibrationFor(conversion),
-    inputs,
-    outputs,
-    fixed,
-  });
-  return v.parse(converted, result);
+  const original = join(model.root, source.path);
+  const result = join(outDir, `${stemOf(source)}.xml`);
+  const calibration = await calibrationFor(conversion);
+  if (kind === 'check') {
+    const reason = whyNotCompared(source);
+    const compared = reason === undefined ? { original } : { reason };
+    return { request: { model: result, ...compared, calibration, inputs, outputs } };
+  }
+  const { precision } = conversion;
+  const made = { input: original, output: result, precision, compression, quantization, fixed };
+  return { request: { ...made, calibration, inputs, outputs } };
 }
 
 const planned = v.object({
@@ -320,40 +315,6 @@ async function comparesInPython(model: LocalModel, context: ConverterContext): P
     if (error instanceof ModeldlError && error.code === 'TOOLCHAIN') return false;
     throw error;
   }
-}
-
-async function check(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<CheckReport> {
-  const source = sourceOf(model);
-  const reason = whyNotCompared(source);
-  const result = await work(model, conversion, context, {
-    job: 'check',
-    model: join(outDir, `${stemOf(source)}.xml`),
-    ...(reason === undefined ? { original: join(model.root, source.path) } : { reason }),
-    calibration: await calibrationFor(conversion),
-    inputs: conversion.settings['inputs'],
-    outputs: conversion.settings['outputs'],
-  });
-  const { precision, calibration } = conversion;
-  return judgeCheck(calibration === undefined ? precision : 'calibrated int8', v.parse(checked, result));
-}
-
-async function work(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  context: ConverterContext,
-  request: Readonly<Record<string, unknown>>,
-): Promise<Record<string, unknown>> {
-  const { python } = await openvinoToolchain.ensure(context);
-  const { memoryBytes } = conversion.estimate;
-  return runWorker(
-    { python, script: assetPath('python', WORKER), request, reference: model.reference, memoryBytes },
-    context,
-  );
 }
 
 function sourceOf(model: LocalModel): Source {

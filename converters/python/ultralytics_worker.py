@@ -21,7 +21,7 @@ WANTED_DATA = {
 }
 
 
-def export(request, emit):
+def convert(request, emit):
     enter_private_directory(request, [request["output"]])
     emit("stage", stage="Loading the model")
     yolo, warnings = load(request)
@@ -417,4 +417,4 @@ def parts(index, expected, actual, metadata):
 
 
 if __name__ == "__main__":
-    serve({"export": export, "check": check})
+    serve({"convert": convert, "check": check})
