@@ -73,7 +73,15 @@ const NNCF_ONLY_SETTINGS = {
   ...IGNORED_SETTINGS,
   ...IMAGE_SETTINGS,
 };
-const NNCF_SETTINGS = { ...NNCF_ONLY_SETTINGS, ...INPUT_SETTINGS };
+
+/** What the two converters differ in. */
+type Kind = Pick<Converter, 'name' | 'settings'> & { readonly precisions: readonly Precision[] };
+const PLAIN: Kind = { name: 'openvino', precisions: ['fp32', 'fp16'], settings: INPUT_SETTINGS };
+const COMPRESSING: Kind = {
+  name: 'nncf',
+  precisions: ['int8', 'int4', 'nf4', 'mxfp4', 'cb4'],
+  settings: { ...NNCF_ONLY_SETTINGS, ...INPUT_SETTINGS },
+};
 
 const inPython = workerJobs({
   script: WORKER,
@@ -87,13 +95,13 @@ export const openvino: Converter = plainConverter(usableOpenvinoNode);
 /** @param findRuntime finds openvino-node where it can be used */
 export function plainConverter(findRuntime: FindRuntime): Converter {
   return {
-    name: 'openvino',
+    name: PLAIN.name,
     accepts: TAKES,
     makes: 'IR fp32, fp16',
     toolchains: ['openvino'],
-    settings: INPUT_SETTINGS,
+    settings: PLAIN.settings,
     plan: async (model, request) => {
-      const planned = await plan('openvino', ['fp32', 'fp16'], INPUT_SETTINGS, model, request);
+      const planned = await plan(PLAIN, model, request);
       return 'refused' in planned ? planned : inNode(planned, await findRuntime());
     },
     run: async (model, conversion, outDir, context) =>
@@ -108,53 +116,26 @@ export function plainConverter(findRuntime: FindRuntime): Converter {
 }
 
 export const nncf: Converter = {
-  name: 'nncf',
+  name: COMPRESSING.name,
   accepts: TAKES,
   makes: 'IR int8, int4, nf4, mxfp4, cb4 by weight compression; int8 by quantization with `--calibration`',
   toolchains: ['openvino'],
-  settings: NNCF_SETTINGS,
-  plan: (model, request) =>
-    plan('nncf', ['int8', 'int4', 'nf4', 'mxfp4', 'cb4'], NNCF_SETTINGS, model, request),
+  settings: COMPRESSING.settings,
+  plan: (model, request) => plan(COMPRESSING, model, request),
   ...inPython,
 };
 
 async function plan(
-  converter: string,
-  precisions: readonly Precision[],
-  known: Readonly<Record<string, string>>,
+  kind: Kind,
   model: PlannedModel,
   request: ConversionRequest,
 ): Promise<ConversionPlan | Refusal> {
   const source = await withExternalData(model, findSource(model));
   if ('refused' in source) return source;
+  const refusal = refuse(kind, request);
+  if (refusal !== undefined) return refusal;
+  refuseSettings(kind, request);
   const { precision, device, calibration: data } = request;
-  if (!precisions.includes(precision)) {
-    return {
-      refused: `\`${converter}\` does not make ${precision}`,
-      hint: `it makes ${precisions.join(', ')}; without \`--converter\` the one that makes ${precision} is taken`,
-      handlesModel: false,
-    };
-  }
-  const forbidden = refusalOf(judge(precision, device));
-  if (forbidden !== undefined) return forbidden;
-  if (data !== undefined && precision !== 'int8') {
-    return {
-      refused: `calibration data are for int8, and ${precision} takes none`,
-      hint: `use \`--precision int8\`, or leave out \`--calibration\`: weights become ${precision} without data`,
-      handlesModel: true,
-    };
-  }
-  refuseWithout(
-    request.settings,
-    DATA_AWARE_SETTINGS,
-    `is for compression with data, which \`${converter}\` does not do`,
-    'leave it out; models of transformers take it with `--converter optimum`',
-  );
-  if (known === INPUT_SETTINGS) {
-    const hint = 'use `--precision int8` or `int4`, or leave it out';
-    refuseWithout(request.settings, NNCF_ONLY_SETTINGS, `has no meaning with ${precision}`, hint);
-  }
-  refuseUnknownSettings(converter, known, request.settings);
   const inputs = inputsOf(request.settings);
   const outputs = outputsOf(request.settings);
   const fixed = devicesOf(device).find(needsFixedShapes);
@@ -169,7 +150,7 @@ async function plan(
   const { quantization, calibration } = work;
   const resultBytes = Math.ceil(source.bytes * SHRINK[precision]);
   return {
-    converter,
+    converter: kind.name,
     toolchain: 'openvino',
     reads: source.reads,
     precision,
@@ -204,6 +185,40 @@ async function plan(
       ),
     },
   };
+}
+
+/** What can be told without the model. */
+function refuse({ name, precisions }: Kind, request: ConversionRequest): Refusal | undefined {
+  const { precision, device, calibration } = request;
+  if (!precisions.includes(precision)) {
+    return {
+      refused: `\`${name}\` does not make ${precision}`,
+      hint: `it makes ${precisions.join(', ')}; without \`--converter\` the one that makes ${precision} is taken`,
+      handlesModel: false,
+    };
+  }
+  const forbidden = refusalOf(judge(precision, device));
+  if (forbidden !== undefined || calibration === undefined || precision === 'int8') return forbidden;
+  return {
+    refused: `calibration data are for int8, and ${precision} takes none`,
+    hint: `use \`--precision int8\`, or leave out \`--calibration\`: weights become ${precision} without data`,
+    handlesModel: true,
+  };
+}
+
+/** @throws ModeldlError USAGE for a setting of another converter or precision, and one that is not known */
+function refuseSettings({ name, settings }: Kind, { precision, settings: given }: ConversionRequest): void {
+  refuseWithout(
+    given,
+    DATA_AWARE_SETTINGS,
+    `is for compression with data, which \`${name}\` does not do`,
+    'leave it out; models of transformers take it with `--converter optimum`',
+  );
+  if (name === PLAIN.name) {
+    const hint = 'use `--precision int8` or `int4`, or leave it out';
+    refuseWithout(given, NNCF_ONLY_SETTINGS, `has no meaning with ${precision}`, hint);
+  }
+  refuseUnknownSettings(name, settings, given);
 }
 
 interface Work {
