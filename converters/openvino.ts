@@ -43,7 +43,6 @@ export const openvinoToolchain = createToolchain({
 
 const TAKES = 'ONNX, TensorFlow Lite, TensorFlow (SavedModel, frozen), PaddlePaddle, OpenVINO IR';
 const WORKER = 'openvino_worker.py';
-const WORKER_PARTS = ['worker_inputs.py', 'worker_calibration.py'];
 /** What is read and written sits in memory together with one copy that compression works on. */
 const MEMORY_FACTOR = 3;
 const MEMORY_BASE_BYTES = 400 * 1024 ** 2;
@@ -162,7 +161,7 @@ async function plan(
       ...(outputs === undefined ? {} : { outputs }),
       ...(fixed === undefined ? {} : { fixed }),
       input: source.path,
-      worker: await workerDigest(WORKER, ...WORKER_PARTS),
+      worker: await workerDigest(WORKER),
     },
     ...(data === undefined ? {} : { calibration: data }),
     steps: [

@@ -32,8 +32,6 @@ import { workerJobs, type Job, type JobWorker } from './worker-jobs.js';
 import { variables, workerDigest } from './worker.js';
 
 const WORKER = 'optimum_worker.py';
-/** What it is made of beside what all workers share. */
-const PARTS = ['optimum_check.py', 'optimum_timm.py', 'worker_guard.py'];
 /** Larger originals are not run beside the result: both would sit in memory together. */
 const COMPARE_BYTES = 2 * 1024 ** 3;
 /** Tokens of a document, as `export_model.py` has it. */
@@ -137,7 +135,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       ...(kind === 'rerank' && request.layout === 'ovms'
         ? { pairs: { length: settings.maxDocLength ?? MAX_DOC_LENGTH } }
         : {}),
-      worker: await workerDigest(WORKER, ...PARTS),
+      worker: await workerDigest(WORKER),
     },
     steps: [
       `load ${original.architecture ?? original.type} with ${library}${reads.pickles.length > 0 ? ' from a pickle' : ''}`,

@@ -86,7 +86,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       ...settings,
       ...(calibration === undefined ? {} : { calibration: { ...calibration } }),
       input: weights.path,
-      worker: await workerDigest(WORKER, 'worker_guard.py'),
+      worker: await workerDigest(WORKER),
     },
     ...(images === undefined ? {} : { calibration: images }),
     steps: [

@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from worker_guard import confine  # noqa: E402
 from worker_outputs import first_line  # noqa: E402
 from worker_protocol import Refused, serve  # noqa: E402
+from worker_weights import COMPRESSED, none_compressed  # noqa: E402
 
 # Below it scales weigh as much as what they scale.
 SMALLEST_GROUP = 16
@@ -290,16 +291,6 @@ def make_static(request, emit):
         os.replace(fixed[: -len(".xml")] + ending, path[: -len(".xml")] + ending)
 
 
-# Element types of OpenVINO, as an IR names them, that hold compressed weights, by what modeldl calls the precision.
-COMPRESSED = {
-    "int8": ("i8", "u8"),
-    "int4": ("i4", "u4"),
-    "nf4": ("nf4",),
-    "mxfp4": ("f4e2m1",),
-    "cb4": ("f8e4m3", "u4"),
-}
-
-
 def precision_note(request):
     """What to say when the weights are not what was asked for, although nothing failed."""
     precision = request["precision"]
@@ -314,8 +305,7 @@ def precision_note(request):
                         held.update(re.findall(r'element_type="(\w+)"', line))
     if held.intersection(COMPRESSED[precision]):
         return None
-    instead = "; its weights are int8" if held.intersection(COMPRESSED["int8"]) else ""
-    return f"No layer could be compressed to {precision}{instead}"
+    return none_compressed(precision, held)
 
 
 def versions(packages):
