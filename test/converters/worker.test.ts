@@ -3,9 +3,10 @@ import { dirname, join } from 'node:path';
 import { kill } from 'node:process';
 import { describe, expect, it } from 'vitest';
 import { runWorker, unsupportedOperations, workerCode } from '../../converters/worker.js';
-import { ModeldlError } from '../../src/errors.js';
+import type { ModeldlError } from '../../src/errors.js';
 import { converterContext, writeScript, type TestConverterContext } from '../helpers/interpreter.js';
 import { temporaryStore } from '../helpers/store.js';
+import { rejected } from '../helpers/refused.js';
 
 interface Job {
   readonly context: TestConverterContext;
@@ -35,15 +36,6 @@ function runIn(context: TestConverterContext, python: string): Promise<Record<st
 async function failureOf(...lines: readonly string[]): Promise<{ error: ModeldlError; logFile: string }> {
   const { context, ended } = await start(...lines);
   return { error: await rejected(ended), logFile: context.logFile };
-}
-
-async function rejected(promise: Promise<unknown>): Promise<ModeldlError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (error instanceof ModeldlError) return error;
-  throw new Error(`Expected a ModeldlError, got ${String(error)}`);
 }
 
 describe('runWorker', () => {
