@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import {
   access,
+  copyFile,
   mkdir,
   mkdtemp,
   readdir,
@@ -29,11 +30,12 @@ import type {
 import { diskError, ModeldlError, systemErrorCode } from '../../src/errors.js';
 import { assetPath } from '../assets.js';
 import { externalVersions } from './external.js';
-import { packagesOf, torchVersions, type LockedPackage } from './lock.js';
+import { otherPackages, packagesOf, torchVersions, type LockedPackage } from './lock.js';
 import { pythonOf, runPipFor, withPip } from './packages.js';
 import { runPip, type PipJob } from './pip.js';
 import { findPython, type PythonRange } from './python.js';
-import { directorySize, shareFiles } from './share.js';
+import { bytesOfPackages, reusablePackages, takePackages, type Reusable } from './reuse.js';
+import { directorySize } from './size.js';
 import {
   cpuIndex,
   hasCpuWheel,
@@ -77,14 +79,23 @@ interface Place {
 interface Places {
   /** A Python to make it with. */
   readonly command: string;
+  /** Its version and platform. */
+  readonly python: string;
   readonly packages: readonly LockedPackage[];
   /** Those that serve, the best first. */
   readonly places: readonly [Place, ...Place[]];
 }
 
 const COMPLETE = '.complete';
+/** What it was made from, for other environments that need the same. */
+const LOCK_COPY = '.lock.txt';
 /** What the mark holds. Older ones are the lock's digest alone: of these all is measured that is asked for. */
-const mark = v.object({ lock: v.string(), torch: v.picklist(['locked', 'cpu']), bytes: v.number() });
+const mark = v.object({
+  lock: v.string(),
+  torch: v.picklist(['locked', 'cpu']),
+  python: v.string(),
+  bytes: v.number(),
+});
 
 /** How long PyTorch's index may take to answer when nobody insists on it, seconds. */
 const LOOK_SECONDS = 5;
@@ -103,14 +114,16 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
   async function placesFor(context: ToolchainContext): Promise<Places> {
     const python = await findPython(context, name, definition.python);
     const packages = packagesOf(await readFile(lockFile(), 'utf8'));
-    const identity = `${await lockDigest()} ${python.version} ${python.platform}`;
+    const made = `${python.version} ${python.platform}`;
+    const identity = `${await lockDigest()} ${made}`;
     const placeOf = (build: TorchBuild): Place => {
       const whole = build === 'locked' ? identity : `${identity} torch=${build}`;
       const hash = createHash('sha256').update(whole).digest('hex').slice(0, 12);
       return { build, directory: join(context.toolchainsDir, `${name}-${hash}`) };
     };
     const [best, ...rest] = torchBuilds(context.settings, packages, python.platform);
-    return { command: python.command, packages, places: [placeOf(best), ...rest.map(placeOf)] };
+    const places = [placeOf(best), ...rest.map(placeOf)] as const;
+    return { command: python.command, python: made, packages, places };
   }
 
   /** Is this the name of an environment of this toolchain? Names of others may begin alike: `optimum-5.0`. */
@@ -126,7 +139,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       found = await placesFor(context);
     } catch (error) {
       if (error instanceof ModeldlError && error.code === 'TOOLCHAIN') {
-        const needs: readonly RoomNeed[] = [roomFor(context, 'locked')];
+        const needs: readonly RoomNeed[] = [roomFor(context, sizesOf('locked'))];
         const toInstall = { downloadBytes, installedBytes, needs };
         return { state: 'missing', versions: {}, reason: error.message, toInstall };
       }
@@ -144,7 +157,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
         versions: pinnedVersions(packages, definition.shown),
       };
     }
-    const toInstall = largestOf(places, context);
+    const toInstall = await largestOf(context, found);
     const there = await firstThere(places);
     if (there !== undefined) {
       const { directory } = there;
@@ -167,29 +180,70 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
   }
 
   /** Which of several builds it will be is seen when it is made: shown is the most, asked for in advance the least. */
-  function largestOf(
-    places: readonly Place[],
+  async function largestOf(
     context: ToolchainContext,
-  ): NonNullable<ToolchainStatus['toInstall']> {
-    const bySize = places
-      .map(({ build }) => ({ build, ...sizesOf(build) }))
-      .sort((a, b) => a.installedBytes - b.installedBytes);
-    const [least, most] = [bySize[0], bySize.at(-1)];
+    found: Places,
+  ): Promise<NonNullable<ToolchainStatus['toInstall']>> {
+    const sizes = (await candidates(context, found)).map((candidate) => candidate.left);
+    sizes.sort((a, b) => a.installedBytes - b.installedBytes);
+    const [least = sizesOf('locked'), most = least] = [sizes[0], sizes.at(-1)];
     return {
-      downloadBytes: context.settings.wheels === undefined ? (most?.downloadBytes ?? downloadBytes) : 0,
-      installedBytes: most?.installedBytes ?? installedBytes,
-      needs: [roomFor(context, least?.build ?? 'locked')],
+      downloadBytes: context.settings.wheels === undefined ? most.downloadBytes : 0,
+      installedBytes: most.installedBytes,
+      needs: [roomFor(context, least)],
     };
   }
 
+  /** Those that may be made, the best first: with most of it here, the one with libraries for GPUs has the least to fetch. */
+  async function candidates(
+    context: ToolchainContext,
+    found: Places,
+  ): Promise<readonly { readonly place: Place; readonly left: ToolchainSizes }[]> {
+    const all = [];
+    for (const place of found.places) {
+      all.push({ place, left: sizesBesides(place.build, await reusableFor(context, found, place.build)) });
+    }
+    const [best, other] = all;
+    if (best === undefined || other === undefined) return all;
+    return other.left.downloadBytes < best.left.downloadBytes ? [other] : all;
+  }
+
   /** What is written where environments are; downloads lie there too until they are unpacked. */
-  function roomFor(context: ToolchainContext, build: TorchBuild): RoomNeed {
-    const sizes = sizesOf(build);
+  function roomFor(context: ToolchainContext, sizes: ToolchainSizes): RoomNeed {
     const fetched = context.settings.wheels === undefined ? sizes.downloadBytes : 0;
     return {
       directory: context.toolchainsDir,
       bytes: sizes.installedBytes + fetched,
       what: `the toolchain \`${name}\``,
+    };
+  }
+
+  /** Packages that environments of the same Python here have by the same entries of their locks, each once. */
+  async function reusableFor(
+    context: ToolchainContext,
+    { python, packages }: Places,
+    build: TorchBuild,
+  ): Promise<readonly Reusable[]> {
+    const wanted = build === 'locked' ? packages : otherPackages(packages);
+    const found = new Map<string, Reusable>();
+    for (const entry of await entriesOf(context.toolchainsDir)) {
+      const directory = join(context.toolchainsDir, entry);
+      if ((await readMark(directory))?.python !== python) continue;
+      const had = packagesOf(await readFile(join(directory, LOCK_COPY), 'utf8').catch(() => ''));
+      for (const reusable of await reusablePackages(directory, had, wanted)) {
+        if (!found.has(reusable.name)) found.set(reusable.name, reusable);
+      }
+    }
+    return [...found.values()];
+  }
+
+  /** What is left to fetch and to keep. How much of a download they are, their part of the disk tells about. */
+  function sizesBesides(build: TorchBuild, reusable: readonly Reusable[]): ToolchainSizes {
+    const sizes = sizesOf(build);
+    const left = Math.max(0, 1 - bytesOfPackages(reusable) / sizes.installedBytes);
+    return {
+      downloadBytes: Math.ceil(sizes.downloadBytes * left),
+      installedBytes: Math.ceil(sizes.installedBytes * left),
     };
   }
 
@@ -203,8 +257,8 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     const intact = await firstIntact(found.places);
     if (intact !== undefined) return enter(context, found, intact);
     await refuseUnavailable(context);
-    const [only, ...others] = found.places;
-    if (others.length === 0) return enter(context, found, only);
+    const [only, ...others] = await candidates(context, found);
+    if (only !== undefined && others.length === 0) return enter(context, found, only.place);
     // Two processes that found different builds would make both.
     return context.exclusively(`the choice of PyTorch for ${name} in ${context.toolchainsDir}`, async () => {
       const meanwhile = await firstIntact(found.places);
@@ -350,16 +404,19 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
 
   async function install(
     context: ToolchainContext,
-    { command, packages }: Places,
+    found: Places,
     { build, directory }: Place,
   ): Promise<void> {
+    const { command, python, packages } = found;
     const temporary = join(directory, '.tmp');
     const job = await newJob(context, 'Installing the toolchain');
     try {
-      const cached = await hasRoomForCache(context, build);
+      const reusable = await reusableFor(context, found, build);
+      const cached = await hasRoomForCache(context, sizesBesides(build, reusable));
       await rm(directory, { recursive: true, force: true });
       await mkdir(temporary, { recursive: true });
       await runPip(job, { python: command, module: ['venv', directory] });
+      await take(context, directory, reusable, temporary);
       await runPipFor(job, {
         python: pythonOf(directory),
         command: ['install', ...(cached ? [] : ['--no-cache-dir'])],
@@ -370,10 +427,11 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
         temporary,
       });
       await rm(temporary, { recursive: true, force: true });
-      await shareWithOthers(context, directory);
+      await copyFile(lockFile(), join(directory, LOCK_COPY));
       const complete: v.InferOutput<typeof mark> = {
         lock: await lockDigest(),
         torch: build,
+        python,
         bytes: (await directorySize(directory)).bytes,
       };
       await writeFile(join(directory, COMPLETE), `${JSON.stringify(complete)}\n`);
@@ -384,11 +442,11 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
   }
 
   /** Whether what is downloaded fits into pip's cache as well, which others profit by. @throws ModeldlError DISK */
-  async function hasRoomForCache(context: ToolchainContext, build: TorchBuild): Promise<boolean> {
-    const need = roomFor(context, build);
+  async function hasRoomForCache(context: ToolchainContext, sizes: ToolchainSizes): Promise<boolean> {
+    const need = roomFor(context, sizes);
     const cache = context.settings.wheels === undefined ? pipCache(context.environment) : undefined;
     if (cache !== undefined) {
-      const copy = { directory: cache, bytes: sizesOf(build).downloadBytes, what: "pip's cache" };
+      const copy = { directory: cache, bytes: sizes.downloadBytes, what: "pip's cache" };
       try {
         await context.requireRoom([need, copy]);
         return true;
@@ -400,19 +458,19 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     return false;
   }
 
-  async function shareWithOthers(context: ToolchainContext, directory: string): Promise<void> {
-    const others: string[] = [];
-    for (const entry of await entriesOf(context.toolchainsDir)) {
-      const other = join(context.toolchainsDir, entry);
-      if (other !== directory && (await isIntact(other))) others.push(other);
-    }
-    if (others.length === 0) return;
+  async function take(
+    context: ToolchainContext,
+    directory: string,
+    reusable: readonly Reusable[],
+    temporary: string,
+  ): Promise<void> {
+    if (reusable.length === 0) return;
     context.emit({
       type: 'stage',
       stage: `Installing the toolchain ${name}`,
-      detail: 'Sharing equal files with other toolchains',
+      detail: `Taking ${reusable.length} packages from other toolchains`,
     });
-    await shareFiles(directory, others, context.signal);
+    await takePackages(directory, reusable, temporary, context.signal);
   }
 
   async function download(context: ToolchainContext, folder: string): Promise<DownloadedWheels> {

@@ -50,11 +50,8 @@ export function torchRequirements(packages: readonly LockedPackage[]): string {
 }
 
 /** All else that is locked, without what only a GPU needs. */
-export function otherRequirements(packages: readonly LockedPackage[]): string {
-  return packages
-    .filter(({ name }) => !TORCH.has(name) && !CUDA.test(name))
-    .map(({ text }) => text)
-    .join('');
+export function otherPackages(packages: readonly LockedPackage[]): readonly LockedPackage[] {
+  return packages.filter(({ name }) => !TORCH.has(name) && !CUDA.test(name));
 }
 
 function cpuVersion(version: string): string {

@@ -2,7 +2,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { platform as osPlatform } from 'node:process';
-import { otherRequirements, torchRequirements, type LockedPackage } from './lock.js';
+import { otherPackages, torchRequirements, type LockedPackage } from './lock.js';
 import { runPip, type PipJob } from './pip.js';
 import { cpuIndex, sourceOptions, type TorchBuild } from './sources.js';
 
@@ -43,7 +43,12 @@ export async function runPipFor(job: PipJob, work: PackageWork): Promise<void> {
   if (build === 'locked') return run(undefined, ['--require-hashes'], lock);
   const [torch, others] = [join(temporary, 'torch.txt'), join(temporary, 'others.txt')];
   await writeFile(torch, torchRequirements(packages));
-  await writeFile(others, otherRequirements(packages));
+  await writeFile(
+    others,
+    otherPackages(packages)
+      .map(({ text }) => text)
+      .join(''),
+  );
   await run(cpuIndex(settings, torchIndex), ['--no-deps'], torch);
   // What needs PyTorch finds it installed; where nothing is installed it must not be looked for.
   const alone = command[0] === 'download' ? ['--no-deps'] : [];

@@ -362,7 +362,7 @@ describe('room on the disk', () => {
     const { directory = '' } = await toolchain.ensure(context);
     const log = join(context.toolchainsDir, '..', 'logs', 'toolchain-openvino.log');
     expect(await readFile(log, 'utf8')).toContain(`${directory}/.tmp\n`);
-    expect(await readdir(directory)).toEqual(['.complete', 'bin']);
+    expect(await readdir(directory)).toEqual(['.complete', '.lock.txt', 'bin']);
   });
 });
 

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect } from 'vitest';
 import { createToolchain } from '../../../converters/toolchain/environment.js';
-import type { Toolchain } from '../../../src/converter.js';
+import type { Toolchain, ToolchainEnvironment } from '../../../src/converter.js';
 import { ModeldlError } from '../../../src/errors.js';
 import type { Store } from '../../../src/store/layout.js';
 import {
@@ -26,7 +26,10 @@ const LINUX = "platform_machine == 'x86_64' and sys_platform == 'linux'";
 const KERNEL = randomBytes(2_000_000);
 const cublas = makeWheel('nvidia-cublas', '13.0.1', { marker: LINUX });
 const triton = makeWheel('triton', '3.7.0', { marker: LINUX });
-const torch = makeWheel('torch', '2.15.0', { requires: ['nvidia-cublas', 'triton'] });
+const torch = makeWheel('torch', '2.15.0', {
+  requires: ['nvidia-cublas', 'triton'],
+  files: { 'torch.py': "version = '2.15.0'\n", 'libtorch.so': KERNEL },
+});
 const cpuTorch = makeWheel('torch', '2.15.0+cpu');
 const solver = makeWheel('solver', '1.2.0', {
   requires: ['torch>=2'],
@@ -37,7 +40,7 @@ const LOCKED = [cublas, solver, torch, triton];
 async function toolchainOf(
   name: string,
   wheels: readonly Wheel[],
-  more: { readonly torchIndex?: string } = {},
+  more: { readonly torchIndex?: string; readonly installedBytes?: number } = {},
 ): Promise<Toolchain> {
   const lock = join(await temporaryDirectory(), `${name}.txt`);
   await writeFile(lock, `# made by a test\n${wheels.map(({ locked }) => locked).join('')}`);
@@ -147,28 +150,38 @@ describe('PyTorch', () => {
   });
 });
 
-describe('equal files of two environments', () => {
-  test('lie on the disk once, and stay whole when one of them is removed', async () => {
+describe('packages that two environments have alike', () => {
+  test('are fetched once, lie on the disk once, and stay whole when one of them is removed', async () => {
     const plain = makeWheel('numbers-only', '1.0', { files: { 'more/weights.bin': randomBytes(100_000) } });
     const alone = makeWheel('solver', '1.2.0', {
-      files: { 'solver/__init__.py': '# long\n'.repeat(5000), 'solver/kernel.so': KERNEL },
+      files: {
+        'solver/__init__.py': 'def main():\n    print(__file__)\n',
+        'solver/kernel.so': KERNEL,
+        'solver-1.2.0.dist-info/entry_points.txt': '[console_scripts]\nsolve = solver:main\n',
+      },
     });
     const index = await packageIndex([alone, plain]);
     const [first, second] = [
-      await toolchainOf('optimum', [alone]),
-      await toolchainOf('optimum-5.0', [alone, plain]),
+      await toolchainOf('optimum', [alone], { installedBytes: 8_000_000 }),
+      await toolchainOf('optimum-5.0', [alone, plain], { installedBytes: 8_000_000 }),
     ];
     const store = await temporaryStore();
     const context = await contextOf(store, index);
-    const [one, two] = [await first.ensure(context), await second.ensure(context)];
-    const file = async (directory: string | undefined, path: string): Promise<string> =>
-      join(await siteOf(directory), 'solver', path);
-    const kernels = [await file(one.directory, 'kernel.so'), await file(two.directory, 'kernel.so')];
+    const needed = async (toolchain: Toolchain): Promise<number | undefined> =>
+      (await toolchain.status(context)).toInstall?.installedBytes;
+    expect([await needed(first), await needed(second)]).toEqual([8_000_000, 8_000_000]);
+    const one = await first.ensure(context);
+    expect(await needed(second)).toBeLessThan(8_000_000 - KERNEL.length);
+    expect(await needed(second)).toBeGreaterThan(8_000_000 - 2 * KERNEL.length);
+    index.requests.length = 0;
+    const two = await second.ensure(context);
+    expect(index.requests.filter((path) => path.includes('solver'))).toEqual([]);
+    expect(await installedIn(two.directory)).toEqual(['numbers_only-1.0', 'solver-1.2.0']);
+    const kernel = async ({ directory }: ToolchainEnvironment): Promise<string> =>
+      join(await siteOf(directory), 'solver', 'kernel.so');
+    const kernels = [await kernel(one), await kernel(two)];
     const stats = await Promise.all(kernels.map((path) => stat(path)));
     expect(new Set(stats.map(({ ino }) => ino)).size).toBe(1);
-    expect(stats[0]?.nlink).toBe(2);
-    // What Python compiled of a source holds while the source keeps its time.
-    expect((await stat(await file(two.directory, '__init__.py'))).nlink).toBe(1);
     // Each as a tool for disks counts it: together they take the kernel's blocks once.
     const { stdout } = await execa('du', ['-sk', one.directory ?? '', two.directory ?? '']);
     const [alones = 0, rest = 0] = stdout.split('\n').map((line) => Number(line.split('\t')[0]));
@@ -179,10 +192,28 @@ describe('equal files of two environments', () => {
     expect(removed.sharedBytes).toBeGreaterThanOrEqual(KERNEL.length);
     await expect(access(one.directory ?? '')).rejects.toThrow('ENOENT');
     expect((await readFile(kernels[1] ?? '')).equals(KERNEL)).toBe(true);
-    await execa(two.python, ['-I', '-c', 'import solver']);
+    // Its programs are its own.
+    const program = await execa(join(two.directory ?? '', 'bin', 'solve'), { env: {}, extendEnv: false });
+    expect(program.stdout).toBe(join(await siteOf(two.directory), 'solver', '__init__.py'));
+    const checked = await execa(two.python, ['-I', '-m', 'pip', 'check']);
+    expect(checked.stdout).toContain('No broken requirements found');
     // Names that begin alike are not taken with it.
     expect(await readdir(context.toolchainsDir)).toEqual([basename(two.directory ?? '')]);
   });
+});
+
+test('PyTorch as another environment has it is preferred to one that were to be fetched', async () => {
+  const [index, torches] = [await packageIndex(LOCKED), await packageIndex([cpuTorch])];
+  const sizes = { torchIndex: torches.address, installedBytes: 6_000_000 };
+  const first = await toolchainOf('optimum', [cublas, torch, triton], sizes);
+  const second = await toolchainOf('optimum-5.0', [cublas, torch, triton], sizes);
+  const context = await contextOf(await temporaryStore(), index, { torch: 'index' });
+  await first.ensure(context);
+  const automatic = { ...context, settings: { ...context.settings, torch: 'auto' } };
+  expect((await second.status(automatic)).toInstall?.installedBytes).toBeLessThan(6_000_000 - KERNEL.length);
+  const made = await second.ensure(automatic);
+  expect(await installedIn(made.directory)).toContain('torch-2.15.0');
+  expect(torches.requests).toEqual([]);
 });
 
 describe('a folder of wheels', () => {
