@@ -1,6 +1,9 @@
 /** What is expected of a result's outputs beside the original's, by precision. Pure. */
 import type { CheckReport, Precision } from '../src/converter.js';
 
+/** What is expected goes by the precision, and by whether activations are rounded as well. */
+export type Expected = Precision | 'calibrated int8';
+
 interface Expectation {
   /** Lowest cosine to the original's output that is expected; absent where only the difference counts. */
   readonly cosine?: number;
@@ -17,7 +20,7 @@ interface Expectation {
  * 0.776 to 0.974 at 0.018 to 0.12; magika fp16 0.99987 at 0.006. So they warn, and what fails is far from all of these.
  */
 const LOW_BIT: Expectation = { cosine: 0.9, difference: 1e-3 };
-const EXPECTATIONS: Readonly<Record<Precision | 'calibrated int8', Expectation>> = {
+const EXPECTATIONS: Readonly<Record<Expected, Expectation>> = {
   fp32: { difference: 1e-4, wrong: { cosine: 0.99, difference: 0.01 } },
   fp16: { cosine: 0.9999, difference: 1e-3, wrong: { cosine: 0.99, difference: 0.05 } },
   int8: { cosine: 0.99, difference: 1e-3, wrong: { cosine: 0.7, difference: 0.25 } },
@@ -31,7 +34,7 @@ const EXPECTATIONS: Readonly<Record<Precision | 'calibrated int8', Expectation>>
 };
 
 /** The report with a verdict on outputs that were compared: failed when wrong, a warning for each that falls short. */
-export function judgeCheck(precision: Precision | 'calibrated int8', report: CheckReport): CheckReport {
+export function judgeCheck(precision: Expected, report: CheckReport): CheckReport {
   if (!report.compared || !report.passed) return report;
   const { wrong, ...expected } = EXPECTATIONS[precision];
   const warnings = [...report.warnings];
@@ -57,7 +60,7 @@ export function judgeCheck(precision: Precision | 'calibrated int8', report: Che
 }
 
 /** What a user can do about a result that falls short: on random inputs, or where it is calibrated on one of its samples. */
-function advice(precision: Precision | 'calibrated int8'): string {
+function advice(precision: Expected): string {
   if (precision === 'calibrated int8') {
     return '; more and more typical calibration data may help, or `--precision fp16`';
   }

@@ -46,7 +46,7 @@ export async function withExternalData(
 }
 
 /** Different locations of external data, sorted. The text is the model's bytes read as UTF-8. */
-export function locationsIn(text: string): readonly string[] {
+function locationsIn(text: string): readonly string[] {
   const found = new Set<string>();
   for (let at = text.indexOf(LOCATION); at >= 0; at = text.indexOf(LOCATION, at + 1)) {
     const start = at + LOCATION.length;

@@ -7,19 +7,18 @@ import { access, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execPath } from 'node:process';
 import * as v from 'valibot';
-import type {
-  CheckReport,
-  ConversionPlan,
-  ConversionReport,
-  ConverterContext,
-  LocalModel,
+import {
+  checkReport,
+  type CheckReport,
+  type ConversionPlan,
+  type ConversionReport,
 } from '../src/converter.js';
 import { ModeldlError } from '../src/errors.js';
 import { assetPath } from './assets.js';
 import { judgeCheck } from './expectations.js';
 import type { NodeRuntime } from './openvino-node.js';
 import { findSource, stemOf, whyNotCompared, type Source } from './source.js';
-import { checked, converted } from './worker-results.js';
+import { converted, type Job } from './worker-jobs.js';
 import { runWorker } from './worker.js';
 
 const WORKER = ['node', 'openvino_worker.mjs'] as const;
@@ -47,15 +46,17 @@ export async function inNode(
   };
 }
 
+type NodeJob = Omit<Job, 'kind'>;
+/** Undefined where it cannot be used. */
+export type FindRuntime = () => Promise<NodeRuntime | undefined>;
+
 /** Undefined when Python is to do it. @throws ModeldlError INTERRUPTED */
 export async function runInNode(
-  findRuntime: () => Promise<NodeRuntime | undefined>,
-  model: LocalModel,
-  plan: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
+  findRuntime: FindRuntime,
+  job: NodeJob,
 ): Promise<ConversionReport | undefined> {
-  return inProcess(findRuntime, model, plan, context, async ({ version }, source, work) => {
+  const { model, plan, outDir } = job;
+  return inProcess(findRuntime, job, async ({ version }, source, work) => {
     const result = await work({
       job: 'convert',
       input: join(model.root, source.path),
@@ -68,14 +69,9 @@ export async function runInNode(
 }
 
 /** Undefined when Python is to do it. @throws ModeldlError INTERRUPTED */
-export async function checkInNode(
-  findRuntime: () => Promise<NodeRuntime | undefined>,
-  model: LocalModel,
-  plan: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<CheckReport | undefined> {
-  return inProcess(findRuntime, model, plan, context, async (_runtime, source, work) => {
+export async function checkInNode(findRuntime: FindRuntime, job: NodeJob): Promise<CheckReport | undefined> {
+  const { model, plan, outDir } = job;
+  return inProcess(findRuntime, job, async (_runtime, source, work) => {
     const reason =
       whyNotCompared(source) ??
       (source.format === 'ir'
@@ -87,7 +83,7 @@ export async function checkInNode(
       model: join(outDir, `${stemOf(source)}.xml`),
       ...(reason === undefined ? { original: join(model.root, source.path) } : { reason }),
     });
-    return judgeCheck(plan.precision, v.parse(checked, result));
+    return judgeCheck(plan.precision, v.parse(checkReport, result));
   });
 }
 
@@ -95,10 +91,8 @@ type Work = (request: Readonly<Record<string, unknown>>) => Promise<Record<strin
 
 /** Where it failed once it is not asked again: the check of what Python made belongs to Python. */
 async function inProcess<Report>(
-  findRuntime: () => Promise<NodeRuntime | undefined>,
-  model: LocalModel,
-  plan: ConversionPlan,
-  context: ConverterContext,
+  findRuntime: FindRuntime,
+  { model, plan, context }: NodeJob,
   job: (runtime: NodeRuntime, source: Source, work: Work) => Promise<Report>,
 ): Promise<Report | undefined> {
   if (!v.is(runtimeOf, plan.settings)) return undefined;

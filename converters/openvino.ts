@@ -2,9 +2,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type {
-  CheckReport,
   ConversionPlan,
-  ConversionReport,
   ConversionRequest,
   Converter,
   ConverterContext,
@@ -14,13 +12,10 @@ import type {
   Refusal,
 } from '../src/converter.js';
 import { ModeldlError } from '../src/errors.js';
-import { assetPath } from './assets.js';
 import { calibrationDigest, findCalibrationData, type CalibrationData } from './calibration.js';
 import { COMPRESSION_SETTINGS, compressionOf } from './compression.js';
-import { judgeCheck } from './expectations.js';
-import { checkInNode, inNode, runInNode } from './node-conversion.js';
-import { usableOpenvinoNode, type NodeRuntime } from './openvino-node.js';
-import { checked, converted } from './worker-results.js';
+import { checkInNode, inNode, runInNode, type FindRuntime } from './node-conversion.js';
+import { usableOpenvinoNode } from './openvino-node.js';
 import { withExternalData } from './external-data.js';
 import { describeInputs, INPUT_SETTINGS, inputsOf, leavesOpen, outputsOf } from './inputs.js';
 import {
@@ -35,7 +30,8 @@ import { devicesOf, judge, needsFixedShapes, refusalOf } from './rules.js';
 import { refuseUnknownSettings, type Settings } from './settings.js';
 import { findSource, stemOf, whyNotCompared, type Source } from './source.js';
 import { createToolchain } from './toolchain/environment.js';
-import { runWorker, workerDigest } from './worker.js';
+import { workerJobs, type Job, type JobWorker } from './worker-jobs.js';
+import { workerDigest } from './worker.js';
 
 export const openvinoToolchain = createToolchain({
   name: 'openvino',
@@ -47,7 +43,6 @@ export const openvinoToolchain = createToolchain({
 
 const TAKES = 'ONNX, TensorFlow Lite, TensorFlow (SavedModel, frozen), PaddlePaddle, OpenVINO IR';
 const WORKER = 'openvino_worker.py';
-const WORKER_PARTS = ['worker_inputs.py', 'worker_calibration.py'];
 /** What is read and written sits in memory together with one copy that compression works on. */
 const MEMORY_FACTOR = 3;
 const MEMORY_BASE_BYTES = 400 * 1024 ** 2;
@@ -77,82 +72,69 @@ const NNCF_ONLY_SETTINGS = {
   ...IGNORED_SETTINGS,
   ...IMAGE_SETTINGS,
 };
-const NNCF_SETTINGS = { ...NNCF_ONLY_SETTINGS, ...INPUT_SETTINGS };
+
+/** What the two converters differ in. */
+type Kind = Pick<Converter, 'name' | 'settings'> & { readonly precisions: readonly Precision[] };
+const PLAIN: Kind = { name: 'openvino', precisions: ['fp32', 'fp16'], settings: INPUT_SETTINGS };
+const COMPRESSING: Kind = {
+  name: 'nncf',
+  precisions: ['int8', 'int4', 'nf4', 'mxfp4', 'cb4'],
+  settings: { ...NNCF_ONLY_SETTINGS, ...INPUT_SETTINGS },
+};
+
+const inPython = workerJobs({
+  script: WORKER,
+  toolchain: () => openvinoToolchain,
+  call,
+  expected: ({ precision, calibration }) => (calibration === undefined ? precision : 'calibrated int8'),
+});
 
 export const openvino: Converter = plainConverter(usableOpenvinoNode);
 
 /** @param findRuntime finds openvino-node where it can be used */
-export function plainConverter(findRuntime: () => Promise<NodeRuntime | undefined>): Converter {
+export function plainConverter(findRuntime: FindRuntime): Converter {
   return {
-    name: 'openvino',
+    name: PLAIN.name,
     accepts: TAKES,
     makes: 'IR fp32, fp16',
     toolchains: ['openvino'],
-    settings: INPUT_SETTINGS,
+    settings: PLAIN.settings,
     plan: async (model, request) => {
-      const planned = await plan('openvino', ['fp32', 'fp16'], INPUT_SETTINGS, model, request);
+      const planned = await plan(PLAIN, model, request);
       return 'refused' in planned ? planned : inNode(planned, await findRuntime());
     },
     run: async (model, conversion, outDir, context) =>
-      (await runInNode(findRuntime, model, conversion, outDir, context)) ??
-      run(model, conversion, outDir, context),
+      (await runInNode(findRuntime, { model, plan: conversion, outDir, context })) ??
+      inPython.run(model, conversion, outDir, context),
     check: async (model, conversion, outDir, context) =>
       ((await comparesInPython(model, context))
         ? undefined
-        : await checkInNode(findRuntime, model, conversion, outDir, context)) ??
-      check(model, conversion, outDir, context),
+        : await checkInNode(findRuntime, { model, plan: conversion, outDir, context })) ??
+      inPython.check(model, conversion, outDir, context),
   };
 }
 
 export const nncf: Converter = {
-  name: 'nncf',
+  name: COMPRESSING.name,
   accepts: TAKES,
   makes: 'IR int8, int4, nf4, mxfp4, cb4 by weight compression; int8 by quantization with `--calibration`',
   toolchains: ['openvino'],
-  settings: NNCF_SETTINGS,
-  plan: (model, request) =>
-    plan('nncf', ['int8', 'int4', 'nf4', 'mxfp4', 'cb4'], NNCF_SETTINGS, model, request),
-  run,
-  check,
+  settings: COMPRESSING.settings,
+  plan: (model, request) => plan(COMPRESSING, model, request),
+  ...inPython,
 };
 
 async function plan(
-  converter: string,
-  precisions: readonly Precision[],
-  known: Readonly<Record<string, string>>,
+  kind: Kind,
   model: PlannedModel,
   request: ConversionRequest,
 ): Promise<ConversionPlan | Refusal> {
   const source = await withExternalData(model, findSource(model));
   if ('refused' in source) return source;
+  const refusal = refuse(kind, request);
+  if (refusal !== undefined) return refusal;
+  refuseSettings(kind, request);
   const { precision, device, calibration: data } = request;
-  if (!precisions.includes(precision)) {
-    return {
-      refused: `\`${converter}\` does not make ${precision}`,
-      hint: `it makes ${precisions.join(', ')}; without \`--converter\` the one that makes ${precision} is taken`,
-      handlesModel: false,
-    };
-  }
-  const forbidden = refusalOf(judge(precision, device));
-  if (forbidden !== undefined) return forbidden;
-  if (data !== undefined && precision !== 'int8') {
-    return {
-      refused: `calibration data are for int8, and ${precision} takes none`,
-      hint: `use \`--precision int8\`, or leave out \`--calibration\`: weights become ${precision} without data`,
-      handlesModel: true,
-    };
-  }
-  refuseWithout(
-    request.settings,
-    DATA_AWARE_SETTINGS,
-    `is for compression with data, which \`${converter}\` does not do`,
-    'leave it out; models of transformers take it with `--converter optimum`',
-  );
-  if (known === INPUT_SETTINGS) {
-    const hint = 'use `--precision int8` or `int4`, or leave it out';
-    refuseWithout(request.settings, NNCF_ONLY_SETTINGS, `has no meaning with ${precision}`, hint);
-  }
-  refuseUnknownSettings(converter, known, request.settings);
   const inputs = inputsOf(request.settings);
   const outputs = outputsOf(request.settings);
   const fixed = devicesOf(device).find(needsFixedShapes);
@@ -167,7 +149,7 @@ async function plan(
   const { quantization, calibration } = work;
   const resultBytes = Math.ceil(source.bytes * SHRINK[precision]);
   return {
-    converter,
+    converter: kind.name,
     toolchain: 'openvino',
     reads: source.reads,
     precision,
@@ -179,7 +161,7 @@ async function plan(
       ...(outputs === undefined ? {} : { outputs }),
       ...(fixed === undefined ? {} : { fixed }),
       input: source.path,
-      worker: await workerDigest(WORKER, ...WORKER_PARTS),
+      worker: await workerDigest(WORKER),
     },
     ...(data === undefined ? {} : { calibration: data }),
     steps: [
@@ -202,6 +184,40 @@ async function plan(
       ),
     },
   };
+}
+
+/** What can be told without the model. */
+function refuse({ name, precisions }: Kind, request: ConversionRequest): Refusal | undefined {
+  const { precision, device, calibration } = request;
+  if (!precisions.includes(precision)) {
+    return {
+      refused: `\`${name}\` does not make ${precision}`,
+      hint: `it makes ${precisions.join(', ')}; without \`--converter\` the one that makes ${precision} is taken`,
+      handlesModel: false,
+    };
+  }
+  const forbidden = refusalOf(judge(precision, device));
+  if (forbidden !== undefined || calibration === undefined || precision === 'int8') return forbidden;
+  return {
+    refused: `calibration data are for int8, and ${precision} takes none`,
+    hint: `use \`--precision int8\`, or leave out \`--calibration\`: weights become ${precision} without data`,
+    handlesModel: true,
+  };
+}
+
+/** @throws ModeldlError USAGE for a setting of another converter or precision, and one that is not known */
+function refuseSettings({ name, settings }: Kind, { precision, settings: given }: ConversionRequest): void {
+  refuseWithout(
+    given,
+    DATA_AWARE_SETTINGS,
+    `is for compression with data, which \`${name}\` does not do`,
+    'leave it out; models of transformers take it with `--converter optimum`',
+  );
+  if (name === PLAIN.name) {
+    const hint = 'use `--precision int8` or `int4`, or leave it out';
+    refuseWithout(given, NNCF_ONLY_SETTINGS, `has no meaning with ${precision}`, hint);
+  }
+  refuseUnknownSettings(name, settings, given);
 }
 
 interface Work {
@@ -266,27 +282,20 @@ function refuseWithout(settings: Settings, meaningless: Settings, why: string, h
   if (found !== undefined) throw new ModeldlError('USAGE', `\`--set ${found}\` ${why}`, { hint });
 }
 
-async function run(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<ConversionReport> {
+async function call({ kind, model, plan: conversion, outDir }: Job): ReturnType<JobWorker['call']> {
   const source = sourceOf(model);
   const { compression, quantization, inputs, outputs, fixed } = conversion.settings;
-  const result = await work(model, conversion, context, {
-    job: 'convert',
-    input: join(model.root, source.path),
-    output: join(outDir, `${stemOf(source)}.xml`),
-    precision: conversion.precision,
-    compression,
-    quantization,
-    calibration: await calibrationFor(conversion),
-    inputs,
-    outputs,
-    fixed,
-  });
-  return v.parse(converted, result);
+  const original = join(model.root, source.path);
+  const result = join(outDir, `${stemOf(source)}.xml`);
+  const calibration = await calibrationFor(conversion);
+  if (kind === 'check') {
+    const reason = whyNotCompared(source);
+    const compared = reason === undefined ? { original } : { reason };
+    return { request: { model: result, ...compared, calibration, inputs, outputs } };
+  }
+  const { precision } = conversion;
+  const made = { input: original, output: result, precision, compression, quantization, fixed };
+  return { request: { ...made, calibration, inputs, outputs } };
 }
 
 const planned = v.object({
@@ -320,40 +329,6 @@ async function comparesInPython(model: LocalModel, context: ConverterContext): P
     if (error instanceof ModeldlError && error.code === 'TOOLCHAIN') return false;
     throw error;
   }
-}
-
-async function check(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<CheckReport> {
-  const source = sourceOf(model);
-  const reason = whyNotCompared(source);
-  const result = await work(model, conversion, context, {
-    job: 'check',
-    model: join(outDir, `${stemOf(source)}.xml`),
-    ...(reason === undefined ? { original: join(model.root, source.path) } : { reason }),
-    calibration: await calibrationFor(conversion),
-    inputs: conversion.settings['inputs'],
-    outputs: conversion.settings['outputs'],
-  });
-  const { precision, calibration } = conversion;
-  return judgeCheck(calibration === undefined ? precision : 'calibrated int8', v.parse(checked, result));
-}
-
-async function work(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  context: ConverterContext,
-  request: Readonly<Record<string, unknown>>,
-): Promise<Record<string, unknown>> {
-  const { python } = await openvinoToolchain.ensure(context);
-  const { memoryBytes } = conversion.estimate;
-  return runWorker(
-    { python, script: assetPath('python', WORKER), request, reference: model.reference, memoryBytes },
-    context,
-  );
 }
 
 function sourceOf(model: LocalModel): Source {

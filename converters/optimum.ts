@@ -3,19 +3,16 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import {
   PRECISIONS,
-  type CheckReport,
   type ConversionPlan,
-  type ConversionReport,
   type ConversionRequest,
   type Converter,
   type ConverterContext,
-  type LocalModel,
   type PlannedModel,
   type Precision,
   type Refusal,
+  type Toolchain,
 } from '../src/converter.js';
-import { assetPath } from './assets.js';
-import { judgeCheck } from './expectations.js';
+import type { Expected } from './expectations.js';
 import { linkTree } from './linked.js';
 import { describeOriginal, type Original } from './optimum/describe.js';
 import { npuSettings } from './optimum/npu.js';
@@ -31,12 +28,10 @@ import { defaultConfiguration, locks, typeNamed } from './optimum/table.js';
 import { kindOf, taskOf } from './optimum/task.js';
 import { OPTIMUM_PACKAGES, optimumToolchains } from './optimum-toolchains.js';
 import { devicesOf, judge, refusalOf } from './rules.js';
-import { checked, converted } from './worker-results.js';
-import { runWorker, workerDigest } from './worker.js';
+import { workerJobs, type Job, type JobWorker } from './worker-jobs.js';
+import { variables, workerDigest } from './worker.js';
 
 const WORKER = 'optimum_worker.py';
-/** What it is made of beside what all workers share. */
-const PARTS = ['optimum_check.py', 'optimum_timm.py', 'worker_guard.py'];
 /** Larger originals are not run beside the result: both would sit in memory together. */
 const COMPARE_BYTES = 2 * 1024 ** 3;
 /** Tokens of a document, as `export_model.py` has it. */
@@ -62,8 +57,7 @@ export const optimum: Converter = {
   toolchains: ['optimum', 'optimum-5.0', 'optimum-4.57', 'optimum-4.53'],
   settings: OPTIMUM_SETTINGS,
   plan,
-  run,
-  check,
+  ...workerJobs({ script: WORKER, toolchain, call, expected }),
 };
 
 /** What the worker needs to know beside the files. JSON values: a part of the key. */
@@ -142,7 +136,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       ...(kind === 'rerank' && request.layout === 'ovms'
         ? { pairs: { length: settings.maxDocLength ?? MAX_DOC_LENGTH } }
         : {}),
-      worker: await workerDigest(WORKER, ...PARTS),
+      worker: await workerDigest(WORKER),
     },
     steps: [
       `load ${original.architecture ?? original.type} with ${library}${reads.pickles.length > 0 ? ' from a pickle' : ''}`,
@@ -290,105 +284,63 @@ function estimateOf(
   };
 }
 
-async function run(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<ConversionReport> {
-  const result = v.parse(converted, await work('convert', model, conversion, outDir, context));
-  const { versions, warnings, check: report } = result;
-  return {
-    versions,
-    warnings,
-    ...(report === undefined ? {} : { check: judged(conversion, report) }),
-  };
-}
-
-async function check(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<CheckReport> {
-  const result = await work('check', model, conversion, outDir, context);
-  return judged(conversion, v.parse(checked, result));
-}
-
 /** Where activations are quantized as well, a result is as near as its data made it. */
-function judged({ precision, settings }: ConversionPlan, report: CheckReport): CheckReport {
+function expected({ precision, settings }: ConversionPlan): Expected {
   const { arguments: given } = v.parse(settingsSchema, settings);
-  return judgeCheck(
-    given.includes('--quant-mode') && precision === 'int8' ? 'calibrated int8' : precision,
-    report,
-  );
+  return given.includes('--quant-mode') && precision === 'int8' ? 'calibrated int8' : precision;
 }
 
-async function work(
-  job: 'convert' | 'check',
-  model: LocalModel,
-  conversion: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<Record<string, unknown>> {
-  const toolchain = optimumToolchains.find(({ name }) => name === conversion.toolchain);
-  if (toolchain === undefined) throw new Error(`Planned with an unknown toolchain: ${conversion.toolchain}`);
-  const { python } = await toolchain.ensure(context);
+function toolchain({ toolchain: name }: ConversionPlan): Toolchain {
+  const found = optimumToolchains.find((candidate) => candidate.name === name);
+  if (found === undefined) throw new Error(`Planned with an unknown toolchain: ${name}`);
+  return found;
+}
+
+async function call({ model, plan: conversion, outDir, context }: Job): ReturnType<JobWorker['call']> {
   const settings = v.parse(settingsSchema, conversion.settings);
   const { name, library, code = false, pickle = false, shape, pairs } = settings;
-  const { task = '' } = conversion;
+  const { task = '', precision, reads } = conversion;
   // Apart from what the tools put into their home.
   const directory = join(context.workDir, 'model');
-  await linkTree(model.root, conversion.reads, join(directory, name));
-  const source = model.files.reduce(
-    (sum, { path, bytes }) => sum + (conversion.reads.includes(path) ? bytes : 0),
-    0,
-  );
+  await linkTree(model.root, reads, join(directory, name));
+  const source = model.files.reduce((sum, { path, bytes }) => sum + (reads.includes(path) ? bytes : 0), 0);
   const statistics = argumentOf(settings.arguments, 'quantization-statistics-path');
-  const tokenizer = conversion.reads.some((path) => !path.includes('/') && isVocabulary(path));
+  const tokenizer = reads.some((path) => !path.includes('/') && isVocabulary(path));
   const fetches = settings.dataset !== undefined;
-  return runWorker(
-    {
-      python,
-      script: assetPath('python', WORKER),
-      request: {
-        job,
-        directory,
-        name,
-        output: outDir,
-        task,
-        library,
-        precision: conversion.precision,
-        arguments: [
-          // With `=`: a name may begin as an option does.
-          ...[`--model=${name}`, `--task=${task}`, `--library=${library}`],
-          ...settings.arguments,
-          ...(code ? ['--trust-remote-code'] : []),
-          // transformers 5 makes an empty one where there is none, and a server would take it for the model's.
-          ...(library === 'transformers' && !tokenizer ? ['--disable-convert-tokenizer'] : []),
-          outDir,
-        ],
-        given: settings.given,
-        trustRemoteCode: code,
-        trustPickle: pickle,
-        tokenizer,
-        packages: OPTIMUM_PACKAGES,
-        check: context.wantsCheck,
-        network: fetches,
-        writes: statistics === undefined ? [] : [statistics],
-        ...(shape === undefined ? {} : { shape }),
-        ...(pairs === undefined ? {} : { pairs }),
-        ...(source > COMPARE_BYTES ? { reason: 'the original weighs over 2 GB' } : {}),
-      },
-      reference: model.reference,
-      memoryBytes: conversion.estimate.memoryBytes,
-      environment: {
-        ...(pickle ? {} : { TORCH_FORCE_WEIGHTS_ONLY_LOAD: '1' }),
-        ...(fetches ? dataAccess(context) : {}),
-      },
+  return {
+    request: {
+      directory,
+      name,
+      output: outDir,
+      task,
+      library,
+      precision,
+      arguments: [
+        // With `=`: a name may begin as an option does.
+        ...[`--model=${name}`, `--task=${task}`, `--library=${library}`],
+        ...settings.arguments,
+        ...(code ? ['--trust-remote-code'] : []),
+        // transformers 5 makes an empty one where there is none, and a server would take it for the model's.
+        ...(library === 'transformers' && !tokenizer ? ['--disable-convert-tokenizer'] : []),
+        outDir,
+      ],
+      given: settings.given,
+      trustRemoteCode: code,
+      trustPickle: pickle,
+      tokenizer,
+      packages: OPTIMUM_PACKAGES,
+      check: context.wantsCheck,
+      network: fetches,
+      writes: statistics === undefined ? [] : [statistics],
+      ...(shape === undefined ? {} : { shape }),
+      ...(pairs === undefined ? {} : { pairs }),
+      ...(source > COMPARE_BYTES ? { reason: 'the original weighs over 2 GB' } : {}),
     },
-    context,
-  );
+    environment: {
+      ...(pickle ? {} : { TORCH_FORCE_WEIGHTS_ONLY_LOAD: '1' }),
+      ...(fetches ? dataAccess(context, !code && !pickle) : {}),
+    },
+  };
 }
 
 function argumentOf(given: readonly string[], name: string): string | undefined {
@@ -401,12 +353,15 @@ function isVocabulary(path: string): boolean {
   return /(^|\/)(tokenizer\.json|vocab\.(json|txt)|[^/]*\.(model|spm|tiktoken))$/.test(path);
 }
 
-/** Data sets come through their own library: the one thing that a worker fetches, and only when it is asked for. */
-function dataAccess({ environment }: ConverterContext): Record<string, string> {
-  const kept = ['HF_ENDPOINT', 'HF_TOKEN', 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY', 'SSL_CERT_FILE'];
-  const named = kept.flatMap((name) => {
-    const value = environment[name];
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  return { ...Object.fromEntries(named), HF_HUB_OFFLINE: '0', TRANSFORMERS_OFFLINE: '0' };
+/**
+ * Data sets come through their own library: the one thing that a worker fetches, and only when it is asked for. Code of
+ * the model, which could read the token, gets none.
+ */
+function dataAccess({ environment }: ConverterContext, withToken: boolean): Record<string, string> {
+  const kept = ['HF_ENDPOINT', 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY', 'SSL_CERT_FILE'];
+  return {
+    ...variables(environment, withToken ? [...kept, 'HF_TOKEN'] : kept),
+    HF_HUB_OFFLINE: '0',
+    TRANSFORMERS_OFFLINE: '0',
+  };
 }

@@ -2,26 +2,21 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type {
-  CheckReport,
   ConversionPlan,
-  ConversionReport,
   ConversionRequest,
   Converter,
-  ConverterContext,
   LocalModel,
   PlannedModel,
   Precision,
   Refusal,
 } from '../src/converter.js';
-import { assetPath } from './assets.js';
-import { judgeCheck } from './expectations.js';
 import { devicesOf, judge, refusalOf } from './rules.js';
 import { createToolchain } from './toolchain/environment.js';
 import { copyCalibration, describeCalibration } from './ultralytics/calibration.js';
 import { EXPORT_SETTINGS, exportSettings, type ExportSettings } from './ultralytics/settings.js';
 import { findWeights, type Weights } from './ultralytics/weights.js';
-import { checked, converted } from './worker-results.js';
-import { runWorker, workerDigest } from './worker.js';
+import { workerJobs, type Job, type JobWorker } from './worker-jobs.js';
+import { workerDigest, type WorkerCall } from './worker.js';
 
 export const ultralyticsToolchain = createToolchain({
   name: 'ultralytics',
@@ -62,8 +57,13 @@ export const ultralytics: Converter = {
   toolchains: ['ultralytics'],
   settings: EXPORT_SETTINGS,
   plan,
-  run,
-  check,
+  ...workerJobs({
+    script: WORKER,
+    toolchain: () => ultralyticsToolchain,
+    call,
+    // What is made in int8 here is calibrated.
+    expected: ({ precision }) => (precision === 'int8' ? 'calibrated int8' : precision),
+  }),
 };
 
 async function plan(model: PlannedModel, request: ConversionRequest): Promise<ConversionPlan | Refusal> {
@@ -86,7 +86,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
       ...settings,
       ...(calibration === undefined ? {} : { calibration: { ...calibration } }),
       input: weights.path,
-      worker: await workerDigest(WORKER, 'worker_guard.py'),
+      worker: await workerDigest(WORKER),
     },
     ...(images === undefined ? {} : { calibration: images }),
     steps: [
@@ -151,83 +151,44 @@ function refuse(request: ConversionRequest, settings: ExportSettings): Refusal |
   return undefined;
 }
 
-async function run(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<ConversionReport> {
-  const { settings, calibration: images } = conversion;
-  const calibration =
-    images === undefined
-      ? undefined
-      : {
-          ...v.parse(v.looseObject({ kind: v.string(), name: v.string() }), settings['calibration']),
-          path: await copyCalibration(images, splitOf(given(conversion)), join(context.workDir, 'data')),
-        };
-  const result = await work(model, conversion, context, {
-    job: 'export',
+async function call(job: Job): ReturnType<JobWorker['call']> {
+  const { kind, model, plan: conversion, outDir, context } = job;
+  const { path, name } = weightsOf(model);
+  return {
+    request: {
+      ...(kind === 'convert' ? await exportRequest(job) : { directory: outDir }),
+      input: join(model.root, path),
+      file: path,
+      name,
+      precision: conversion.precision,
+      trustPickle: conversion.consent !== undefined,
+    },
+    environment: { ...SWITCHES, YOLO_CONFIG_DIR: context.workDir },
+  };
+}
+
+async function exportRequest({
+  plan: { settings, task, calibration: images },
+  outDir,
+  context,
+}: Job): Promise<WorkerCall['request']> {
+  const given = v.parse(settingsOf, settings);
+  const request = {
     output: outDir,
     check: context.wantsCheck,
-    ...given(conversion),
-    ...(conversion.task === undefined ? {} : { task: conversion.task }),
-    ...(calibration === undefined ? {} : { calibration }),
-  });
-  const { check: report, ...rest } = v.parse(converted, result);
-  return { ...rest, ...(report === undefined ? {} : { check: judged(conversion, report) }) };
+    ...given,
+    ...(task === undefined ? {} : { task }),
+  };
+  if (images === undefined) return request;
+  const calibration = v.parse(v.looseObject({ kind: v.string(), name: v.string() }), settings['calibration']);
+  const path = await copyCalibration(images, splitOf(given), join(context.workDir, 'data'));
+  return { ...request, calibration: { ...calibration, path } };
 }
 
 const settingsOf = v.object({
   arguments: v.record(v.string(), v.union([v.number(), v.boolean(), v.string(), v.array(v.number())])),
   modelInfo: v.record(v.string(), v.string()),
 });
-
-function given({ settings }: ConversionPlan): ExportSettings {
-  return v.parse(settingsOf, settings);
-}
-
-async function check(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  outDir: string,
-  context: ConverterContext,
-): Promise<CheckReport> {
-  const result = await work(model, conversion, context, { job: 'check', directory: outDir });
-  return judged(conversion, v.parse(checked, result));
-}
-
-/** What is made in int8 here is calibrated. */
-function judged({ precision }: ConversionPlan, report: CheckReport): CheckReport {
-  return judgeCheck(precision === 'int8' ? 'calibrated int8' : precision, report);
-}
-
-async function work(
-  model: LocalModel,
-  conversion: ConversionPlan,
-  context: ConverterContext,
-  request: Readonly<Record<string, unknown>>,
-): Promise<Record<string, unknown>> {
-  const { path, name } = weightsOf(model);
-  const { python } = await ultralyticsToolchain.ensure(context);
-  return runWorker(
-    {
-      python,
-      script: assetPath('python', WORKER),
-      request: {
-        ...request,
-        input: join(model.root, path),
-        file: path,
-        name,
-        precision: conversion.precision,
-        trustPickle: conversion.consent !== undefined,
-      },
-      reference: model.reference,
-      memoryBytes: conversion.estimate.memoryBytes,
-      environment: { ...SWITCHES, YOLO_CONFIG_DIR: context.workDir },
-    },
-    context,
-  );
-}
 
 function weightsOf(model: LocalModel): Weights {
   const weights = findWeights(model);

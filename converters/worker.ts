@@ -41,14 +41,25 @@ export interface WorkerCall {
   readonly environment?: Readonly<Record<string, string>>;
 }
 
-/** What every worker is made of beside its own file. */
-const SHARED = ['worker_protocol.py', 'worker_outputs.py'];
-
 /** sha256 over the code of a worker: a conversion by other code is another one. */
-export async function workerDigest(...scripts: readonly string[]): Promise<string> {
+export async function workerDigest(script: string): Promise<string> {
   const hash = createHash('sha256');
-  for (const name of [...scripts, ...SHARED]) hash.update(await readFile(assetPath('python', name)));
+  for (const [name, code] of [...(await workerCode(script))].sort()) hash.update(`${name}\0${code}\0`);
   return hash.digest('hex');
+}
+
+/** The text of a file of `python/` and of those beside it that it imports, by their names. */
+export async function workerCode(
+  script: string,
+  found = new Map<string, string>(),
+): Promise<ReadonlyMap<string, string>> {
+  if (found.has(script)) return found;
+  const code = await readFile(assetPath('python', script), 'utf8');
+  found.set(script, code);
+  for (const [, module = ''] of code.matchAll(/^\s*(?:from|import) ((?:worker|optimum)_\w+)/gm)) {
+    await workerCode(`${module}.py`, found);
+  }
+  return found;
 }
 
 /** Lines of the log that an error carries. */
@@ -141,12 +152,8 @@ function parseLine(line: string): unknown {
 
 /** Private directories for whatever the libraries keep, and every switch that stops them from calling out. */
 function workerEnvironment(context: ConverterContext): Record<string, string> {
-  const kept = ['PATH', 'LD_LIBRARY_PATH', 'LANG', 'SystemRoot', 'OMP_NUM_THREADS'].flatMap((name) => {
-    const value = context.environment[name];
-    return value === undefined ? [] : [[name, value] as const];
-  });
   return {
-    ...Object.fromEntries(kept),
+    ...variables(context.environment, ['PATH', 'LD_LIBRARY_PATH', 'LANG', 'SystemRoot', 'OMP_NUM_THREADS']),
     HOME: context.workDir,
     TMPDIR: context.workDir,
     TEMP: context.workDir,
@@ -158,6 +165,18 @@ function workerEnvironment(context: ConverterContext): Record<string, string> {
     // openvino-telemetry (2025.2) sends nothing for ovc and nncf when it believes to run in CI.
     CI: 'true',
   };
+}
+
+/** Those of the variables that are set. */
+export function variables(
+  environment: ConverterContext['environment'],
+  names: readonly string[],
+): Record<string, string> {
+  const set = names.flatMap((name) => {
+    const value = environment[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return Object.fromEntries(set);
 }
 
 /** The file that `opt_in_out --opt_out` of openvino-telemetry writes below HOME. */

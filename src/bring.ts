@@ -38,11 +38,14 @@ import type { Asked, ModelKey } from './store/record.js';
 import type { StoredSnapshot } from './store/snapshots.js';
 import type { SpaceNeed } from './store/space.js';
 import { createTurns } from './store/turns.js';
+import type { SmallDownload } from './transfer/small.js';
 import type { OpenedArchive } from './unpack.js';
 
 export interface BringOptions extends OutputRequest, SelectionRequest {
   /** Fetch again what is stored. */
   readonly force?: boolean;
+  /** Small files of the listing that were fetched to plan by, by their paths there. */
+  readonly fetched?: ReadonlyMap<string, SmallDownload>;
 }
 
 export interface Brought {
@@ -116,7 +119,10 @@ async function fetchSelected(
     const selection = choose(knownListing(listed) ?? [], reference, options);
     const wanted = selection.chosen
       .filter(({ file }) => file.archive === undefined)
-      .map(({ path, file }): WantedFile => ({ path, source: file.source }));
+      .map(({ path, file: { source } }): WantedFile => {
+        const fetched = options.fetched?.get(source.path);
+        return { path, source, ...(fetched === undefined ? {} : { fetched }) };
+      });
     // Before it is looked for or fetched, so that no prune in another process takes it meanwhile.
     const session = await context.session();
     await session.want(wanted.flatMap(({ source }) => promisedBlob(source, known) ?? []));

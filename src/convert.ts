@@ -226,7 +226,7 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
       seconds,
       adjustments: [...plan.adjustments, ...report.warnings],
       consent: [...(plan.consent ?? [])],
-      ...(check === undefined ? {} : { check: copyCheck(check) }),
+      ...(check === undefined ? {} : { check }),
     };
     const { single, placement, version, selection, copiedBytes, ...origin } = record;
     const { selection: subpath } = prepared.modelKey;
@@ -277,15 +277,6 @@ function refuseFailedCheck(reference: string, check: CheckReport | undefined, lo
   );
 }
 
-function copyCheck(check: CheckReport): NonNullable<ConversionRecord['check']> {
-  const { outputs, warnings } = check;
-  return {
-    ...check,
-    outputs: outputs.map((output) => ({ ...output, shape: [...output.shape] })),
-    warnings: [...warnings],
-  };
-}
-
 /** Moves what a converter wrote into the store as blobs. */
 async function adoptTree(
   context: Context,
@@ -328,7 +319,7 @@ async function checkStored(
     refuseFailedCheck(prepared.local.reference, check, converterContext.logFile);
     return updateRecord(context.store, model, {
       ...model.record,
-      conversion: { ...conversion, check: copyCheck(check) },
+      conversion: { ...conversion, check },
     });
   });
 }

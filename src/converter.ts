@@ -2,6 +2,7 @@
  * The interface of a converter, which makes one model out of another, and of the toolchain (a pinned, isolated Python
  * environment) that it runs in. Like hubs, both are plain values.
  */
+import * as v from 'valibot';
 import type { Emit } from './events.js';
 
 export const PRECISIONS = ['fp32', 'fp16', 'int8', 'int4', 'nf4', 'mxfp4', 'cb4'] as const;
@@ -148,29 +149,33 @@ export interface ConversionReport {
   readonly check?: CheckReport;
 }
 
-export interface CheckReport {
-  readonly passed: boolean;
-  /** Whether outputs were compared with the original's, or the model only ran. */
-  readonly compared: boolean;
-  /** Why not compared, or what failed. */
-  readonly reason?: string;
-  readonly outputs: readonly CheckedOutput[];
-  /** What falls short of what is expected of the precision, without being wrong. */
-  readonly warnings: readonly string[];
-}
-
-export interface CheckedOutput {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly type: string;
-  readonly finite: boolean;
+const checkedOutput = v.object({
+  name: v.string(),
+  shape: v.pipe(v.array(v.number()), v.readonly()),
+  type: v.string(),
+  finite: v.boolean(),
   /** Largest absolute difference to the original's output, in the output's own unit. */
-  readonly maxDifference?: number;
+  maxDifference: v.exactOptional(v.number()),
   /** Cosine similarity to the original's output, -1 to 1. */
-  readonly cosine?: number;
+  cosine: v.exactOptional(v.number()),
   /** Largest absolute value of the original's output. */
-  readonly magnitude?: number;
-}
+  magnitude: v.exactOptional(v.number()),
+});
+
+export type CheckedOutput = Readonly<v.InferOutput<typeof checkedOutput>>;
+
+/** As a worker reports it and a record keeps it. */
+export const checkReport = v.object({
+  passed: v.boolean(),
+  /** Whether outputs were compared with the original's, or the model only ran. */
+  compared: v.boolean(),
+  /** Why not compared, or what failed. */
+  reason: v.exactOptional(v.string()),
+  outputs: v.pipe(v.array(v.pipe(checkedOutput, v.readonly())), v.readonly()),
+  /** What falls short of what is expected of the precision, without being wrong. */
+  warnings: v.optional(v.pipe(v.array(v.string()), v.readonly()), []),
+});
+export type CheckReport = Readonly<v.InferOutput<typeof checkReport>>;
 
 /** Where toolchains live and how they may be made. */
 export interface ToolchainContext {

@@ -40,6 +40,8 @@ function isSmall({ size = Infinity }: RemoteFile): boolean {
 export interface WantedFile {
   readonly path: string;
   readonly source: RemoteFile;
+  /** Its bytes, where this process has fetched them already. */
+  readonly fetched?: SmallDownload;
 }
 
 /** A file whose bytes are in the store. */
@@ -201,6 +203,7 @@ async function fetchSmall(
     const fetchOne = async (file: WantedFile): Promise<FetchedFile> => {
       const stored = await storedFile(context, file, known);
       if (stored !== undefined) return { file: stored, fetchedBytes: 0 };
+      if (file.fetched !== undefined) return await keeper.keep(file, file.fetched);
       const adopted = await adoptFile(fetching, file, known);
       if (adopted !== undefined) return adopted;
       const { size = 0 } = file.source;

@@ -46,6 +46,7 @@ import { listedTexts, localTexts } from './small-text.js';
 import { requireOutput } from './space.js';
 import type { StoredModel } from './store/models.js';
 import type { ModelKey } from './store/record.js';
+import type { SmallDownload } from './transfer/small.js';
 import { refuseUninstallable, toolchainContext, toolchainNamed } from './toolchains.js';
 
 export interface ConvertOptions extends PullOptions {
@@ -140,7 +141,8 @@ async function pullNeeded(
   if (listed === undefined) return pullResolved(context, resolved, selection);
   const stored = await storedModel(context, resolved, selection);
   if (stored !== undefined) return asFound(resolved, stored);
-  const model = plannedModel(context, resolved, listed);
+  const fetched = new Map<string, SmallDownload>();
+  const model = plannedModel(context, resolved, listed, fetched);
   const { plan } = await chooseConverter(context, model, request, options);
   const known = await knownConversion(context, resolved, listed, plan);
   if (options.force === true || known?.stored !== true) {
@@ -153,7 +155,8 @@ async function pullNeeded(
     await requireConversionRoom(context, plan, await bytesToFetch(context, listed, plan), options);
   }
   const all = listed.every(({ path }) => plan.reads.includes(path));
-  return pullResolved(context, resolved, all ? selection : { include: plan.reads.map(literalGlob) });
+  const needed = all ? selection : { include: plan.reads.map(literalGlob) };
+  return pullResolved(context, resolved, { ...needed, fetched });
 }
 
 function listedFiles(
@@ -164,11 +167,12 @@ function listedFiles(
   return listing === undefined ? undefined : choose(listing, reference, selection).chosen;
 }
 
-/** A model by its listing alone. */
+/** A model by its listing alone; `fetched` gets what is fetched to plan by. */
 function plannedModel(
   context: Context,
   { snapshot, reference }: Resolved,
   listed: readonly Chosen<ListingEntry>[],
+  fetched?: Map<string, SmallDownload>,
 ): PlannedModel {
   const { hub, id, revision, metadata } = snapshot;
   return {
@@ -185,6 +189,7 @@ function plannedModel(
       context,
       snapshot,
       listed.map(({ path, file }) => ({ path, source: file.source })),
+      fetched,
     ),
   };
 }

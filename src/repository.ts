@@ -105,10 +105,7 @@ type Writing = Pick<OutputRequest, 'link' | 'overwrite'>;
  * Refuses a repository that could not be written whatever the model is: before the model is known, its files may go
  * into its directory or into a version below. @throws ModeldlError USAGE, CONFIG, DISK
  */
-export async function requireRepository(
-  { kind, output, name }: LayoutRequest,
-  writing: Writing,
-): Promise<void> {
+async function requireRepository({ kind, output, name }: LayoutRequest, writing: Writing): Promise<void> {
   if (kind === 'model-download') {
     await requireOutput({ ...writing, output, overwrite: true });
     return;

@@ -6,7 +6,7 @@ import { diskError, ModeldlError, systemErrorCode } from './errors.js';
 import { requestOf, storedFile, type WantedFile } from './fetch.js';
 import type { Snapshot } from './hub.js';
 import { blobPath } from './store/blobs.js';
-import { downloadSmall } from './transfer/small.js';
+import { downloadSmall, type SmallDownload } from './transfer/small.js';
 
 /** Larger files are no descriptions of a model. */
 const LARGEST_BYTES = 4 * 1024 * 1024;
@@ -35,8 +35,14 @@ export function localTexts(root: string): ReadText {
 /**
  * Of files of a listing; what is not here is fetched and checked, and kept only in memory.
  * @param files of the snapshot, under the paths that they get
+ * @param fetched gets what was fetched, by its path in the listing, for who pulls the model then
  */
-export function listedTexts(context: Context, snapshot: Snapshot, files: readonly WantedFile[]): ReadText {
+export function listedTexts(
+  context: Context,
+  snapshot: Snapshot,
+  files: readonly WantedFile[],
+  fetched?: Map<string, SmallDownload>,
+): ReadText {
   return remembered(async (path) => {
     const file = files.find((candidate) => candidate.path === path);
     const { size } = file?.source ?? {};
@@ -46,12 +52,13 @@ export function listedTexts(context: Context, snapshot: Snapshot, files: readonl
     const hub = hubNamed(context, snapshot.hub);
     const http = await context.httpFor(hub);
     try {
-      const { bytes } = await downloadSmall(
+      const download = await downloadSmall(
         http,
         { ...requestOf(file), size },
         { signal: context.signal, onStart: () => undefined, onProgress: () => undefined },
       );
-      return bytes.toString('utf8');
+      fetched?.set(file.source.path, download);
+      return download.bytes.toString('utf8');
     } catch (error) {
       // The hub knows what its refusal means. Asked only then: most models are open, and a question is a request.
       const refused = error instanceof ModeldlError && (error.code === 'AUTH' || error.code === 'GATED');

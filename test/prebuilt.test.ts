@@ -3,13 +3,13 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { prebuiltIds } from '../hubs/hf/prebuilt.js';
-import { ModeldlError } from '../src/errors.js';
 import { createModeldl, type ConvertOptions, type Modeldl, type ModeldlOptions } from '../src/index.js';
 import { builtInPlugins } from '../src/plugins.js';
 import { saidBy } from '../src/prebuilt.js';
 import { startHfHub, type HfHub } from './helpers/hf-hub.js';
 import { noToolchain, smallConverter } from './helpers/small-converter.js';
 import { temporaryDirectory } from './helpers/store.js';
+import { rejected } from './helpers/refused.js';
 
 const IR = {
   'openvino_model.xml': '<net/>',
@@ -73,15 +73,6 @@ async function open(options: Partial<ModeldlOptions> = {}, config: object = {}):
 /** Requests of the API about published conversions. */
 function asked(): readonly string[] {
   return hub.requests.map(({ url }) => url).filter((url) => url.includes('/api/models/OpenVINO/'));
-}
-
-async function refused(work: Promise<unknown>): Promise<ModeldlError> {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (error instanceof ModeldlError) return error;
-  throw new Error('Expected a refusal', { cause: error });
 }
 
 describe('a published conversion is told of', () => {
@@ -199,7 +190,7 @@ describe('a published conversion is taken', () => {
     ['a converter would do nothing', 'org/Chat', { converter: 'small' }, 'USAGE', /--converter/],
   ])('or refused when %s', async (_what, reference, options, code, message) => {
     const modeldl = await open();
-    const error = await refused(modeldl.convert(reference, { ...TAKE, ...options }));
+    const error = await rejected(modeldl.convert(reference, { ...TAKE, ...options }));
     expect(error.code).toBe(code);
     expect(error.message).toMatch(message);
     expect(error.hint).toMatch(/leave out|--no-prebuilt/);
@@ -208,7 +199,7 @@ describe('a published conversion is taken', () => {
 
   it('or refused where the hub cannot be asked', async () => {
     const modeldl = await open({ offline: true });
-    expect((await refused(modeldl.convert('org/Chat', TAKE))).code).toBe('NETWORK');
+    expect((await rejected(modeldl.convert('org/Chat', TAKE))).code).toBe('NETWORK');
   });
 });
 

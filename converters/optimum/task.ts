@@ -5,16 +5,16 @@ import type { Original } from './describe.js';
 import { taskOfClass, typeNamed } from './table.js';
 
 /** Words of hubs for tasks that the exporter has another word for (`_SYNONYM_TASK_MAP` of optimum 2.3). */
-const SYNONYMS: Readonly<Record<string, string>> = {
-  'sentence-similarity': 'feature-extraction',
-  'image-feature-extraction': 'feature-extraction',
-  'mask-generation': 'feature-extraction',
-  'text-ranking': 'text-classification',
-  'zero-shot-classification': 'text-classification',
-  summarization: 'text2text-generation',
-  translation: 'text2text-generation',
-  'text-to-speech': 'text-to-audio',
-};
+const SYNONYMS: ReadonlyMap<string, string> = new Map([
+  ['sentence-similarity', 'feature-extraction'],
+  ['image-feature-extraction', 'feature-extraction'],
+  ['mask-generation', 'feature-extraction'],
+  ['text-ranking', 'text-classification'],
+  ['zero-shot-classification', 'text-classification'],
+  ['summarization', 'text2text-generation'],
+  ['translation', 'text2text-generation'],
+  ['text-to-speech', 'text-to-audio'],
+]);
 
 /**
  * The task that was asked for, taken literally; else by the model's class, else by what the hub says, with the cache of
@@ -64,7 +64,7 @@ function guess(model: PlannedModel, { library, type, architecture }: Original): 
   if (library === 'diffusers') return known;
   const { task: told } = model.metadata;
   const byClass = architecture === undefined ? undefined : taskOfClass(architecture, type);
-  return byClass ?? (told === undefined ? known : (SYNONYMS[told] ?? told));
+  return byClass ?? (told === undefined ? known : (SYNONYMS.get(told) ?? told));
 }
 
 export function kindOf(model: PlannedModel, original: Original, task: string): ModelKind {

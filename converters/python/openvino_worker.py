@@ -10,10 +10,7 @@ from worker_calibration import calibration_samples  # noqa: E402
 from worker_inputs import apply_inputs, label, original_input, preprocessing, refuse_open_shapes  # noqa: E402
 from worker_outputs import compare, describe, finite, first_line, name_of  # noqa: E402
 from worker_protocol import Damaged, Misused, Refused, serve  # noqa: E402
-
-
-# Element types of OpenVINO that hold compressed weights, by what modeldl calls the precision.
-COMPRESSED = {"int8": ("i8", "u8"), "int4": ("i4", "u4"), "nf4": ("nf4",), "mxfp4": ("f4e2m1",), "cb4": ("u4",)}
+from worker_weights import COMPRESSED, none_compressed, quantizers, weight_bytes  # noqa: E402
 
 # What frontends of OpenVINO 2026.4 say of TensorFlow Lite, PaddlePaddle and IR files that are not whole.
 NOT_WHOLE = r"corrupted or malformed|Model can't be parsed|pugi::status_ok|Incorrect weights in bin file"
@@ -181,20 +178,6 @@ def quantize(model, request, emit):
     return quantized, nncf.__version__
 
 
-def quantizers(model):
-    return sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
-
-
-def weight_bytes(model):
-    """Bytes of constants by element type."""
-    found = {}
-    for node in model.get_ops():
-        if node.get_type_name() == "Constant":
-            name = node.get_element_type().get_type_name()
-            found[name] = found.get(name, 0) + node.get_byte_size()
-    return found
-
-
 def weights_note(found, precision, compression):
     """What to say when the weights are not what was asked for, although nothing failed."""
     whole = sum(found.values())
@@ -205,8 +188,7 @@ def weights_note(found, precision, compression):
             return f"Most weights of the original are compressed to {most} and stay so: {precision} is for the others"
         return None
     if held[precision] == 0:
-        instead = "; its weights are int8" if held["int8"] > 0 else ""
-        return f"No layer could be compressed to {precision}{instead}"
+        return none_compressed(precision, found)
     # Two of 4 bits are in a byte. With a ratio, others were asked to be int8.
     share = held[precision] * 2 / (held[precision] * 2 + held["int8"])
     if precision == "int8" or "ratio" in compression or share >= 0.5:
@@ -257,7 +239,7 @@ def check(request, emit):
     if ran is None:
         return {"passed": True, "compared": False, "reason": NO_SIZES, "outputs": [], "warnings": [NO_SIZES]}
     inputs, values, expected, failure = ran
-    outputs = [describe(numpy, port, value) for port, value in zip(model.outputs, values)]
+    outputs = [describe(numpy, name_of(port), value) for port, value in zip(model.outputs, values)]
     report = {"passed": True, "outputs": outputs, "compared": False, "warnings": []}
     if expected is not None and request.get("outputs"):
         known = {name for port in model.outputs for name in port.names}

@@ -3,7 +3,7 @@
 import gc
 import os
 
-from worker_outputs import compare, finite, first_line
+from worker_outputs import compare, describe, finite, first_line
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 SENTENCES = (
@@ -51,7 +51,7 @@ def compared(request, make, run_result, load_original):
     except Exception as error:  # noqa: BLE001 - what cannot be fed can still be loaded
         return load_only(request, f"no inputs could be made for it: {first_line(error)}", warn=True)
     outputs = run_result(request, inputs, {})
-    described = [describe(name, value) for name, value in outputs]
+    described = [describe(numpy, name, value) for name, value in outputs]
     report = {"passed": True, "compared": False, "outputs": described, "warnings": []}
     broken = [output["name"] for output in described if not output["finite"]]
     if broken:
@@ -96,17 +96,6 @@ def meaningful(numpy, name, one, other, inputs):
         return (one * weights).sum(axis=1), (other * weights).sum(axis=1)
     kept = mask.astype(bool)
     return one[kept], other[kept]
-
-
-def describe(name, value):
-    import numpy
-
-    return {
-        "name": name,
-        "shape": list(value.shape),
-        "type": str(value.dtype),
-        "finite": finite(numpy, value),
-    }
 
 
 def make_inputs(request):
@@ -209,7 +198,6 @@ def single_original(request):
 
 
 def causal_outputs(request, inputs, properties):
-    import torch
     from optimum.intel import OVModelForCausalLM
 
     model = OVModelForCausalLM.from_pretrained(
@@ -219,21 +207,20 @@ def causal_outputs(request, inputs, properties):
         # A model that was exported without has none.
         use_cache=request["task"].endswith("-with-past"),
     )
-    tensors = {name: torch.from_numpy(value) for name, value in text_inputs(inputs).items()}
-    return [("logits", model(**tensors).logits.float().numpy())]
+    return [("logits", logits(model, text_inputs(inputs)))]
 
 
 def causal_original(request):
+    model = load(request)
+    return lambda inputs: {"logits": logits(model, text_inputs(inputs))}
+
+
+def logits(model, inputs):
     import torch
 
-    model = load(request)
-
-    def run(inputs):
-        tensors = {name: torch.from_numpy(value) for name, value in text_inputs(inputs).items()}
-        with torch.no_grad():
-            return {"logits": model(**tensors).logits.float().numpy()}
-
-    return run
+    tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    with torch.no_grad():
+        return model(**tensors).logits.float().numpy()
 
 
 def text_inputs(inputs):
@@ -261,7 +248,7 @@ def run_once(request, run, reason):
     import numpy
 
     name, value = run(request)
-    output = describe(name, numpy.asarray(value))
+    output = describe(numpy, name, numpy.asarray(value))
     report = {"passed": True, "compared": False, "outputs": [output], "warnings": [], "reason": reason}
     if not output["finite"]:
         report.update(passed=False, reason=f"its output {name} is not finite")
@@ -288,7 +275,6 @@ def sequence_inputs(request):
 
 
 def sequence_outputs(request, inputs, properties):
-    import torch
     from optimum import intel
 
     kind = intel.OVModelForSpeechSeq2Seq if is_speech(request) else intel.OVModelForSeq2SeqLM
@@ -298,21 +284,12 @@ def sequence_outputs(request, inputs, properties):
         trust_remote_code=request["trustRemoteCode"],
         use_cache=request["task"].endswith("-with-past"),
     )
-    tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
-    return [("logits", model(**tensors).logits.float().numpy())]
+    return [("logits", logits(model, inputs))]
 
 
 def sequence_original(request):
-    import torch
-
     model = load(request)
-
-    def run(inputs):
-        tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
-        with torch.no_grad():
-            return {"logits": model(**tensors).logits.float().numpy()}
-
-    return run
+    return lambda inputs: {"logits": logits(model, inputs)}
 
 
 def is_speech(request):

@@ -46,7 +46,7 @@ def describe(directory, output):
     models, and with labels where optimum-intel looks for them."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(directory)
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     config.save_pretrained(output)
     path = os.path.join(output, "config.json")
     with open(path, encoding="utf-8") as file:

@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from worker_guard import confine  # noqa: E402
 from worker_outputs import first_line  # noqa: E402
 from worker_protocol import Damaged, Refused, Unreachable, serve  # noqa: E402
+from worker_weights import COMPRESSED, none_compressed  # noqa: E402
 
 # Below it scales weigh as much as what they scale.
 SMALLEST_GROUP = 16
@@ -58,6 +59,8 @@ def enter(request):
     os.chdir(request["directory"])
     if request["trustPickle"]:
         load_any_pickle()
+    if not request["trustRemoteCode"]:
+        refuse_code(request["library"])
     know_newer_tokenizers()
 
 
@@ -67,6 +70,41 @@ def know_newer_tokenizers():
 
     if not hasattr(transformers, "TokenizersBackend"):
         transformers.TokenizersBackend = transformers.PreTrainedTokenizerFast
+
+
+def refuse_code(library):
+    """Consent is asked for by transformers, but sentence-transformers before 6 trusts whatever lies in a directory, and
+    imports and calls what the files of a model name; diffusers trusted directories too."""
+    from transformers import dynamic_module_utils
+
+    def refuse(*_arguments, **_options):
+        raise needs_code()
+
+    dynamic_module_utils.get_class_in_module = refuse
+    if library == "diffusers":
+        from diffusers.utils import dynamic_modules_utils
+
+        dynamic_modules_utils.get_class_in_module = refuse
+    if library == "sentence_transformers":
+        from sentence_transformers.util import import_from_string
+
+        def import_known(name):
+            return import_from_string(name) if name.startswith(KNOWN_CLASSES) else refuse()
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("sentence_transformers") and hasattr(module, "import_from_string"):
+                module.import_from_string = import_known
+
+
+# Classes that a model of sentence-transformers may be made of: its modules, and functions between layers.
+KNOWN_CLASSES = ("sentence_transformers.", "torch.nn.")
+
+
+def needs_code():
+    return Refused(
+        "it can be loaded only by code that comes with it",
+        "read that code; if you trust it, `--trust-remote-code` runs it",
+    )
 
 
 def export(request, emit):
@@ -168,10 +206,7 @@ def refusal_of(error, precision):
             "use a model with safetensors; if you trust whoever made it, `--trust-pickle` loads it all the same",
         )
     if "trust_remote_code" in message and "custom code" in message:
-        return Refused(
-            "it can be loaded only by code that comes with it",
-            "read that code; if you trust it, `--trust-remote-code` runs it",
-        )
+        return needs_code()
     if type(error).__name__ == "InvalidGroupSizeError":
         return undivided(message, precision)
     if "MIN_TRANSFORMERS_VERSION" in message or re.search(r"transformers (version )?(>=|<=|==)", message):
@@ -279,16 +314,6 @@ def make_static(request, emit):
         os.replace(fixed[: -len(".xml")] + ending, path[: -len(".xml")] + ending)
 
 
-# Element types of OpenVINO, as an IR names them, that hold compressed weights, by what modeldl calls the precision.
-COMPRESSED = {
-    "int8": ("i8", "u8"),
-    "int4": ("i4", "u4"),
-    "nf4": ("nf4",),
-    "mxfp4": ("f4e2m1",),
-    "cb4": ("f8e4m3", "u4"),
-}
-
-
 def precision_note(request):
     """What to say when the weights are not what was asked for, although nothing failed."""
     precision = request["precision"]
@@ -303,8 +328,7 @@ def precision_note(request):
                         held.update(re.findall(r'element_type="(\w+)"', line))
     if held.intersection(COMPRESSED[precision]):
         return None
-    instead = "; its weights are int8" if held.intersection(COMPRESSED["int8"]) else ""
-    return f"No layer could be compressed to {precision}{instead}"
+    return none_compressed(precision, held)
 
 
 def versions(packages):

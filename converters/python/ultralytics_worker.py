@@ -7,8 +7,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from worker_guard import confine  # noqa: E402
-from worker_outputs import compare, describe, finite, first_line  # noqa: E402
+from worker_outputs import compare, describe, finite, first_line, name_of  # noqa: E402
 from worker_protocol import Damaged, Refused, serve  # noqa: E402
+from worker_weights import quantizers, weight_bytes  # noqa: E402
 
 # A name that Ultralytics neither changes (`yolov5n.pt`) nor fetches again (names of its assets), in a directory that it
 # is started in: it replaces every `.pt` of a path, so that a whole path would send the result elsewhere.
@@ -21,7 +22,7 @@ WANTED_DATA = {
 }
 
 
-def export(request, emit):
+def convert(request, emit):
     enter_private_directory(request, [request["output"]])
     emit("stage", stage="Loading the model")
     yolo, warnings = load(request)
@@ -272,31 +273,17 @@ def refuse_other_weights(path, request):
     """@raise ValueError when the weights are not what was asked for, although nothing failed"""
     import openvino
 
-    held, quantizers = weights_of(openvino.Core().read_model(path))
-    problem = other_weights(held, quantizers, request["precision"])
+    model = openvino.Core().read_model(path)
+    problem = other_weights(weight_bytes(model), quantizers(model), request["precision"])
     if problem:
         raise ValueError(problem)
 
 
-def weights_of(model):
-    """Bytes of constants by element type, and the number of layers with quantized inputs."""
-    held = {}
-    quantizers = 0
-    for node in model.get_ops():
-        kind = node.get_type_name()
-        if kind == "Constant":
-            name = node.get_element_type().get_type_name()
-            held[name] = held.get(name, 0) + node.get_byte_size()
-        elif kind == "FakeQuantize":
-            quantizers += 1
-    return held, quantizers
-
-
-def other_weights(held, quantizers, precision):
+def other_weights(held, quantized, precision):
     """Why these are not the weights of such a precision; None when they are."""
     int8 = held.get("i8", 0) + held.get("u8", 0)
     if precision == "int8":
-        if quantizers == 0 or int8 == 0:
+        if quantized == 0 or int8 == 0:
             return "No layer was quantized to int8"
         return None
     wanted, other = ("f16", "f32") if precision == "fp16" else ("f32", "f16")
@@ -340,7 +327,7 @@ def run_once(directory, name, load_original, emit):
     shape = input_shape(model, metadata)
     image = numpy.random.default_rng(0).random(shape, dtype=numpy.float32)
     results = compiled([image])
-    outputs = [describe(numpy, port, results[index]) for index, port in enumerate(model.outputs)]
+    outputs = [describe(numpy, name_of(port), results[index]) for index, port in enumerate(model.outputs)]
     report = {"passed": True, "compared": False, "outputs": outputs, "warnings": []}
     if not all(output["finite"] for output in outputs):
         report.update(passed=False, reason="an output is not finite")
@@ -417,4 +404,4 @@ def parts(index, expected, actual, metadata):
 
 
 if __name__ == "__main__":
-    serve({"export": export, "check": check})
+    serve({"convert": convert, "check": check})

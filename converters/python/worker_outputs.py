@@ -1,9 +1,9 @@
 """What a check says of a model's outputs, alone and beside the original's."""
 
 
-def describe(numpy, port, value):
+def describe(numpy, name, value):
     return {
-        "name": name_of(port),
+        "name": name,
         "shape": list(value.shape),
         "type": str(value.dtype),
         "finite": finite(numpy, value),

@@ -59,15 +59,15 @@ const MODEL_INFO_KEYS = [
 ] as const;
 
 /** Names that Ultralytics has for what modeldl has options for. */
-const OPTIONS: Readonly<Record<string, string>> = {
-  quantize: '--precision',
-  half: '--precision',
-  int8: '--precision',
-  data: '--calibration',
-  format: '--converter',
-  device: '--device',
-  task: '--task',
-};
+const OPTIONS: ReadonlyMap<string, string> = new Map([
+  ['quantize', '--precision'],
+  ['half', '--precision'],
+  ['int8', '--precision'],
+  ['data', '--calibration'],
+  ['format', '--converter'],
+  ['device', '--device'],
+  ['task', '--task'],
+]);
 
 export type ExportArguments = Readonly<Record<string, number | boolean | string | readonly number[]>>;
 
@@ -88,7 +88,7 @@ export function exportSettings(request: Pick<ConversionRequest, 'precision' | 's
     else rest[key] = value;
   }
   for (const key of Object.keys(rest)) {
-    const option = OPTIONS[key];
+    const option = OPTIONS.get(key);
     if (option === undefined) continue;
     throw new ModeldlError('USAGE', `\`ultralytics\` has no setting ${key}`, { hint: `use \`${option}\`` });
   }

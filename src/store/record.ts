@@ -1,6 +1,7 @@
 /** What the store knows of a model, and where it lies. */
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
+import { checkReport } from '../converter.js';
 import { ModeldlError } from '../errors.js';
 import { checkRelativePath, encodeSegment, isDigest } from '../paths.js';
 
@@ -53,25 +54,7 @@ const conversion = v.object({
   seconds: v.number(),
   adjustments: v.array(v.string()),
   consent: v.array(v.string()),
-  check: v.exactOptional(
-    v.object({
-      passed: v.boolean(),
-      compared: v.boolean(),
-      reason: v.exactOptional(v.string()),
-      outputs: v.array(
-        v.object({
-          name: v.string(),
-          shape: v.array(v.number()),
-          type: v.string(),
-          finite: v.boolean(),
-          maxDifference: v.exactOptional(v.number()),
-          cosine: v.exactOptional(v.number()),
-          magnitude: v.exactOptional(v.number()),
-        }),
-      ),
-      warnings: v.optional(v.array(v.string()), []),
-    }),
-  ),
+  check: v.exactOptional(checkReport),
 });
 
 const asked = v.object({

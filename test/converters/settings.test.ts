@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { COMPRESSION_SETTINGS, compressionOf } from '../../converters/compression.js';
+import { openvino } from '../../converters/openvino.js';
 import { refuseUnknownSettings } from '../../converters/settings.js';
 import { judge } from '../../converters/rules.js';
 import { ModeldlError } from '../../src/errors.js';
+import { conversionRequest, plannedModel } from '../helpers/planned-model.js';
 
 describe('compressionOf', () => {
   it.each([
@@ -53,6 +55,12 @@ describe('compressionOf', () => {
         hint: 'the nearest is `--set group-size=…`; `modeldl converters nncf` says what they mean',
       }),
     );
+  });
+
+  it.each(['toString', 'constructor'])('takes %s, which every object has, for unknown', async (key) => {
+    const request = conversionRequest({ precision: 'fp16', settings: { [key]: 'true' } });
+    const planning = openvino.plan(plannedModel({ 'a.onnx': 1 }), request);
+    await expect(planning).rejects.toThrow(`\`openvino\` has no setting ${key}`);
   });
 });
 

@@ -73,6 +73,7 @@ describe('exportSettings', () => {
     [{ imgsize: '320' }, '`ultralytics` has no setting imgsize'],
     [{ simplify: 'true' }, '`ultralytics` has no setting simplify'],
     [{ half: 'true' }, '`ultralytics` has no setting half'],
+    [{ constructor: 'true' }, '`ultralytics` has no setting constructor'],
     [{ imgsz: '0' }, 'Expected a number of pixels or height,width for --set imgsz, got 0'],
     [{ imgsz: '1,2,3' }, 'got 1,2,3'],
     [{ batch: '1.5' }, 'Expected a whole number above 0'],

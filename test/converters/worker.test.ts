@@ -2,10 +2,11 @@ import { access, appendFile, mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { kill } from 'node:process';
 import { describe, expect, it } from 'vitest';
-import { runWorker, unsupportedOperations } from '../../converters/worker.js';
-import { ModeldlError } from '../../src/errors.js';
+import { runWorker, unsupportedOperations, workerCode } from '../../converters/worker.js';
+import type { ModeldlError } from '../../src/errors.js';
 import { converterContext, writeScript, type TestConverterContext } from '../helpers/interpreter.js';
 import { temporaryStore } from '../helpers/store.js';
+import { rejected } from '../helpers/refused.js';
 
 interface Job {
   readonly context: TestConverterContext;
@@ -35,15 +36,6 @@ function runIn(context: TestConverterContext, python: string): Promise<Record<st
 async function failureOf(...lines: readonly string[]): Promise<{ error: ModeldlError; logFile: string }> {
   const { context, ended } = await start(...lines);
   return { error: await rejected(ended), logFile: context.logFile };
-}
-
-async function rejected(promise: Promise<unknown>): Promise<ModeldlError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (error instanceof ModeldlError) return error;
-  throw new Error(`Expected a ModeldlError, got ${String(error)}`);
 }
 
 describe('runWorker', () => {
@@ -268,6 +260,20 @@ describe('runWorker', () => {
     expect(environment).toContain('CI=true\n');
     expect(environment).not.toMatch(/secret|PYTHONPATH/);
     expect(await readFile(join(context.workDir, 'intel', 'openvino_telemetry'), 'utf8')).toBe('0');
+  });
+});
+
+describe('workerCode', () => {
+  const shared = ['worker_outputs.py', 'worker_protocol.py', 'worker_weights.py'];
+
+  it.each([
+    ['openvino_worker.py', ['worker_calibration.py', 'worker_inputs.py']],
+    ['optimum_worker.py', ['optimum_check.py', 'optimum_timm.py', 'worker_guard.py']],
+    ['ultralytics_worker.py', ['worker_guard.py']],
+  ])('of %s is all that it runs of ours', async (script, parts) => {
+    const code = await workerCode(script);
+    expect([...code.keys()].sort()).toEqual([script, ...parts, ...shared].sort());
+    expect(code.get('worker_protocol.py')).toContain('def serve(');
   });
 });
 

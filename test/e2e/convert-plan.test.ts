@@ -153,6 +153,17 @@ describe('modeldl convert', () => {
     expect((await world.run('list', '-q')).stdout).toBe('');
   });
 
+  it('fetches the configuration that it plans by once, also of a model that it pulls then', async () => {
+    const { bin } = await fakePython({ pip: ['exit 1'] });
+    const { exitCode, stderr } = await world.runWith({ PATH: `${bin}:/bin` }, 'convert', 'hf:org/bert');
+    expect(exitCode, stderr).toBe(9);
+    const files = hub.requests.map(({ url }) => /\/resolve\/\w+\/(.*)$/.exec(url)?.[1]).filter(Boolean);
+    expect(files).toEqual(['config.json', 'model.safetensors']);
+    const verified = await world.run('verify', '--json');
+    expect(verified.exitCode, verified.stdout).toBe(0);
+    expect((await world.run('list', '-q')).stdout).toContain('hf:org/bert@');
+  });
+
   it.each<readonly [string, readonly string[]]>([
     ['a plan', ['--dry-run']],
     ['a conversion', []],

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { assetPath } from '../../converters/assets.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { requirePeer } from '../helpers/require.js';

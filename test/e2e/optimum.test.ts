@@ -1,5 +1,5 @@
 /** Exports by `optimum` with its real toolchain, which is built once per machine, beside the command that people use. */
-import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
@@ -24,6 +24,7 @@ const KINDS = [
   'diffusion',
   'bert-classifier',
   'malicious',
+  'sentence-transformers',
 ] as const;
 
 let converting: ConvertingWorld;
@@ -183,5 +184,24 @@ describe('modeldl convert with optimum', () => {
     // Whoever trusts it gets what it does: the refusal was about something.
     expect((await converting.world.run('convert', model, '--trust-pickle')).exitCode).toBe(8);
     expect(await readdir(converting.world.directory)).toContain('mark');
+  }, 120_000);
+
+  test('imports no class that a model of sentence-transformers names, wherever its code lies', async () => {
+    const model = join(models, 'sentence-transformers');
+    const code = join(converting.world.directory, 'elsewhere');
+    await mkdir(code);
+    await writeFile(
+      join(code, 'own.py'),
+      'import sys\nprint("this code ran", file=sys.stderr)\nclass Own: pass\n',
+    );
+    const modules = [{ path: '', type: `${code}--own.Own` }];
+    await writeFile(join(model, 'modules.json'), JSON.stringify(modules));
+    const library = ['--set', 'library=sentence_transformers', '--precision', 'fp32'];
+    const run = await converting.world.run('convert', model, ...library);
+    expect(run.exitCode).toBe(9);
+    expect(run.stderr).toContain('--trust-remote-code');
+    const logs = join(converting.world.cacheDir, 'v1', 'logs');
+    for (const log of await readdir(logs))
+      expect(await readFile(join(logs, log), 'utf8')).not.toContain('this code ran');
   }, 120_000);
 });

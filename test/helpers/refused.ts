@@ -1,6 +1,6 @@
 /** How the program refuses: in words for people, and as one JSON document for scripts. */
 import { expect } from 'vitest';
-import { EXIT_CODES, type ErrorCode } from '../../src/errors.js';
+import { EXIT_CODES, ModeldlError, type ErrorCode } from '../../src/errors.js';
 import type { Run, World } from './program.js';
 
 export interface Refusal {
@@ -78,4 +78,14 @@ function expectQuietAbout({ stdout, stderr }: Run, { secret }: Refusal): void {
   const said = `${stdout}\n${stderr}`;
   expect(said).not.toMatch(/^\s+at .+:\d+:\d+/m);
   if (secret !== undefined) expect(said).not.toContain(secret);
+}
+
+/** What work is refused with; anything else than a refusal fails the test. */
+export async function rejected(work: Promise<unknown>): Promise<ModeldlError> {
+  const error: unknown = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (error instanceof ModeldlError) return error;
+  throw new Error(`Expected a ModeldlError, got ${String(error)}`, { cause: error });
 }

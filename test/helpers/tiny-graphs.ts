@@ -68,6 +68,18 @@ export function frozenGraph(): Buffer {
   );
 }
 
+/** A node of ONNX: `y` is the product of `x` and `w`. */
+const PRODUCT: Field = [
+  1,
+  [
+    [1, 'x'],
+    [1, 'w'],
+    [2, 'y'],
+    [3, 'product'],
+    [4, 'MatMul'],
+  ],
+];
+
 /**
  * The same in ONNX.
  * @param external where the weights are kept, relative to the model; within it when absent
@@ -106,16 +118,7 @@ export function onnxGraph(external?: string): { readonly model: Buffer; readonly
     [
       7,
       [
-        [
-          1,
-          [
-            [1, 'x'],
-            [1, 'w'],
-            [2, 'y'],
-            [3, 'product'],
-            [4, 'MatMul'],
-          ],
-        ],
+        PRODUCT,
         [2, 'graph'],
         [5, [[1, ROWS], [1, COLUMNS], [2, FLOAT], [8, 'w'], ...kept]],
         [11, tensor('x', [2, 'batch'], [1, ROWS])],
@@ -166,16 +169,7 @@ export function swellingGraph(side: number): Buffer {
             [4, 'ConstantOfShape'],
           ],
         ],
-        [
-          1,
-          [
-            [1, 'x'],
-            [1, 'w'],
-            [2, 'y'],
-            [3, 'product'],
-            [4, 'MatMul'],
-          ],
-        ],
+        PRODUCT,
         [2, 'graph'],
         [
           5,

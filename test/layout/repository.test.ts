@@ -3,12 +3,12 @@ import { chmod, lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeF
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { ConversionRequest, Converter } from '../../src/converter.js';
-import { ModeldlError } from '../../src/errors.js';
 import { createModeldl, type ConvertOptions, type Modeldl } from '../../src/index.js';
 import { builtInPlugins } from '../../src/plugins.js';
 import { startHfHub } from '../helpers/hf-hub.js';
 import { noToolchain, smallConverter } from '../helpers/small-converter.js';
 import { temporaryDirectory } from '../helpers/store.js';
+import { rejected } from '../helpers/refused.js';
 
 const LLM = [
   'openvino_model.xml',
@@ -80,15 +80,6 @@ const OVMS = { layout: 'ovms' } as const;
 
 function into(options: ConvertOptions = {}): ConvertOptions {
   return { ...OVMS, output: repository, name: 'org/name', ...options };
-}
-
-async function refused(work: Promise<unknown>): Promise<ModeldlError> {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (error instanceof ModeldlError) return error;
-  throw new Error('Expected a refusal', { cause: error });
 }
 
 async function tree(root: string): Promise<readonly string[]> {
@@ -166,7 +157,7 @@ describe('--layout ovms', () => {
     const modeldl = await open('image-classification', ['model.xml', 'model.bin']);
     const graph = join(repository, 'org/name/graph.pbtxt');
     await put(graph, 'node {}');
-    const error = await refused(modeldl.convert('./model', into({ overwrite: true })));
+    const error = await rejected(modeldl.convert('./model', into({ overwrite: true })));
     expect([error.code, error.details['file'], runs]).toEqual(['USAGE', graph, []]);
   });
 
@@ -175,7 +166,7 @@ describe('--layout ovms', () => {
     await modeldl.convert('./model', into());
     const graph = join(repository, 'org/name/graph.pbtxt');
     await writeFile(graph, 'tuned by hand');
-    const error = await refused(modeldl.convert('./model', into({ settings: { cache_size: '4' } })));
+    const error = await rejected(modeldl.convert('./model', into({ settings: { cache_size: '4' } })));
     expect([error.code, error.details['file']]).toEqual(['USAGE', graph]);
     expect(await readFile(graph, 'utf8')).toBe('tuned by hand');
     await modeldl.convert('./model', into({ settings: { cache_size: '4' }, overwrite: true }));
@@ -185,7 +176,7 @@ describe('--layout ovms', () => {
   it('refuses a directory that holds files of others before it converts', async () => {
     const modeldl = await open();
     await put(join(repository, 'org/name/notes.txt'), 'mine');
-    const error = await refused(modeldl.convert('./model', into()));
+    const error = await rejected(modeldl.convert('./model', into()));
     expect([error.code, runs]).toEqual(['USAGE', []]);
     expect(await tree(repository)).toEqual(['org/name/notes.txt']);
     await modeldl.convert('./model', into({ overwrite: true }));
@@ -197,7 +188,7 @@ describe('--layout ovms', () => {
     async (text) => {
       const modeldl = await open();
       await put(join(repository, 'config.json'), text);
-      const error = await refused(modeldl.convert('./model', into()));
+      const error = await rejected(modeldl.convert('./model', into()));
       expect([error.code, error.details['file'], runs]).toEqual([
         'CONFIG',
         join(repository, 'config.json'),
@@ -236,7 +227,7 @@ describe('--layout ovms', () => {
 
   it('refuses a result that the server would not load, and writes none of it', async () => {
     const modeldl = await open('feature-extraction', ['openvino_model.xml', 'openvino_model.bin']);
-    const error = await refused(modeldl.convert('./model', into()));
+    const error = await rejected(modeldl.convert('./model', into()));
     expect(error.code).toBe('UNSUPPORTED');
     expect(error.message).toMatch(/needs openvino_tokenizer\.xml for embeddings_ov/);
     await expect(readdir(repository)).rejects.toThrow('ENOENT');
@@ -244,7 +235,7 @@ describe('--layout ovms', () => {
 
   it('refuses a task that the server has nothing for before it converts', async () => {
     const modeldl = await open('token-classification');
-    const error = await refused(modeldl.convert('./model', into()));
+    const error = await rejected(modeldl.convert('./model', into()));
     expect([error.code, runs]).toEqual(['UNSUPPORTED', []]);
     const named = into({ settings: { 'ovms-task': 'text_generation' } });
     expect((await modeldl.convert('./model', named)).layout?.task).toBe('text_generation');
@@ -277,7 +268,7 @@ describe('--layout ovms', () => {
       HF_ENDPOINT: hub.endpoint,
     });
     const given = (source_loras: string): ConvertOptions => into({ settings: { source_loras } });
-    const error = await refused(modeldl.convert('./model', given('x=org/two')));
+    const error = await rejected(modeldl.convert('./model', given('x=org/two')));
     expect([error.code, error.hint]).toEqual(['UNSUPPORTED', 'name it: `x=org/two@file.safetensors`']);
     await expect(readdir(repository)).rejects.toThrow('ENOENT');
     await modeldl.convert('./model', given('x=org/one:0.5,y=org/two@b.safetensors,z=org/two@a.safetensors'));

@@ -111,7 +111,7 @@ describe('installing', () => {
       `left by ${directory} in ${directory}/.tmp`,
       `left by install in ${directory}/.tmp`,
     ]);
-    expect((await readdir(directory)).sort()).toEqual(['.complete', 'bin']);
+    expect((await readdir(directory)).sort()).toEqual(['.complete', '.lock.txt', 'bin']);
   });
 
   it('has an environment per version of Python', async () => {
