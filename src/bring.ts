@@ -149,7 +149,7 @@ async function fetchSelected(
       (onlyArchive !== undefined && snapshot.files.length === 1
         ? onlyArchive.sha256
         : contentRevision(files));
-    const pinned = pinSnapshot(listed, revision, members);
+    const pinned = pinSnapshot(recorded(listed, files), revision, members);
     return {
       snapshot: pinned,
       selection,
@@ -165,6 +165,22 @@ async function fetchSelected(
   } finally {
     for (const open of opened.values()) await open.close({ keep });
   }
+}
+
+/**
+ * Where a hub tells no digest of the one file of a revision, what came is what the revision means from now on. (Of
+ * several files each choice would be named anew by the digests that it brought.)
+ */
+function recorded<Listing extends Snapshot | StoredSnapshot>(
+  listing: Listing,
+  stored: readonly StoredFile[],
+): Listing {
+  const [file] = listing.files;
+  const [came] = stored;
+  const isOne = listing.revision !== undefined && listing.files.length === 1 && stored.length === 1;
+  if (!isOne || file === undefined || came === undefined || file.digest !== undefined || isArchive(file))
+    return listing;
+  return { ...listing, files: [{ ...file, digest: { algorithm: 'sha256', hex: came.sha256 } }] };
 }
 
 /** The listing as it is stored: with its revision, without anything that must not be recorded. */
