@@ -35,6 +35,8 @@ export const ultralyticsToolchain = createToolchain({
 
 const WORKER = 'ultralytics_worker.py';
 const PRECISIONS: readonly Precision[] = ['fp32', 'fp16', 'int8'];
+/** Tasks whose models the exporter calibrates, as its worker knows them too. */
+const CALIBRATED: readonly string[] = ['detect', 'segment', 'pose', 'obb', 'classify'];
 
 /** Output bytes per byte of a `.pt`, which holds 16-bit weights as Ultralytics publishes them. */
 const GROWTH: Readonly<Partial<Record<Precision, number>>> = { fp32: 2, fp16: 1.1, int8: 0.7 };
@@ -70,7 +72,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
   const weights = findWeights(model);
   if ('refused' in weights) return weights;
   const settings = exportSettings(request);
-  const refusal = refuse(request, settings);
+  const refusal = refuseTask(model, request) ?? refuse(request, settings);
   if (refusal !== undefined) return refusal;
   const { precision, device, task, calibration: images } = request;
   const calibration = images === undefined ? undefined : await describeCalibration(images, splitOf(settings));
@@ -149,6 +151,18 @@ function refuse(request: ConversionRequest, settings: ExportSettings): Refusal |
     );
   }
   return undefined;
+}
+
+/** A hub of Ultralytics' own names tells the task; of other files only the worker can. */
+function refuseTask({ hub, metadata }: PlannedModel, { precision }: ConversionRequest): Refusal | undefined {
+  const { task } = metadata;
+  if (precision !== 'int8' || hub !== 'ultralytics' || task === undefined || CALIBRATED.includes(task))
+    return undefined;
+  return {
+    refused: `int8 is made of models for ${CALIBRATED.join(', ')}, and this is one for ${task}`,
+    hint: 'use `--precision fp16`',
+    handlesModel: true,
+  };
 }
 
 async function run(

@@ -27,6 +27,7 @@ export const ultralytics = {
     },
   },
   endpoint: endpointOf,
+  replacesFiles: true,
   resolve,
 } as const satisfies Hub;
 
@@ -183,9 +184,12 @@ async function missing(
   all: readonly Release[],
 ): Promise<ModeldlError> {
   const { id, asset, endpoint } = asked;
-  const holders = all.filter(({ assets }) => assets.has(asset)).map((holder) => holder.tag);
+  const having = all.filter(({ assets }) => assets.has(asset));
+  const holders = [...having.filter(({ stable }) => stable), ...having.filter(({ stable }) => !stable)].map(
+    (holder) => holder.tag,
+  );
   if (release !== undefined && holders.length === 0 && all.length > 0) return unknownName(asked, all);
-  const [newestHolder] = holders;
+  const [best] = holders;
   const page = release === undefined ? releasePage(endpoint) : releasePage(endpoint, tag);
   const message =
     release === undefined
@@ -193,9 +197,9 @@ async function missing(
       : `The release ${tag} has no ${asset}: ${page}`;
   return new ModeldlError('NOT_FOUND', message, {
     hint:
-      newestHolder === undefined
+      best === undefined
         ? await nearestHint(id, all, 'the page lists releases and their files')
-        : `${asset} is in ${holders.join(', ')}: \`${formatStandard('ultralytics', { id, revision: newestHolder })}\``,
+        : `${asset} is in ${holders.join(', ')}: \`${formatStandard('ultralytics', { id, revision: best })}\``,
     details: { url: page, releases: holders },
   });
 }
@@ -217,9 +221,14 @@ async function nearestHint(id: string, all: readonly Release[], otherwise: strin
   if (names.has(id)) return otherwise;
   const wanted = id.toLowerCase();
   const near = [...names]
-    .map((name) => ({ name, away: distance(wanted, name.toLowerCase()) }))
-    .filter(({ away }) => away <= Math.max(2, Math.floor(id.length / 2)))
-    .sort((a, b) => a.away - b.away || a.name.localeCompare(b.name, 'en', { numeric: true }))
+    .map((name) => {
+      const known = name.toLowerCase();
+      // One that goes on, or is gone on with, is nearer than one that is spelt alike.
+      const kin = known.startsWith(wanted) ? 2 : wanted.startsWith(known) ? 1 : 0;
+      return { name, kin, away: distance(wanted, known) };
+    })
+    .filter(({ kin, away }) => kin > 0 || away <= Math.max(2, Math.floor(id.length / 2)))
+    .sort((a, b) => b.kin - a.kin || a.away - b.away || a.name.localeCompare(b.name, 'en', { numeric: true }))
     .slice(0, 4)
     .map(({ name }) => name);
   const [first = closest(id, [...names])] = near;

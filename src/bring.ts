@@ -88,10 +88,11 @@ interface FetchedSelection {
 
 async function fetchSelected(
   context: Context,
-  { snapshot, reference }: Resolved,
+  resolved: Resolved,
   options: BringOptions,
   scope: string,
 ): Promise<FetchedSelection> {
+  const { snapshot, reference } = resolved;
   const text = format(context, reference);
   const http = await context.httpFor(hubNamed(context, snapshot.hub));
   const known = options.force === true ? new Map<string, never>() : await knownFiles(context, snapshot);
@@ -161,10 +162,22 @@ async function fetchSelected(
   } catch (error) {
     // The next run goes on with what it need not fetch again.
     keep = context.signal.aborted || (error instanceof ModeldlError && error.code === 'DISK');
-    throw error;
+    throw withReplacement(context, resolved, error);
   } finally {
     for (const open of opened.values()) await open.close({ keep });
   }
+}
+
+/** Other bytes than an earlier pull recorded: where the hub lets files be replaced, that is the likeliest cause. */
+function withReplacement(context: Context, { reference, remembered }: Resolved, error: unknown): unknown {
+  const replaces = hubNamed(context, reference.hub).replacesFiles === true;
+  if (!replaces || !remembered || !(error instanceof ModeldlError) || error.code !== 'INTEGRITY')
+    return error;
+  return new ModeldlError('INTEGRITY', error.message, {
+    hint: `if the file was replaced at its hub, \`modeldl pull --refresh --force ${format(context, reference)}\` takes the new one`,
+    cause: error.cause,
+    details: error.details,
+  });
 }
 
 /**

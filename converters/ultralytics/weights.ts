@@ -12,11 +12,16 @@ export interface Weights {
 
 /** Families of the assets that Ultralytics publishes (`GITHUB_ASSETS_NAMES` of 8.4), and what people call their own. */
 const FAMILY = /^(yolo|rt-?detr|(mobile_)?sam\d?[._-]|fastsam)/i;
+/** Models of other makers among those assets, which Ultralytics runs and has no exporter for. */
+const NOT_EXPORTED = /^((mobile_)?sam\d?[._-]|yolo_nas)/i;
 const WEIGHTS = /\.pt$/i;
 /** Formats of weights that other converters take; a `.pt` beside them is more often something else of theirs. */
 const OTHER_WEIGHTS = /\.(safetensors|ckpt|gguf|h5|keras|pth|bin|onnx|tflite|pdmodel|pb)$/i;
 /** What libraries other than Ultralytics keep beside their weights. */
 const OTHER_CONFIGURATION = /(^|\/)(config|model_index|modules|adapter_config)\.json$/;
+
+const NOT_YOLO =
+  'its exporter takes YOLO, RT-DETR and FastSAM: for segmentation take one such as yolo11n-seg';
 
 /** The one `.pt` of a model that may be YOLO's; which it is its worker tells. */
 export function findWeights(model: PlannedModel): Weights | Refusal {
@@ -36,6 +41,9 @@ export function findWeights(model: PlannedModel): Weights | Refusal {
       found.map(({ path }) => path),
     );
   const name = only.path.slice(only.path.lastIndexOf('/') + 1).replace(WEIGHTS, '');
+  if (model.hub === 'ultralytics' && NOT_EXPORTED.test(name)) {
+    return { refused: `Ultralytics exports no models like ${only.path}`, hint: NOT_YOLO, handlesModel: true };
+  }
   return { path: only.path, name, bytes: only.bytes };
 }
 
