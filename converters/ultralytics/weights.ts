@@ -13,7 +13,7 @@ export interface Weights {
 /** Families of the assets that Ultralytics publishes (`GITHUB_ASSETS_NAMES` of 8.4), and what people call their own. */
 const FAMILY = /^(yolo|rt-?detr|(mobile_)?sam\d?[._-]|fastsam)/i;
 /** Models of other makers among those assets, which Ultralytics runs and has no exporter for. */
-const NOT_EXPORTED = /^((mobile_)?sam\d?[._-]|yolo_nas)/i;
+const NOT_EXPORTED = /^(mobile_sam|sam\d?(\.\d)?_|yolo_nas)/i;
 const WEIGHTS = /\.pt$/i;
 /** Formats of weights that other converters take; a `.pt` beside them is more often something else of theirs. */
 const OTHER_WEIGHTS = /\.(safetensors|ckpt|gguf|h5|keras|pth|bin|onnx|tflite|pdmodel|pb)$/i;
