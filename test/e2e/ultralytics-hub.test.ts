@@ -129,6 +129,14 @@ describe('weights that are not there, or not what they were', () => {
     expect((await world.run('list', '--quiet')).stdout).toBe('');
   });
 
+  it('are refused when a page comes in their place, though GitHub tells no digest', async () => {
+    github.swap('v8.3.0/yolo11n.pt', Buffer.from('<html>Log in</html>'));
+    const run = await pull('ultralytics:yolo11n@v8.3.0');
+    expect(run.exitCode).toBe(6);
+    expect(run.stderr).toContain('yolo11n.pt');
+    expect((await world.run('list', '--quiet')).stdout).toBe('');
+  });
+
   it('are refused when other bytes come for a tag that was pulled, though GitHub tells no digest', async () => {
     const reference = 'ultralytics:yolo11n@v8.3.0';
     await pulled(reference);
@@ -175,7 +183,7 @@ describe('a GitHub that takes no more requests', () => {
     github.refuse('primary limit');
     const run = await pull('ultralytics:yolo11n@v8.4.0');
     expect(run.exitCode, run.stderr).toBe(0);
-    expect(run.stderr).toContain('takes no more requests until 2026-11-27 19:40 UTC');
+    expect(run.stderr).toContain('takes no more requests until 2100-01-01 00:00 UTC');
     expect(await readFile(join(run.stdout, 'yolo11n.pt'))).toEqual(WEIGHTS);
   });
 
@@ -183,7 +191,7 @@ describe('a GitHub that takes no more requests', () => {
     github.refuse('primary limit');
     const run = await pull('ultralytics:yolo11n');
     expect(run.exitCode).toBe(5);
-    expect(run.stderr).toContain('takes no more requests until 2026-11-27 19:40 UTC');
+    expect(run.stderr).toContain('takes no more requests until 2100-01-01 00:00 UTC');
     expect(run.stderr).toContain('`ultralytics:yolo11n@v8.4.0` names a release');
   });
 

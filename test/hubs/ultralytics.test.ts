@@ -294,8 +294,8 @@ describe('answers', () => {
   });
 
   it.each<[Refusal, ErrorCode, string]>([
-    ['primary limit', 'NETWORK', 'takes no more requests until 2026-11-27 19:40 UTC'],
-    ['primary limit, 429', 'NETWORK', 'takes no more requests until 2026-11-27 19:40 UTC'],
+    ['primary limit', 'NETWORK', 'takes no more requests until 2100-01-01 00:00 UTC'],
+    ['primary limit, 429', 'NETWORK', 'takes no more requests until 2100-01-01 00:00 UTC'],
     ['secondary limit', 'NETWORK', 'takes no more requests for 60 s'],
     ['secondary limit in words', 'NETWORK', 'takes no more requests for a minute or more'],
     ['forbidden', 'AUTH', 'refuses access to the releases of ultralytics/assets: Resource protected'],
@@ -307,6 +307,12 @@ describe('answers', () => {
     if (code === 'NETWORK') expect(error.hint).toContain('`ultralytics:yolo11n@v8.4.0`');
     const unlisted = await refused('ultralytics:yolo30n', code);
     expect(unlisted.hint).not.toContain('yolo30n');
+  });
+
+  it('is not asked again before a limit that is used up starts anew', async () => {
+    github.refuse('primary limit, 429');
+    await refused('ultralytics:yolo11n', 'NETWORK', { retries: 5 });
+    expect(github.asked()).toHaveLength(1);
   });
 
   it('says so when it is no API', async () => {
