@@ -19,7 +19,7 @@ import { devicesOf, judge, refusalOf } from './rules.js';
 import { createToolchain } from './toolchain/environment.js';
 import { copyCalibration, describeCalibration } from './ultralytics/calibration.js';
 import { EXPORT_SETTINGS, exportSettings, type ExportSettings } from './ultralytics/settings.js';
-import { findWeights, type Weights } from './ultralytics/weights.js';
+import { findWeights, refuseTask, type Weights } from './ultralytics/weights.js';
 import { checked, converted } from './worker-results.js';
 import { runWorker, workerDigest } from './worker.js';
 
@@ -35,8 +35,6 @@ export const ultralyticsToolchain = createToolchain({
 
 const WORKER = 'ultralytics_worker.py';
 const PRECISIONS: readonly Precision[] = ['fp32', 'fp16', 'int8'];
-/** Tasks whose models the exporter calibrates, as its worker knows them too. */
-const CALIBRATED: readonly string[] = ['detect', 'segment', 'pose', 'obb', 'classify'];
 
 /** Output bytes per byte of a `.pt`, which holds 16-bit weights as Ultralytics publishes them. */
 const GROWTH: Readonly<Partial<Record<Precision, number>>> = { fp32: 2, fp16: 1.1, int8: 0.7 };
@@ -151,18 +149,6 @@ function refuse(request: ConversionRequest, settings: ExportSettings): Refusal |
     );
   }
   return undefined;
-}
-
-/** A hub of Ultralytics' own names tells the task; of other files only the worker can. */
-function refuseTask({ hub, metadata }: PlannedModel, { precision }: ConversionRequest): Refusal | undefined {
-  const { task } = metadata;
-  if (precision !== 'int8' || hub !== 'ultralytics' || task === undefined || CALIBRATED.includes(task))
-    return undefined;
-  return {
-    refused: `int8 is made of models for ${CALIBRATED.join(', ')}, and this is one for ${task}`,
-    hint: 'use `--precision fp16`',
-    handlesModel: true,
-  };
 }
 
 async function run(
