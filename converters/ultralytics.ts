@@ -14,7 +14,7 @@ import { devicesOf, judge, refusalOf } from './rules.js';
 import { createToolchain } from './toolchain/environment.js';
 import { copyCalibration, describeCalibration } from './ultralytics/calibration.js';
 import { EXPORT_SETTINGS, exportSettings, type ExportSettings } from './ultralytics/settings.js';
-import { findWeights, type Weights } from './ultralytics/weights.js';
+import { findWeights, refuseTask, type Weights } from './ultralytics/weights.js';
 import { workerJobs, type Job, type JobWorker } from './worker-jobs.js';
 import { workerDigest, type WorkerCall } from './worker.js';
 
@@ -70,7 +70,7 @@ async function plan(model: PlannedModel, request: ConversionRequest): Promise<Co
   const weights = findWeights(model);
   if ('refused' in weights) return weights;
   const settings = exportSettings(request);
-  const refusal = refuse(request, settings);
+  const refusal = refuseTask(model, request) ?? refuse(request, settings);
   if (refusal !== undefined) return refusal;
   const { precision, device, task, calibration: images } = request;
   const calibration = images === undefined ? undefined : await describeCalibration(images, splitOf(settings));

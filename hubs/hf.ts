@@ -11,6 +11,7 @@ import type {
   SnapshotMetadata,
 } from '../src/hub.js';
 import { formatStandard, type Reference } from '../src/reference.js';
+import { readEndpoint } from './endpoint.js';
 import { openApi, PUBLIC_ENDPOINT, type HubApi, type ModelInfo, type TreeEntry } from './hf/api.js';
 import { prebuiltIds } from './hf/prebuilt.js';
 import { checkParts, syntax } from './hf/reference.js';
@@ -58,14 +59,8 @@ export function hubEndpoint({ settings, environment }: HubSettingsContext): stri
         ? configured
         : PUBLIC_ENDPOINT
       : fromEnvironment;
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url !== undefined && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '') {
-    return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
-  }
   const place = fromEnvironment === '' ? '`hubs.hf.endpoint`' : 'the environment variable `HF_ENDPOINT`';
-  throw new ModeldlError('CONFIG', `The endpoint in ${place} is no http or https address without a login`, {
-    hint: `expected an address such as ${PUBLIC_ENDPOINT}`,
-  });
+  return readEndpoint(text, place, PUBLIC_ENDPOINT);
 }
 
 /** Where huggingface_hub keeps the token that `hf auth login` saves. */

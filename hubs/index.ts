@@ -4,6 +4,7 @@ import { file } from './file.js';
 import { hf } from './hf.js';
 import { npm } from './npm.js';
 import { pypi } from './pypi.js';
+import { ultralytics } from './ultralytics.js';
 import { url } from './url.js';
 
-export const hubs: readonly Hub[] = [hf, url, npm, pypi, file];
+export const hubs: readonly Hub[] = [hf, ultralytics, url, npm, pypi, file];

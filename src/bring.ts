@@ -91,10 +91,11 @@ interface FetchedSelection {
 
 async function fetchSelected(
   context: Context,
-  { snapshot, reference }: Resolved,
+  resolved: Resolved,
   options: BringOptions,
   scope: string,
 ): Promise<FetchedSelection> {
+  const { snapshot, reference } = resolved;
   const text = format(context, reference);
   const http = await context.httpFor(hubNamed(context, snapshot.hub));
   const known = options.force === true ? new Map<string, never>() : await knownFiles(context, snapshot);
@@ -155,7 +156,7 @@ async function fetchSelected(
       (onlyArchive !== undefined && snapshot.files.length === 1
         ? onlyArchive.sha256
         : contentRevision(files));
-    const pinned = pinSnapshot(listed, revision, members);
+    const pinned = pinSnapshot(recorded(listed, files), revision, members);
     return {
       snapshot: pinned,
       selection,
@@ -167,10 +168,38 @@ async function fetchSelected(
   } catch (error) {
     // The next run goes on with what it need not fetch again.
     keep = context.signal.aborted || (error instanceof ModeldlError && error.code === 'DISK');
-    throw error;
+    throw withReplacement(context, resolved, error);
   } finally {
     for (const open of opened.values()) await open.close({ keep });
   }
+}
+
+/** Other bytes than an earlier pull recorded: where the hub lets files be replaced, that is the likeliest cause. */
+function withReplacement(context: Context, { reference, remembered }: Resolved, error: unknown): unknown {
+  const replaces = hubNamed(context, reference.hub).replacesFiles === true;
+  if (!replaces || !remembered || !(error instanceof ModeldlError) || error.code !== 'INTEGRITY')
+    return error;
+  return new ModeldlError('INTEGRITY', error.message, {
+    hint: `if the file was replaced at its hub, \`modeldl pull --refresh --force ${format(context, reference)}\` takes the new one`,
+    cause: error.cause,
+    details: error.details,
+  });
+}
+
+/**
+ * Where a hub tells no digest of the one file of a revision, what came is what the revision means from now on. (Of
+ * several files each choice would be named anew by the digests that it brought.)
+ */
+function recorded<Listing extends Snapshot | StoredSnapshot>(
+  listing: Listing,
+  stored: readonly StoredFile[],
+): Listing {
+  const [file] = listing.files;
+  const [came] = stored;
+  const isOne = listing.revision !== undefined && listing.files.length === 1 && stored.length === 1;
+  if (!isOne || file === undefined || came === undefined || file.digest !== undefined || isArchive(file))
+    return listing;
+  return { ...listing, files: [{ ...file, digest: { algorithm: 'sha256', hex: came.sha256 } }] };
 }
 
 /** The listing as it is stored: with its revision, without anything that must not be recorded. */

@@ -17,6 +17,8 @@ export interface Hub {
   readonly namesFiles?: boolean;
   /** Revisions of this hub are sha256 digests that references carry as `#sha256=`. */
   readonly pinsByDigest?: boolean;
+  /** Files of a revision may be replaced at this hub: `--refresh` asks again about one that is stored. */
+  readonly replacesFiles?: boolean;
   /** Address that `modeldl hubs --check` and mirrors refer to; undefined for hubs without one. */
   endpoint?(context: HubSettingsContext): string | undefined;
   /**

@@ -48,6 +48,13 @@ export async function path(
   return { reference: nameOf(model), path: modelLocation(model) };
 }
 
+/** What PyTorch and Python write as a pickle. A `.bin` is one only by the names that transformers and diffusers give. */
+const PICKLE = /\.(pt|pth|ckpt|pkl|pickle)$|(^|\/)(diffusion_)?(pytorch|adapter)_model[^/]*\.bin$/i;
+
+function isPickle(path: string): boolean {
+  return PICKLE.test(path);
+}
+
 /** One model: the stored one, else what its hub says. @throws ModeldlError NOT_FOUND and as the hub does */
 export async function show(context: Context, text: string, filter: ConversionFilter): Promise<ShownModel> {
   const reference = parse(context, text);
@@ -84,6 +91,7 @@ export async function show(context: Context, text: string, filter: ConversionFil
       bytes: size ?? null,
       sha256: digest?.algorithm === 'sha256' ? digest.hex : null,
     })),
+    pickles: snapshot.files.map((file) => file.path).filter(isPickle),
     leftOut: [],
     conversions: [],
     precision: null,
@@ -122,6 +130,7 @@ async function showStored(
     task: record.conversion?.task ?? record.task ?? null,
     page: record.page ?? null,
     files: record.files.map(({ path: name, bytes, sha256 }) => ({ path: name, bytes, sha256 })),
+    pickles: record.files.map((file) => file.path).filter(isPickle),
     leftOut: record.leftOut,
     conversions: conversions.map((conversion) =>
       describeListed(context, measured(conversion), nameOf(conversion)),

@@ -84,8 +84,10 @@ export async function resolveReference(context: Context, asked: Reference): Prom
   const text = format(context, reference);
   const requestedId = reference.id;
   const stored = await storedSnapshot(context, reference);
+  const hub = hubNamed(context, reference.hub);
   if (stored !== undefined) {
-    const pinned = stored.revision === namedRevision(reference);
+    const isLasting = hub.replacesFiles !== true || context.freshness !== 'refresh';
+    const pinned = stored.revision === namedRevision(reference) && isLasting;
     if (pinned || context.freshness === 'offline' || context.freshness === 'stored')
       return {
         reference: { ...reference, id: stored.id },
@@ -95,7 +97,6 @@ export async function resolveReference(context: Context, asked: Reference): Prom
         remembered: true,
       };
   }
-  const hub = hubNamed(context, reference.hub);
   if (context.freshness === 'offline' && hub.syntax.paths !== true) {
     throw new ModeldlError('NETWORK', `Not stored, and --offline forbids asking ${hub.title}: ${text}`, {
       hint: `run \`modeldl pull ${text}\` once with network`,

@@ -180,6 +180,8 @@ export interface ShownModel {
     readonly bytes: number | null;
     readonly sha256: string | null;
   }[];
+  /** Paths of files that may run code when they are loaded, by their names. */
+  readonly pickles: readonly string[];
   readonly leftOut: readonly LeftOutFile[];
   readonly conversions: readonly ListedModel[];
   readonly precision: string | null;

@@ -1,5 +1,5 @@
 /** Finding the YOLO weights that are to be exported among the files of a model, by names alone. Pure. */
-import type { PlannedModel, Refusal } from '../../src/converter.js';
+import type { ConversionRequest, PlannedModel, Refusal } from '../../src/converter.js';
 import { findSource, severalModels } from '../source.js';
 
 export interface Weights {
@@ -12,11 +12,18 @@ export interface Weights {
 
 /** Families of the assets that Ultralytics publishes (`GITHUB_ASSETS_NAMES` of 8.4), and what people call their own. */
 const FAMILY = /^(yolo|rt-?detr|(mobile_)?sam\d?[._-]|fastsam)/i;
+/** Models of other makers among those assets, which Ultralytics runs and has no exporter for. */
+const NOT_EXPORTED = /^(mobile_sam|sam\d?(\.\d)?_|yolo_nas)/i;
 const WEIGHTS = /\.pt$/i;
+/** Tasks whose models the exporter calibrates, as its worker knows them too. */
+const CALIBRATED: readonly string[] = ['detect', 'segment', 'pose', 'obb', 'classify'];
 /** Formats of weights that other converters take; a `.pt` beside them is more often something else of theirs. */
 const OTHER_WEIGHTS = /\.(safetensors|ckpt|gguf|h5|keras|pth|bin|onnx|tflite|pdmodel|pb)$/i;
 /** What libraries other than Ultralytics keep beside their weights. */
 const OTHER_CONFIGURATION = /(^|\/)(config|model_index|modules|adapter_config)\.json$/;
+
+const NOT_YOLO =
+  'its exporter takes YOLO, RT-DETR and FastSAM: for segmentation take one such as yolo11n-seg';
 
 /** The one `.pt` of a model that may be YOLO's; which it is its worker tells. */
 export function findWeights(model: PlannedModel): Weights | Refusal {
@@ -36,6 +43,9 @@ export function findWeights(model: PlannedModel): Weights | Refusal {
       found.map(({ path }) => path),
     );
   const name = only.path.slice(only.path.lastIndexOf('/') + 1).replace(WEIGHTS, '');
+  if (model.hub === 'ultralytics' && NOT_EXPORTED.test(name)) {
+    return { refused: `Ultralytics exports no models like ${only.path}`, hint: NOT_YOLO, handlesModel: true };
+  }
   return { path: only.path, name, bytes: only.bytes };
 }
 
@@ -45,4 +55,19 @@ function isYolo(model: PlannedModel, weights: readonly { readonly path: string }
   if (weights.some(({ path }) => FAMILY.test(path.slice(path.lastIndexOf('/') + 1)))) return true;
   const others = files.some(({ path }) => OTHER_WEIGHTS.test(path) || OTHER_CONFIGURATION.test(path));
   return !others && 'refused' in findSource(model);
+}
+
+/** A hub of Ultralytics' own names tells the task; of other files only the worker can. */
+export function refuseTask(
+  { hub, metadata }: PlannedModel,
+  { precision }: ConversionRequest,
+): Refusal | undefined {
+  const { task } = metadata;
+  if (precision !== 'int8' || hub !== 'ultralytics' || task === undefined || CALIBRATED.includes(task))
+    return undefined;
+  return {
+    refused: `int8 is made of models for ${CALIBRATED.join(', ')}, and this is one for ${task}`,
+    hint: 'use `--precision fp16`',
+    handlesModel: true,
+  };
 }

@@ -14,6 +14,7 @@ import {
   backoff,
   createRateLimiter,
   createServerLimits,
+  resetAfter,
   retryAfter,
   type Grant,
   type Wait,
@@ -148,7 +149,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       try {
         const response = await followRedirects(url, options, budget);
         if (!isRetried(response.status)) return await use(response);
-        const asked = retryAfter(response.header('retry-after'), Date.now());
+        const now = Date.now();
+        const asked =
+          retryAfter(response.header('retry-after'), now) ??
+          resetAfter(response.header('x-ratelimit-remaining'), response.header('x-ratelimit-reset'), now);
         failure = {
           reason: `answered ${response.status}`,
           response,

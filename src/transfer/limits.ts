@@ -232,6 +232,19 @@ export function retryAfter(header: string | undefined, nowEpochMs: number): numb
   return Number.isNaN(date) ? undefined : Math.max(0, date - nowEpochMs);
 }
 
+/**
+ * Milliseconds until a limit that is used up starts anew, by the headers that GitHub and others send: `X-RateLimit-Reset`
+ * in seconds since 1970. (Where it is a number of seconds from now it is far smaller, and left alone.)
+ */
+export function resetAfter(
+  remaining: string | undefined,
+  reset: string | undefined,
+  nowEpochMs: number,
+): number | undefined {
+  if (remaining !== '0' || reset === undefined || !/^\d{10}$/.test(reset)) return undefined;
+  return Math.max(0, Number(reset) * 1000 - nowEpochMs);
+}
+
 /** Wait before attempt `attempt + 1`: 0.5 s doubling to 8 s, with jitter of half of it so that many clients spread. */
 export function backoff(attempt: number, random: () => number): number {
   const full = Math.min(8000, 500 * 2 ** attempt);

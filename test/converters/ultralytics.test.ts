@@ -29,6 +29,15 @@ describe('findWeights', () => {
     expect(findWeights(plannedModel(files))).toMatchObject({ handlesModel: false });
   });
 
+  it.each(['sam_b.pt', 'sam2.1_t.pt', 'mobile_sam.pt', 'yolo_nas_s.pt'])(
+    'refuses %s of Ultralytics’ assets before it is fetched',
+    (path) => {
+      const facts = { hub: 'ultralytics', metadata: { library: 'ultralytics' } };
+      const refusal = { refused: `Ultralytics exports no models like ${path}`, handlesModel: true };
+      expect(findWeights(plannedModel({ [path]: 10 }, facts))).toMatchObject(refusal);
+    },
+  );
+
   it('asks which of several is meant', () => {
     expect(findWeights(plannedModel({ 'yolo11n.pt': 10, 'yolo11s.pt': 10 }))).toEqual({
       refused: 'it holds 2 models: yolo11n.pt, yolo11s.pt',
@@ -99,6 +108,16 @@ describe('ultralytics.plan', () => {
     const request = conversionRequest({ precision: 'fp16', trustPickle: true });
     const plan = accepted(await ultralytics.plan(model, request));
     expect(plan.consent).toEqual(['the pickle in best.pt may run code']);
+  });
+
+  it('refuses int8 of what the hub says is calibrated for no task, before it is fetched', async () => {
+    const request = conversionRequest({ precision: 'int8' });
+    const files = { 'yolo26n-sem.pt': 10 };
+    const facts = (task: string) => ({ hub: 'ultralytics', metadata: { library: 'ultralytics', task } });
+    const refusal = refused(await ultralytics.plan(plannedModel(files, facts('semantic')), request));
+    expect(refusal.refused).toContain('and this is one for semantic');
+    const images = refused(await ultralytics.plan(plannedModel(files, facts('segment')), request));
+    expect(images.refused).toContain('int8 needs images');
   });
 
   it.each([

@@ -4,8 +4,10 @@ import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import { format, resolveConfig } from 'prettier';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { startGithub } from '../helpers/github.js';
 import { inPairs } from '../helpers/pairs.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
@@ -23,6 +25,7 @@ import {
 
 const CACHE = process.env['MODELDL_TEST_CACHE'] ?? join(homedir(), '.cache', 'modeldl-test');
 const PYTHON = hasProgram('python3', ['-m', 'pip', '--version']);
+const NAMES = fileURLToPath(new URL('../../hubs/ultralytics/names.', import.meta.url));
 const MAKE_BAD = fileURLToPath(new URL('../helpers/make_bad_yolo.py', import.meta.url));
 const SIZE = ['--set', `imgsz=${IMAGE}`];
 
@@ -163,6 +166,36 @@ describe('a YOLO model', () => {
     }
     expect(await refusals()).toEqual([]);
   }, 600_000);
+
+  test('is taken by its name from a release of Ultralytics, and is the same as from a file', async () => {
+    const name = FAMILIES.classify;
+    const weights = await readFile(join(world.directory, `${name}.pt`));
+    const github = await startGithub({ releases: [{ tag: 'v8.4.0', assets: { [`${name}.pt`]: weights } }] });
+    try {
+      await world.run('config', 'set', 'hubs.ultralytics.endpoint', github.endpoint);
+      const flags = ['--precision', 'fp32', ...SIZE, '--json'];
+      const run = await world.run('convert', `ultralytics:${name}`, ...flags);
+      expect(run.stderr).not.toContain('error:');
+      const made = v.parse(succeeded, JSON.parse(run.stdout)).models[0];
+      expect(made).toMatchObject({ converter: 'ultralytics', check: { passed: true, compared: true } });
+      expect(await exportedTree(made.path)).toEqual(await exportedTree(peerOf(['classify', 'fp32'])));
+      expect((await world.run('path', `ultralytics:${name}@v8.4.0+fp32-cpu`)).stdout).toBe(made.path);
+      const asked = github.site.requests.length;
+      const again = await world.run('convert', `ultralytics:${name}@v8.4.0`, ...flags);
+      expect(v.parse(succeeded, JSON.parse(again.stdout)).models[0]).toMatchObject({ cached: true });
+      expect(github.site.requests).toHaveLength(asked);
+    } finally {
+      await github.close();
+    }
+  }, 300_000);
+
+  test('has a name that the hub knows as Ultralytics does', async () => {
+    const env = { YOLO_OFFLINE: 'true', YOLO_VERBOSE: 'false', YOLO_CONFIG_DIR: world.directory };
+    const { stdout } = await execa(python, ['-I', '-B', `${NAMES}py`], { env });
+    const style = { ...(await resolveConfig(`${NAMES}ts`)), parser: 'typescript' };
+    // Made anew with `npm run names`.
+    expect(await readFile(`${NAMES}ts`, 'utf8')).toBe(await format(stdout, style));
+  }, 300_000);
 
   test('is quantized to int8 with a data set of its task, as Ultralytics itself does', async () => {
     const made = await inPairs(QUANTIZED, ([task]) =>

@@ -1,5 +1,7 @@
 /** A local server for a hub's tests: routes as a function, faults by a word, and a record of what was asked. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
+import type { Certificate } from '../transfer/certificate.js';
 import type { ServerFault } from './conformance.js';
 
 export interface Route {
@@ -9,7 +11,7 @@ export interface Route {
 }
 
 export interface TestServer {
-  /** `http://127.0.0.1:port`. */
+  /** `http://127.0.0.1:port`; `https` with a certificate. */
   readonly origin: string;
   readonly requests: readonly {
     readonly method: string;
@@ -24,6 +26,7 @@ export interface TestServer {
 /** Starts one; `route` gives what a request is answered with, undefined for 404. */
 export async function startServer(
   route: (request: IncomingMessage, path: string) => Route | undefined,
+  certificate?: Certificate,
 ): Promise<TestServer> {
   const requests: TestServer['requests'][number][] = [];
   let fault: ServerFault = 'none';
@@ -47,12 +50,12 @@ export async function startServer(
     response.end(request.method === 'HEAD' ? undefined : bytes);
   }
 
-  const server = createServer(answer);
+  const server = certificate === undefined ? createServer(answer) : createSecureServer(certificate, answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('Expected a port');
   return {
-    origin: `http://127.0.0.1:${address.port}`,
+    origin: `${certificate === undefined ? 'http' : 'https'}://127.0.0.1:${address.port}`,
     requests,
     setFault(kind) {
       fault = kind;

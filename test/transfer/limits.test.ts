@@ -4,6 +4,7 @@ import {
   backoff,
   createRateLimiter,
   createServerLimits,
+  resetAfter,
   retryAfter,
   type Grant,
   type ServerLimits,
@@ -125,6 +126,22 @@ describe('`Retry-After`', () => {
     [undefined, undefined],
   ])('%j is %j ms', (header, expected) => {
     expect(retryAfter(header, now)).toBe(expected);
+  });
+});
+
+describe('resetAfter', () => {
+  const now = Date.UTC(2026, 10, 27, 19, 0);
+
+  test.each([
+    ['0', String(now / 1000 + 90), 90_000],
+    ['0', String(now / 1000 - 90), 0],
+    ['1', String(now / 1000 + 90), undefined],
+    ['0', '90', undefined],
+    ['0', 'soon', undefined],
+    ['0', undefined, undefined],
+    [undefined, String(now / 1000 + 90), undefined],
+  ])('%s left until %s: %s ms', (remaining, reset, expected) => {
+    expect(resetAfter(remaining, reset, now)).toBe(expected);
   });
 });
 

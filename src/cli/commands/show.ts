@@ -52,6 +52,7 @@ function lines(model: ShownModel, cacheDir: string): readonly string[] {
     ...model.files.map(({ path, bytes }) =>
       `  file       ${path}  ${bytes === null ? '' : formatBytes(bytes)}`.trimEnd(),
     ),
+    ...model.pickles.map((path) => `  pickle     ${path} may run code when it is loaded`),
     ...irLines(model),
     ...model.leftOut.map(({ path }) => `  left out   ${path}`),
     ...model.conversions.map(({ reference, bytes }) => `  conversion ${reference}  ${formatBytes(bytes)}`),
