@@ -131,6 +131,7 @@ describe('whole or absent (promise 1)', () => {
   it('holds whenever the process is killed', async () => {
     const { directory, remove } = await transpile([
       'src/store',
+      'src/converter.ts',
       'src/directories.ts',
       'src/errors.ts',
       'src/paths.ts',

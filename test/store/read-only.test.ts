@@ -25,6 +25,7 @@ describe('a read-only cache works (promise 9)', () => {
   requirePeer('root and `unshare`', canMount)('mounted read-only', async () => {
     const { directory: built, remove } = await transpile([
       'src/store',
+      'src/converter.ts',
       'src/directories.ts',
       'src/errors.ts',
       'src/paths.ts',
