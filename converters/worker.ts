@@ -248,7 +248,10 @@ function failure(
     return new ModeldlError(
       'UNSUPPORTED',
       `OpenVINO cannot convert ${reference}: operation ${operations.join(', ')}${why(error?.message)}`,
-      { hint, details: { ...details, operations } },
+      {
+        hint: `another export of the model, such as one of another operator set, may do without it; ${hint}`,
+        details: { ...details, operations },
+      },
     );
   }
   const cause = causeLine(error?.message) ?? causeOfEnd(ended, log);

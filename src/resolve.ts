@@ -88,7 +88,9 @@ export async function resolveReference(context: Context, asked: Reference): Prom
   if (stored !== undefined) {
     const isLasting = hub.replacesFiles !== true || context.freshness !== 'refresh';
     const pinned = stored.revision === namedRevision(reference) && isLasting;
-    if (pinned || context.freshness === 'offline' || context.freshness === 'stored')
+    // What lies on the disk is looked at also without network.
+    const isOffline = context.freshness === 'offline' && hub.syntax.paths !== true;
+    if (pinned || isOffline || context.freshness === 'stored')
       return {
         reference: { ...reference, id: stored.id },
         requestedId,

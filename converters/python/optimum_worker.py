@@ -3,6 +3,7 @@
 The command's own code is run, in this process, with the arguments that it would get, so that the result is the same.
 """
 
+import logging
 import math
 import os
 import re
@@ -23,9 +24,16 @@ OF_TEXT = ("text", "fill-mask", "question-answering", "token-classification", "i
 def convert(request, emit):
     emit("stage", stage="Loading the tools")
     enter(request)
+    random = RandomWeights()
+    logging.getLogger("transformers").addHandler(random)
     export(request, emit)
     warnings = []
     if request["library"] == "transformers":
+        if names := random.heard(request["task"]):
+            warnings.append(
+                f"Its weights lack what {request['task']} needs, which is random now: {', '.join(names[:3])}"
+                + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            )
         if request["tokenizer"]:
             add_tokenizer(request, emit, warnings)
         elif request["task"].startswith(OF_TEXT):
@@ -42,6 +50,25 @@ def convert(request, emit):
 
         result["check"] = check(request, emit)
     return result
+
+
+class RandomWeights(logging.Handler):
+    """Hears of weights that transformers makes at random, since the files have none by these names."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = {}
+
+    def emit(self, record):
+        text = re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage())
+        # A sentence of transformers 4, a row of a table of transformers 5.
+        listed = re.search(r"newly initialized: \[(.*?)\]", text, re.S)
+        found = re.findall(r"'([^']+)'", listed[1]) if listed else re.findall(r"^(\S+)\s*\|\s*MISSING", text, re.M)
+        self.names.update(dict.fromkeys(found))
+
+    def heard(self, task):
+        # Hidden states are taken before it.
+        return [name for name in self.names if not (task == "feature-extraction" and "pooler." in name)]
 
 
 def check_alone(request, emit):

@@ -1,5 +1,5 @@
 /** When the hub is asked, and what stands in for its answer (cli.md, "Freshness"). */
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfFault, type HfHub } from '../helpers/hf-hub.js';
@@ -120,5 +120,17 @@ describe('a pinned revision that is stored', () => {
   it.each(['', '--refresh', '--offline'])('needs no request %s', async (flag) => {
     expectStored(await pull(`${NAME}@${commit}`, ...(flag === '' ? [] : [flag])), { stale: false });
     expect(hub.requests).toEqual([]);
+  });
+});
+
+describe('a file or folder of this machine', () => {
+  it.each([[[]], [['--offline']]])('is what it is now (%j)', async (flags) => {
+    const file = join(world.directory, 'model.onnx');
+    await writeFile(file, 'before');
+    await world.run('pull', file);
+    await writeFile(file, 'after an edit');
+    const run = await world.run('pull', file, ...flags);
+    expect(run.exitCode, run.stderr).toBe(0);
+    expect(await readFile(run.stdout, 'utf8')).toBe('after an edit');
   });
 });
