@@ -220,6 +220,7 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
       device: plan.device,
       ...(plan.task === undefined ? {} : { task: plan.task }),
       settings: { ...plan.settings },
+      given: { ...prepared.settings },
       origin: path,
       originReference: record.reference,
       toolchain: { name: plan.toolchain, versions: { ...report.versions } },

@@ -85,6 +85,8 @@ export interface Prepared {
   readonly converter: Converter;
   readonly plan: ConversionPlan;
   readonly layout?: PlannedLayout | undefined;
+  /** What `--set` says to the converter. */
+  readonly settings: Readonly<Record<string, string>>;
   /** sha256 over everything that decides the result. */
   readonly key: string;
   readonly modelKey: ModelKey;
@@ -228,7 +230,8 @@ async function planLocal(
   };
   const { converter, plan, layout } = await chooseConverter(context, local, request, options);
   const key = conversionKey(local, plan, await toolchainDigest(context, plan));
-  return { pulled, local, converter, plan, layout, key, modelKey: modelKeyOf(record, plan, key) };
+  const { settings } = request;
+  return { pulled, local, converter, plan, layout, settings, key, modelKey: modelKeyOf(record, plan, key) };
 }
 
 /** Whether a conversion is stored that may be the one that is planned. */

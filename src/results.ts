@@ -187,6 +187,8 @@ export interface ShownModel {
   readonly precision: string | null;
   readonly device: string | null;
   readonly converter: string | null;
+  /** What `--set` said when it was converted. */
+  readonly settings: Readonly<Record<string, string>>;
   readonly pulledAt: string | null;
   readonly check: CheckReport | null;
   /** Of a stored OpenVINO IR, as its .xml has them. */

@@ -250,7 +250,7 @@ export function assertOneConversion(
     ? 'conversions'
     : 'selections';
   throw new ModeldlError('USAGE', `Several ${what} of ${text} are stored`, {
-    hint: `name one of ${exact.join(', ')}`,
+    hint: `name one of ${exact.join(', ')}; \`modeldl show\` of each says how it was made`,
     details: { reference: text, candidates: exact },
   });
 }

@@ -47,6 +47,8 @@ const conversion = v.object({
   device: v.string(),
   task: v.exactOptional(v.string()),
   settings: v.record(v.string(), v.unknown()),
+  /** What `--set` said. */
+  given: v.exactOptional(v.record(v.string(), v.string())),
   /** Path of the origin's record relative to `records/`, without `.json`. */
   origin: v.string(),
   originReference: v.string(),

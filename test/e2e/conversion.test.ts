@@ -81,4 +81,23 @@ describe('a conversion', () => {
     });
     expect(await jobs()).toEqual(['convert', 'check']);
   });
+
+  it('says what it was made with, so that it can be told from others of its precision', async () => {
+    await writeFile(go, '');
+    const shapes = ['x[1,3]', 'x[2,3]'];
+    for (const shape of shapes) convertedBy(await start([], ...FLAGS, '--set', `input-shape=${shape}`).done);
+    expectRefusedInText(await world.run('path', './model.onnx', '--precision', 'fp16'), {
+      code: 'USAGE',
+      message: /Several conversions of .*model\.onnx are stored/,
+      hint: /; `modeldl show` of each says how it was made/,
+    });
+    const stored = JSON.parse((await world.run('list', '--json')).stdout) as {
+      models: { reference: string }[];
+    };
+    const names = stored.models.map(({ reference }) => reference).filter((name) => name.includes('+'));
+    const shown = await Promise.all(names.map((name) => world.run('show', name)));
+    expect(shown.map(({ stdout }) => /settings +(.*)/.exec(stdout)?.[1]).sort()).toEqual(
+      shapes.map((shape) => `input-shape=${shape}`),
+    );
+  });
 });

@@ -42,6 +42,12 @@ function lines(model: ShownModel, cacheDir: string): readonly string[] {
         ? null
         : `${model.precision} for ${model.device ?? ''} by ${model.converter ?? ''}`,
     ],
+    [
+      'settings',
+      Object.entries(model.settings)
+        .map(([name, value]) => `${name}=${value}`)
+        .join(' '),
+    ],
     ['page', model.page],
   ];
   return [
