@@ -148,18 +148,20 @@ describe('modeldl convert', () => {
     );
   });
 
-  for (const [what, bytes] of [
-    ['a truncated file', async () => (await readFile(detector)).subarray(0, 1_000_000)],
-    ['an empty file', () => Promise.resolve(Buffer.alloc(0))],
-    ['a text', () => Promise.resolve(Buffer.from('hello world'))],
+  const DAMAGED = 'is damaged, or of another format than its name says';
+  for (const [what, bytes, cause] of [
+    ['a truncated file', async () => (await readFile(detector)).subarray(0, 1_000_000), DAMAGED],
+    ['an empty file', () => Promise.resolve(Buffer.alloc(0)), 'is empty'],
+    ['a text', () => Promise.resolve(Buffer.from('hello world')), DAMAGED],
   ] as const) {
     test(`fails on ${what} named .onnx with the log and its cause`, async () => {
-      const file = join(world.directory, `${what.replaceAll(' ', '-')}.onnx`);
+      const name = `${what.replaceAll(' ', '-')}.onnx`;
+      const file = join(world.directory, name);
       await writeFile(file, await bytes());
       const run = await world.run('convert', file, '--precision', 'fp16');
       expect(run.exitCode).toBe(8);
-      expect(run.stderr).toMatch(/error: Converting .* failed: Cannot recognize input model\n/);
-      const log = /hint: the log is (.+)/.exec(run.stderr)?.[1];
+      expect(run.stderr).toContain(` failed: ${name} ${cause}\n`);
+      const log = /hint: .*, and copy it again; the log is (.+)/.exec(run.stderr)?.[1];
       expect(await readFile(log ?? 'none', 'utf8')).toContain('Traceback');
     });
   }
