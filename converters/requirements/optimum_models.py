@@ -161,7 +161,7 @@ def merge(facts):
     }
 
 
-def merge_type(name, by_lock):
+def merge_type(model_type, by_lock):
     _, first = by_lock[0]
     suiting = [(lock, entry) for lock, entry in by_lock if entry["suits"]]
     known = [lock for lock, entry in suiting if entry["known"]]
@@ -174,7 +174,7 @@ def merge_type(name, by_lock):
         **overall_limits([entry for _, entry in by_lock]),
         "locks": known or [lock for lock, _ in suiting],
         # What no transformers among them knows comes with code of the model, or not at all.
-        **({"remoteCode": True} if suiting and (not known or name in WITH_THEIR_CODE) else {}),
+        **({"remoteCode": True} if suiting and (not known or model_type in WITH_THEIR_CODE) else {}),
         "architectures": {name: preferred(tasks) for name, tasks in sorted(classes.items())},
     }
     single = {task.removesuffix(PAST) for task in first["tasks"]}

@@ -1,9 +1,9 @@
 """Exports one tiny model per library in an environment of `optimum`, runs what came of it, and says what the tools state.
 
-    python -I -B prove_lock.py LOCK OWN_KIND RESULT
+    python -I -B prove_lock.py LOCK OWN_KIND FACTS RESULT
 
-OWN_KIND is a kind of tiny model that this lock is there for. RESULT gets JSON: the versions and facts that
-`converters/requirements/optimum_models.py` reads, and for each model its differences to the original.
+OWN_KIND is a kind of tiny model that this lock is there for. FACTS gets what `converters/requirements/optimum_models.py`
+reads, RESULT for each model its differences to the original, both as JSON.
 """
 
 import json
@@ -152,7 +152,8 @@ OWN = {"llama": LANGUAGE, "gemma": LANGUAGE, "glm": LANGUAGE, "exaone4": LANGUAG
        "nystromformer": COMMON["bert"]}
 
 if __name__ == "__main__":
-    lock, own, result = sys.argv[1:]
+    lock, own, facts, result = sys.argv[1:]
     with tempfile.TemporaryDirectory(dir=Path(result).parent) as work:
         models = [attempt(kind, *what, Path(work)) for kind, what in {**COMMON, own: OWN[own]}.items()]
-    Path(result).write_text(json.dumps({"facts": optimum_models.read(lock), "models": models}))
+    Path(result).write_text(json.dumps(models))
+    Path(facts).write_text(json.dumps(optimum_models.read(lock)))
