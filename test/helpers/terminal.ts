@@ -13,6 +13,8 @@ import { hasProgram } from './require.js';
 
 const PROGRAM = fileURLToPath(new URL('../../dist/bin/modeldl.js', import.meta.url));
 const PATIENCE_MS = 45_000;
+/** What stands below the program when it has ended: its exit code, and the state of the line discipline. */
+const END = /\[exit (\d+), (\w+)\]/;
 
 export const hasTmux = hasProgram('tmux', ['-V']);
 
@@ -109,13 +111,15 @@ exec cat >/dev/null
     screen,
     waitFor: (expected) => poll(screen, expected),
     ended: async () => {
-      const shown = await poll(screen, /\[exit \d+, \w+\]/);
-      const [, code, state] = /\[exit (\d+), (\w+)\]/.exec(shown) ?? [];
+      const shown = await poll(screen, END);
+      const [, code, state] = END.exec(shown) ?? [];
+      // What tmux hands on arrives when another process has written it.
+      const all = await poll(() => readFile(sent, 'utf8'), END);
       const cursor = await tmux('display-message', '-p', '-t', 'it', '#{cursor_flag}');
       return {
         exitCode: Number(code),
         stdout: (await readFile(stdout, 'utf8')).trimEnd(),
-        sent: await readFile(sent, 'utf8'),
+        sent: all.slice(0, all.search(END)),
         screen: shown.replace(/\n?\[exit [\s\S]*$/, ''),
         restored: state === 'same' && cursor === '1',
       };
