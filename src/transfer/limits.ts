@@ -133,7 +133,8 @@ function holdOf(origin: Origin, kind: Kind, now: number): Hold | undefined {
       .filter(({ policies }) => policies?.includes(name))
       .reduce((sum, sharing) => sum + sharing.inFlight, 0);
     if (bucket.left > inFlight) continue;
-    const waitMs = bucket.resetAt - now;
+    // Timers know whole milliseconds only, and a sum of fractions may fall short of where it should end.
+    const waitMs = Math.ceil(bucket.resetAt - now);
     if (bucket.left > 0 && inFlight > 0) return { waitMs, change: origin.change, isNews: false };
     const isNews = bucket.saidResetAt !== bucket.resetAt;
     bucket.saidResetAt = bucket.resetAt;
