@@ -58,7 +58,8 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     }
     const { places, packages } = found;
     const intact = await firstIntact(places);
-    const unusedBytes = await bytesBesides(context, places);
+    const there = intact ?? (await firstThere(places));
+    const unusedBytes = await bytesBesides(context, there);
     if (intact !== undefined) {
       return {
         state: 'installed',
@@ -69,7 +70,6 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
       };
     }
     const toInstall = await largestOf(definition, context, found);
-    const there = await firstThere(places);
     if (there !== undefined) {
       const { directory } = there;
       const bytes = await bytesOf(directory);
@@ -81,8 +81,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
   }
 
   /** Of environments for other locks, such as an earlier modeldl's, for other versions of Python, or of the other build. */
-  async function bytesBesides(context: ToolchainContext, places: readonly Place[]): Promise<number> {
-    const shown = (await firstIntact(places)) ?? (await firstThere(places));
+  async function bytesBesides(context: ToolchainContext, shown: Place | undefined): Promise<number> {
     let bytes = 0;
     for (const entry of await entriesOf(context.toolchainsDir)) {
       const directory = join(context.toolchainsDir, entry);

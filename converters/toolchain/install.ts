@@ -9,7 +9,7 @@ import { pythonOf, runPipFor, withPip } from './packages.js';
 import { runPip, temporaryFilesIn, type PipJob } from './pip.js';
 import { placesFor, writeMark, type Place, type Places } from './place.js';
 import { takePackages, type Reusable } from './reuse.js';
-import { reusableFor, roomFor, sizesBesides } from './room.js';
+import { reusableFor, reusablePackagesHere, roomFor, sizesBesides } from './room.js';
 import { cpuIndex, hasCpuWheel, pipCache, PYTORCH_CPU_INDEX, sourceOptions } from './sources.js';
 
 /** How long PyTorch's index may take to answer when nobody insists on it, seconds. */
@@ -81,7 +81,7 @@ export async function install(
   const temporary = join(directory, '.tmp');
   const job = await newJob(definition, context, 'Installing the toolchain');
   try {
-    const reusable = await reusableFor(context, found, build);
+    const reusable = reusableFor(build, await reusablePackagesHere(context, found));
     const cached = await hasRoomForCache(definition, context, sizesBesides(definition, build, reusable));
     await rm(directory, { recursive: true, force: true });
     await mkdir(temporary, { recursive: true });

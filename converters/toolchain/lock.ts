@@ -49,8 +49,10 @@ export function torchRequirements(packages: readonly LockedPackage[]): string {
     .join('');
 }
 
-/** All else that is locked, without what only a GPU needs. */
-export function otherPackages(packages: readonly LockedPackage[]): readonly LockedPackage[] {
+/** All else, without what only a GPU needs. */
+export function otherPackages<Named extends Pick<LockedPackage, 'name'>>(
+  packages: readonly Named[],
+): readonly Named[] {
   return packages.filter(({ name }) => !TORCH.has(name) && !CUDA.test(name));
 }
 

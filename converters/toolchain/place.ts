@@ -31,11 +31,12 @@ export interface Places {
 const COMPLETE = '.complete';
 /** What it was made from, for other environments that need the same. */
 const LOCK_COPY = '.lock.txt';
-/** What the mark holds. Older ones are the lock's digest alone: of these all is measured that is asked for. */
+/** What the mark holds. The oldest are the lock's digest alone: of these all is measured that is asked for. */
 const mark = v.object({
   lock: v.string(),
   torch: v.picklist(['locked', 'cpu']),
-  python: v.string(),
+  /** Absent in older ones, of which nothing is taken. */
+  python: v.exactOptional(v.string()),
   bytes: v.number(),
 });
 

@@ -94,6 +94,15 @@ export async function reusablePackages(
   return found;
 }
 
+/** What is locked of other packages than these. */
+export function withoutFound(
+  packages: readonly LockedPackage[],
+  found: readonly Reusable[],
+): readonly LockedPackage[] {
+  const names = new Set(found.map(({ name }) => name));
+  return packages.filter(({ name }) => !names.has(comparable(name)));
+}
+
 /** What packages take on a disk, as far as their records tell. */
 export function bytesOfPackages(packages: readonly Reusable[]): number {
   return packages.flatMap(({ files }) => files).reduce((sum, { bytes }) => sum + bytes, 0);

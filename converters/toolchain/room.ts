@@ -4,7 +4,7 @@ import type { RoomNeed, ToolchainContext, ToolchainStatus } from '../../src/conv
 import { sizesOf, type ToolchainDefinition, type ToolchainSizes } from './definition.js';
 import { otherPackages } from './lock.js';
 import { entriesOf, packagesIn, readMark, type Place, type Places } from './place.js';
-import { bytesOfPackages, reusablePackages, type Reusable } from './reuse.js';
+import { bytesOfPackages, reusablePackages, withoutFound, type Reusable } from './reuse.js';
 import type { TorchBuild } from './sources.js';
 
 /** Which of several builds it will be is seen when it is made: shown is the most, asked for in advance the least. */
@@ -29,13 +29,11 @@ export async function candidates(
   context: ToolchainContext,
   found: Places,
 ): Promise<readonly { readonly place: Place; readonly left: ToolchainSizes }[]> {
-  const all = [];
-  for (const place of found.places) {
-    all.push({
-      place,
-      left: sizesBesides(definition, place.build, await reusableFor(context, found, place.build)),
-    });
-  }
+  const reusable = await reusablePackagesHere(context, found);
+  const all = found.places.map((place) => ({
+    place,
+    left: sizesBesides(definition, place.build, reusableFor(place.build, reusable)),
+  }));
   const [best, other] = all;
   if (best === undefined || other === undefined) return all;
   return other.left.downloadBytes < best.left.downloadBytes ? [other] : all;
@@ -56,22 +54,24 @@ export function roomFor(
 }
 
 /** Packages that environments of the same Python here have by the same entries of their locks, each once. */
-export async function reusableFor(
+export async function reusablePackagesHere(
   context: ToolchainContext,
   { python, packages }: Places,
-  build: TorchBuild,
 ): Promise<readonly Reusable[]> {
-  const wanted = build === 'locked' ? packages : otherPackages(packages);
-  const found = new Map<string, Reusable>();
+  const found: Reusable[] = [];
+  let missing = packages;
   for (const entry of await entriesOf(context.toolchainsDir)) {
     const directory = join(context.toolchainsDir, entry);
     if ((await readMark(directory))?.python !== python) continue;
-    const had = await packagesIn(directory);
-    for (const reusable of await reusablePackages(directory, had, wanted)) {
-      if (!found.has(reusable.name)) found.set(reusable.name, reusable);
-    }
+    found.push(...(await reusablePackages(directory, await packagesIn(directory), missing)));
+    missing = withoutFound(packages, found);
   }
-  return [...found.values()];
+  return found;
+}
+
+/** Those of them that a build has by the hashes of the lock. */
+export function reusableFor(build: TorchBuild, reusable: readonly Reusable[]): readonly Reusable[] {
+  return build === 'locked' ? reusable : otherPackages(reusable);
 }
 
 /** What is left to fetch and to keep. How much of a download they are, their part of the disk tells about. */
