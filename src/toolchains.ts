@@ -1,6 +1,6 @@
 /** Toolchains: listing, installing and removing the environments that converters run in. */
 import type { Context } from './context.js';
-import type { Runtime, Toolchain, ToolchainContext } from './converter.js';
+import type { Runtime, Toolchain, ToolchainContext, ToolchainStatus } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type {
   ConverterState,
@@ -94,11 +94,13 @@ export async function refuseUninstallable(context: Context, name: string): Promi
   const { install, offline, wheels } = asked.settings;
   const toolchain = toolchainNamed(context, name);
   const forbidden = install === 'never' || (offline && wheels === undefined);
-  const { state, reason, toInstall } = await toolchain.status(asked);
-  const impossible = (state === 'missing' && reason !== undefined) || (state === 'broken' && !toInstall);
   // Asked for without an installation, it says which of these it is.
-  if (forbidden || impossible)
+  if (forbidden || isImpossible(await toolchain.status(asked)))
     await toolchain.ensure({ ...asked, settings: { ...asked.settings, install: 'never' } });
+}
+
+function isImpossible({ state, reason, toInstall }: ToolchainStatus): boolean {
+  return (state === 'missing' && reason !== undefined) || (state === 'broken' && toInstall === undefined);
 }
 
 /** @throws ModeldlError USAGE, BUSY while another process uses it, DISK */

@@ -30,29 +30,50 @@ export const USUAL_RANGE: PythonRange = { oldest: 10, newest: 14 };
 
 const PROBE = 'import sys, sysconfig; print(sys.version.split()[0], sysconfig.get_platform())';
 
+/** What commands said, by the variables of the run: each toolchain asks, several times, and a start takes 0.1 s. */
+const probes = new WeakMap<ToolchainContext['environment'], Map<string, Promise<string | undefined>>>();
+
+/** Undefined of what does not run. */
+function probe({ environment, signal }: ToolchainContext, command: string): Promise<string | undefined> {
+  const known = probes.get(environment) ?? new Map<string, Promise<string | undefined>>();
+  probes.set(environment, known);
+  const probed = known.get(command) ?? start(environment, signal, command);
+  known.set(command, probed);
+  return probed;
+}
+
+async function start(
+  environment: ToolchainContext['environment'],
+  signal: AbortSignal,
+  command: string,
+): Promise<string | undefined> {
+  const { execa } = await import('execa');
+  // Isolated: a module in the working directory or on PYTHONPATH is not run in place of Python's own.
+  const { failed, stdout } = await execa(command, ['-I', '-c', PROBE], {
+    env: { ...environment },
+    extendEnv: false,
+    reject: false,
+    cancelSignal: signal,
+  });
+  return failed ? undefined : stdout;
+}
+
 /** @throws ModeldlError TOOLCHAIN naming the toolchain and what was found instead */
 export async function findPython(
   context: ToolchainContext,
   toolchain: string,
   { oldest, newest }: PythonRange = USUAL_RANGE,
 ): Promise<Python> {
-  const { execa } = await import('execa');
   const { python: chosen } = context.settings;
   const tried: string[] = [];
   for (const command of chosen === undefined ? CANDIDATES : [chosen]) {
-    // Isolated: a module in the working directory or on PYTHONPATH is not run in place of Python's own.
-    const probed = await execa(command, ['-I', '-c', PROBE], {
-      env: { ...context.environment },
-      extendEnv: false,
-      reject: false,
-      cancelSignal: context.signal,
-    });
+    const said = await probe(context, command);
     throwIfAborted(context.signal);
-    if (probed.failed) {
+    if (said === undefined) {
       if (chosen !== undefined) tried.push(`\`toolchains.python\` names ${chosen}, which does not run`);
       continue;
     }
-    const [version = '', platform = ''] = probed.stdout.split(' ');
+    const [version = '', platform = ''] = said.split(' ');
     const [major, minor] = version.split('.').map(Number);
     if (major === undefined || minor === undefined || Number.isNaN(major + minor)) {
       if (chosen !== undefined) tried.push(`\`toolchains.python\` names ${chosen}, which is no Python`);
