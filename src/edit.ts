@@ -13,7 +13,7 @@ import { blobPath, writeBlob } from './store/blobs.js';
 
 /** What is edited is source code: files of some KiB. Also bounds what comes out. */
 const MAX_BYTES = 4 * 1024 * 1024;
-const MAX_MATCHES = 100_000;
+const MAX_MATCHES = 10_000;
 /** How long one pattern may look, milliseconds: some thousand times what real ones take, and too short to lose a claim. */
 const MAX_MS = 2_000;
 

@@ -34,7 +34,7 @@ export function translatePattern(pattern: string): string {
       taken = escapeOf(pattern, rest).length;
     } else if (character === '.') source += dotAll === true ? '[^]' : '[^\\n]';
     else if (character === '^') source += multiline === true ? '(?<![^\\n])' : '(?<![^])';
-    else if (character === '$') source += multiline === true ? '(?![^\\n])' : '(?!\\n?[^])';
+    else if (character === '$') source += multiline === true ? '(?![^\\n])' : '(?=\\n?(?![^]))';
     else if (/[|)]/.test(character)) source += character;
     else source += literal(character);
     at += taken;
