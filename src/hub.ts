@@ -10,6 +10,8 @@ export interface Hub {
   /** For people: `Hugging Face`. */
   readonly title: string;
   readonly syntax: ReferenceSyntax;
+  /** Name of the hub whose server this one asks: settings and tokens are that hub's. */
+  readonly servedBy?: string;
   /** Settings under `hubs.<name>`, by key: what is not named here is refused in a configuration. */
   readonly settings?: Readonly<Record<string, HubSetting>>;
   readonly credentials?: CredentialSpec;
