@@ -149,7 +149,10 @@ async function fetchSelected(
         unpacked.push({ ...file, path: names.get(file.path) ?? file.path });
       }
     }
-    const files = [...plan.stored, ...fetched.files, ...unpacked].sort((a, b) => (a.path < b.path ? -1 : 1));
+    const arrived = [...plan.stored, ...fetched.files, ...unpacked];
+    const files = (await edited(context, snapshot, selection, arrived)).sort((a, b) =>
+      a.path < b.path ? -1 : 1,
+    );
     const [onlyArchive] = opened.values();
     const revision =
       snapshot.revision ??
@@ -172,6 +175,18 @@ async function fetchSelected(
   } finally {
     for (const open of opened.values()) await open.close({ keep });
   }
+}
+
+/** The files as their hub's own tool leaves them. */
+async function edited(
+  context: Context,
+  { edits = [] }: Snapshot | StoredSnapshot,
+  selection: Selection<ListingEntry>,
+  files: readonly StoredFile[],
+): Promise<StoredFile[]> {
+  if (edits.length === 0) return [...files];
+  const { editFiles } = await import('./edit.js');
+  return editFiles(context, edits, selection, files);
 }
 
 /** Other bytes than an earlier pull recorded: where the hub lets files be replaced, that is the likeliest cause. */
@@ -208,7 +223,7 @@ function pinSnapshot(
   revision: string,
   members: NonNullable<StoredSnapshot['members']>,
 ): StoredSnapshot {
-  const { hub, id, metadata, validator } = snapshot;
+  const { hub, id, metadata, validator, edits } = snapshot;
   return {
     hub,
     id,
@@ -222,6 +237,9 @@ function pinSnapshot(
       ...(digest === undefined ? {} : { digest }),
       ...(unpack === undefined ? {} : { unpack }),
     })),
+    ...(edits === undefined
+      ? {}
+      : { edits: edits.map((edit) => ({ ...edit, replacement: [...edit.replacement] })) }),
     ...(members.length === 0 ? {} : { members }),
     metadata,
   };

@@ -98,9 +98,15 @@ export function hubNamed(context: Context, name: string): Hub {
   });
 }
 
+/** Name of the hub that settings and tokens are kept for. */
+export function serverOf({ name, servedBy = name }: Pick<Hub, 'name' | 'servedBy'>): string {
+  return servedBy;
+}
+
 /** What a hub may know before any request. */
 export function settingsContext(context: Context, hub: Hub): HubSettingsContext {
-  return { settings: context.hubSettings(hub.name), environment: context.environment, home: context.home };
+  const { environment, home } = context;
+  return { settings: context.hubSettings(serverOf(hub)), environment, home };
 }
 
 /** What a hub may use while it resolves a reference; `stored` is what the store can tell it about that. */

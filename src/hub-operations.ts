@@ -1,5 +1,5 @@
 /** Hubs as a user sees them: which there are, whether they answer, and logging in. */
-import { hubContext, hubNamed, settingsContext, type Context } from './context.js';
+import { hubContext, hubNamed, serverOf, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import type { Credential, CredentialSpec, Hub, Identity } from './hub.js';
 import { redactSecrets } from './redact.js';
@@ -67,7 +67,7 @@ export async function login(
   }
   const identity = await whoamiWith(context, hub, spec, { token, source: 'this login' });
   const { origin } = new URL(spec.endpoint(settingsContext(context, hub)));
-  await keeper.save(hub.name, origin, token);
+  await keeper.save(serverOf(hub), origin, token);
   return { ...identity, hub: hub.name, source: '`modeldl login`' };
 }
 
@@ -77,7 +77,7 @@ export async function logout(
   name: string,
 ): Promise<{ hub: string; removed: boolean }> {
   const { hub } = withCredentials(context, name);
-  return { hub: hub.name, removed: await keeper.remove(hub.name) };
+  return { hub: hub.name, removed: await keeper.remove(serverOf(hub)) };
 }
 
 /** Who the credential in use belongs to. @throws ModeldlError AUTH without one or when the hub refuses it */

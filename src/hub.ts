@@ -10,6 +10,8 @@ export interface Hub {
   /** For people: `Hugging Face`. */
   readonly title: string;
   readonly syntax: ReferenceSyntax;
+  /** Name of the hub whose server this one asks: settings and tokens are that hub's. */
+  readonly servedBy?: string;
   /** Settings under `hubs.<name>`, by key: what is not named here is refused in a configuration. */
   readonly settings?: Readonly<Record<string, HubSetting>>;
   readonly credentials?: CredentialSpec;
@@ -107,6 +109,8 @@ export interface Snapshot {
   /** What to compare next time instead of fetching: an ETag, a modification time. Only used without `revision`. */
   readonly validator?: string;
   readonly files: readonly RemoteFile[];
+  /** What the hub's own tool changes in files, in this order: done once digests matched and archives are unpacked. */
+  readonly edits?: readonly Edit[];
   readonly metadata: SnapshotMetadata;
   /** Where the revision ends in a reference that left it open (`Reference.openRevision`), when not where it says. */
   readonly reading?: Reading;
@@ -161,6 +165,19 @@ export interface Unpack {
   readonly format: 'tar' | 'tar.gz' | 'tar.xz' | 'tar.zst' | 'zip';
   /** Leading path segments to drop from every member (`package/` of npm is 1); default 0. */
   readonly strip?: number;
+  /** Folder of the tree that members lie in; default its root. */
+  readonly into?: string;
+}
+
+/** Text that is replaced in a file of the listing, or in a member of one of its archives. */
+export interface Edit {
+  readonly path: string;
+  /** Source of an ECMAScript regular expression, matched with the flags `gu`; it has to match. */
+  readonly pattern: string;
+  /** Texts, and numbers of groups; 0 is all that matched. */
+  readonly replacement: readonly (string | number)[];
+  /** Only so many of the first matches, which there have to be; default all. */
+  readonly count?: number;
 }
 
 /** A token or password, with where it came from; never printed. */

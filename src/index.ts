@@ -16,7 +16,7 @@ import { findCredential, removeCredential, saveCredential } from './config/crede
 import { loadConfig, type LoadedConfig } from './config/load.js';
 import { configSchema, DEFAULTS, type Config, type ConfigSchema } from './config/schema.js';
 import { parseDuration, parseRate } from './config/units.js';
-import { settingsContext, type Context, type Freshness } from './context.js';
+import { serverOf, settingsContext, type Context, type Freshness } from './context.js';
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
@@ -282,10 +282,11 @@ async function createContext(
     hubSettings: (hub) => config.hubs?.[hub] ?? {},
     // Looked for once, not for every request.
     credential: (hub) => {
-      let credential = credentials.get(hub.name);
+      const server = serverOf(hub);
+      let credential = credentials.get(server);
       if (credential === undefined) {
         credential = credentialFor(hub);
-        credentials.set(hub.name, credential);
+        credentials.set(server, credential);
       }
       return credential;
     },
@@ -302,9 +303,9 @@ async function createContext(
 
   function credentialFor(hub: Hub): Promise<Credential | undefined> {
     if (hub.credentials === undefined) return Promise.resolve(undefined);
-    const from = sources.get(`hubs.${hub.name}.endpoint`);
+    const from = sources.get(`hubs.${serverOf(hub)}.endpoint`);
     return findCredential({
-      hub: hub.name,
+      hub: serverOf(hub),
       spec: hub.credentials,
       settings: settingsContext(context, hub),
       configDir,

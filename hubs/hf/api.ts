@@ -64,6 +64,8 @@ const identitySchema = v.looseObject({
 
 export interface HubApi {
   info(id: string, revision: string): Promise<ModelInfo>;
+  /** Ids of an owner's models that a text is part of, most downloaded first. */
+  names(owner: string, text: string, limit: number): Promise<readonly string[]>;
   /** All entries of a commit, directories included. */
   tree(id: string, commit: string): Promise<readonly TreeEntry[]>;
   whoami(): Promise<Identity>;
@@ -154,6 +156,18 @@ export function openApi(context: HubContext, asked: Asked): HubApi {
         additionalFields: ['sha', 'cardData', 'tags', 'library_name'],
       });
       return validated(infoSchema, answer);
+    },
+    names: async (owner, text, limit) => {
+      const { listModels } = await import('@huggingface/hub');
+      const names: string[] = [];
+      const found = listModels({
+        search: { owner, query: text },
+        limit,
+        hubUrl: endpoint,
+        fetch: refusingLoops(bridge(v.array(v.looseObject({ id: v.string() }))), asked),
+      });
+      for await (const { name } of found) if (isModelId(name)) names.push(name);
+      return names;
     },
     tree: async (id, commit) => {
       const { listFiles } = await import('@huggingface/hub');

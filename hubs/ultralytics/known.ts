@@ -1,7 +1,7 @@
 /** What is known of names: the tasks of those that Ultralytics lists, and what to say of one that is not there. */
-import { closest, distance } from 'fastest-levenshtein';
 import { ModeldlError } from '../../src/errors.js';
 import { formatStandard } from '../../src/reference.js';
+import { nearestNames } from '../nearest.js';
 import { releasePage } from './endpoint.js';
 import { withoutEnding } from './reference.js';
 import type { Release } from './releases.js';
@@ -65,18 +65,7 @@ async function nearestHint(id: string, all: readonly Release[], otherwise: strin
   const weights = published.filter((asset) => asset.endsWith('.pt')).map(withoutEnding);
   const names = new Set<string>([...Object.values(NAMES).flat(), ...OTHER, ...weights]);
   if (names.has(id)) return otherwise;
-  const wanted = id.toLowerCase();
-  const near = [...names]
-    .map((name) => {
-      const known = name.toLowerCase();
-      // One that goes on, or is gone on with, is nearer than one that is spelt alike.
-      const kin = known.startsWith(wanted) ? 2 : wanted.startsWith(known) ? 1 : 0;
-      return { name, kin, away: distance(wanted, known) };
-    })
-    .filter(({ kin, away }) => kin > 0 || away <= Math.max(2, Math.floor(id.length / 2)))
-    .sort((a, b) => b.kin - a.kin || a.away - b.away || a.name.localeCompare(b.name, 'en', { numeric: true }))
-    .slice(0, 4)
-    .map(({ name }) => name);
-  const [first = closest(id, [...names])] = near;
+  const near = nearestNames(id, names);
+  const [first = id] = near;
   return `the nearest ${near.length > 1 ? `are ${near.join(', ')}` : `is ${first}`}: \`ultralytics:${first}\``;
 }

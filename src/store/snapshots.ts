@@ -26,9 +26,20 @@ const snapshotSchema = v.object({
         v.object({
           format: v.picklist(['tar', 'tar.gz', 'tar.xz', 'tar.zst', 'zip']),
           strip: v.exactOptional(size),
+          into: v.exactOptional(treePath),
         }),
       ),
     }),
+  ),
+  edits: v.exactOptional(
+    v.array(
+      v.object({
+        path: treePath,
+        pattern: v.string(),
+        replacement: v.array(v.union([v.string(), size])),
+        count: v.exactOptional(size),
+      }),
+    ),
   ),
   /** Members of the archives among the files, once they were read: the listing that selections work on. */
   members: v.exactOptional(v.array(v.object({ path: treePath, bytes: size, archive: treePath }))),

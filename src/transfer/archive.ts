@@ -12,7 +12,7 @@ import { readTar } from './tar.js';
 import { readZip } from './zip.js';
 
 export interface ArchiveMember {
-  /** Below the stripped segments. */
+  /** Below the stripped segments, in the archive's folder of the tree. */
   readonly path: string;
   /** Bytes, unpacked. */
   readonly bytes: number;
@@ -169,7 +169,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The path below the stripped segments; undefined for directories. */
+/** The path in the tree; undefined for directories. */
 function memberPath(archive: Archive, member: RawMember): string | undefined {
   const shown = shownName(member.name);
   if (member.kind === 'other') {
@@ -182,7 +182,8 @@ function memberPath(archive: Archive, member: RawMember): string | undefined {
   const segments = name.split('/');
   const strip = archive.unpack.strip ?? 0;
   if (segments.length <= strip) throw broken(archive, `${shown} lies outside the package's folder`);
-  return segments.slice(strip).join('/');
+  const { into } = archive.unpack;
+  return [...(into === undefined ? [] : [into]), ...segments.slice(strip)].join('/');
 }
 
 function checkBytes(archive: Archive, limits: ArchiveLimits, bytes: number, member: string): void {

@@ -205,6 +205,16 @@ describe('the folder of a package', () => {
     expect(await readArchive(tar(inPackage('./package/b')), 'tar', { strip: 1 })).toEqual({ a: 'x', b: 'y' });
   });
 
+  it('is put before every name, once that was checked', async () => {
+    const members = inPackage('package/dist/b');
+    expect(await readArchive(tar(members), 'tar', { strip: 1, into: 'lib/x' })).toEqual({
+      'lib/x/a': 'x',
+      'lib/x/dist/b': 'y',
+    });
+    const climbing = tar(inPackage('../b'));
+    expect((await refusal(climbing, 'tar', { into: 'lib' })).message).toContain('..');
+  });
+
   it.each([
     ['a file above it', 'b', 'outside'],
     ['a name that climbs into it', '../package/b', '..'],

@@ -290,6 +290,7 @@ export type Contents = Readonly<Record<string, string>>;
 export interface ReadOptions {
   readonly limits?: Partial<ArchiveLimits>;
   readonly strip?: number;
+  readonly into?: string;
   readonly label?: string;
   /** Only these; default every member of the listing. */
   readonly wanted?: readonly string[];
@@ -310,7 +311,12 @@ export async function readArchive(
   try {
     const file = join(directory, 'archive');
     await writeFile(file, bytes);
-    const unpack = { format, ...(options.strip === undefined ? {} : { strip: options.strip }) };
+    const { strip, into } = options;
+    const unpack = {
+      format,
+      ...(strip === undefined ? {} : { strip }),
+      ...(into === undefined ? {} : { into }),
+    };
     const archive = { file, label: options.label ?? 'models/archive', bytes: bytes.length, unpack };
     const limits = { ...ARCHIVE_LIMITS, rules: NO_RULES, ...options.limits };
     const { signal } = new AbortController();

@@ -1,0 +1,26 @@
+/** Open Model Zoo: models that its repository describes at a release, from the places that the descriptions name. */
+import { throwIfAborted } from '../src/errors.js';
+import type { Hub } from '../src/hub.js';
+import { formatStandard } from '../src/reference.js';
+import { endpointOf } from './omz/descriptions.js';
+import { checked, syntax } from './omz/reference.js';
+
+export const omz = {
+  name: 'omz',
+  title: 'Open Model Zoo',
+  syntax,
+  settings: {
+    endpoint: {
+      description: "Address of the repository's files: `<commit>/models/…` lies below it",
+      type: 'string',
+      trust: true,
+    },
+  },
+  endpoint: endpointOf,
+  async resolve(reference, context) {
+    throwIfAborted(context.signal);
+    checked(reference, formatStandard('omz', reference));
+    const { resolve } = await import('./omz/resolve.js');
+    return resolve(reference, context);
+  },
+} as const satisfies Hub;

@@ -1,0 +1,54 @@
+/**
+ * Prints `names.ts`: the models of Open Model Zoo's newest release, and the commits of its releases.
+ * Run by `npm run names:omz -- <git directory>`, a clone with all tags.
+ */
+import { execFileSync } from 'node:child_process';
+import { argv, stdout } from 'node:process';
+import { CORE_SCHEMA, load } from 'js-yaml';
+
+const [, , repository = '.'] = argv;
+const git = (...args) =>
+  execFileSync('git', ['-C', repository, ...args], { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 });
+const lines = (text) => text.split('\n').filter((line) => line !== '');
+const compare = new Intl.Collator('en', { numeric: true }).compare;
+
+// Before 2020.1 files are described in another way.
+const tags = lines(git('tag'))
+  .filter((tag) => /^20[2-9]\d\.\d+(\.\d+)?$/.test(tag))
+  .sort(compare);
+const release = tags.at(-1);
+const paths = lines(git('ls-tree', '-r', '--name-only', release, 'models'));
+const places = (file) =>
+  paths
+    .filter((path) => path.endsWith(`/${file}`))
+    .map((path) => path.slice('models/'.length, -file.length - 1));
+const composites = places('composite-model.yml');
+const tasks = new Map();
+for (const [file, listed] of [
+  ['model.yml', places('model.yml')],
+  ['composite-model.yml', composites],
+]) {
+  for (const place of listed) {
+    const { task_type: task } = load(git('show', `${release}:models/${place}/${file}`), {
+      schema: CORE_SCHEMA,
+    });
+    tasks.set(task, [...(tasks.get(task) ?? []), place].sort(compare));
+  }
+}
+const sorted = (map) => Object.fromEntries([...map].sort(([a], [b]) => compare(a, b)));
+const commits = Object.fromEntries(tags.map((tag) => [tag, git('rev-parse', `${tag}^{commit}`).trim()]));
+
+stdout.write(`/** Made by \`npm run names:omz\`: what Open Model Zoo's releases are, and what is in the newest. */
+
+/** The release that a name without a revision means. */
+export const RELEASE = ${JSON.stringify(release)};
+
+/** Commits by release. */
+export const RELEASES: Readonly<Record<string, string>> = ${JSON.stringify(commits)};
+
+/** Models of several stages, each with a folder and description of its own. */
+export const COMPOSITES: readonly string[] = ${JSON.stringify(composites.sort(compare))};
+
+/** Folders below \`models\` by task; the last segment is the name. */
+export const PLACES: Readonly<Record<string, readonly string[]>> = ${JSON.stringify(sorted(tasks))};
+`);

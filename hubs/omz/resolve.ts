@@ -1,0 +1,137 @@
+/** From a name to the files that its description lists at a commit. */
+import { ModeldlError } from '../../src/errors.js';
+import type { HubContext, Snapshot, SnapshotMetadata } from '../../src/hub.js';
+import { formatStandard, type Reference } from '../../src/reference.js';
+import { descriptionAddress, endpointOf, fetchDescription, type DescriptionFile } from './descriptions.js';
+import { commitOf, isComposite, isNewest, knownStages, pageOf, placesOf, unknownName } from './known.js';
+import {
+  DescriptionError,
+  readComposite,
+  readModel,
+  type Description,
+  type ModelDescription,
+} from './model-yml.js';
+import { RELEASE } from './names.js';
+
+interface Asked {
+  readonly id: string;
+  readonly commit: string;
+  readonly context: HubContext;
+}
+
+interface Found extends Pick<ModelDescription, 'files' | 'edits'> {
+  readonly place: string;
+  readonly description: Description;
+}
+
+/**
+ * One request for each description, which is one for most models; none where the listing is stored.
+ * @throws ModeldlError as `Hub.resolve`
+ */
+export async function resolve({ id, revision }: Reference, context: HubContext): Promise<Snapshot> {
+  const commit = commitOf(revision, id);
+  const known = await context.known?.(id, commit);
+  if (known !== undefined) {
+    const { files, edits, metadata } = known;
+    return { hub: 'omz', id, revision: commit, files, ...(edits === undefined ? {} : { edits }), metadata };
+  }
+  const { place, description, files, edits } = await find({ id, commit, context });
+  return {
+    hub: 'omz',
+    id,
+    revision: commit,
+    files,
+    ...(edits.length === 0 ? {} : { edits }),
+    metadata: metadataOf(description, pageOf(place, commit)),
+  };
+}
+
+/** At the newest release it is known where a model is, and of what kind; at others it may have been elsewhere. */
+async function find(asked: Asked): Promise<Found> {
+  const { id, commit } = asked;
+  for (const place of placesOf(id, commit)) {
+    const kinds = isComposite(place) ? [composite, single] : [single, composite];
+    for (const kind of isNewest(commit) ? kinds.slice(0, 1) : kinds) {
+      const found = await kind(asked, place);
+      if (found !== undefined) return found;
+    }
+  }
+  throw unknownName(id, commit);
+}
+
+async function single(asked: Asked, place: string): Promise<Found | undefined> {
+  const model = await read(asked, place, 'model.yml', readModel);
+  return model === undefined
+    ? undefined
+    : { place, description: model, files: model.files, edits: model.edits };
+}
+
+/** A model of several stages: each is a folder of its tree. */
+async function composite(asked: Asked, place: string): Promise<Found | undefined> {
+  const description = await read(asked, place, 'composite-model.yml', readComposite);
+  if (description === undefined) return undefined;
+  // Before 2022.1 the order was not told.
+  const { stages = knownStages(place) } = description;
+  const parts: ModelDescription[] = [];
+  for (const stage of stages) {
+    const part = await read(asked, `${place}/${stage}`, 'model.yml', (yaml) => readModel(yaml, stage));
+    if (part === undefined) throw unreadable(asked, place, `there is none of its stage ${stage}`);
+    parts.push(part);
+  }
+  if (parts.length === 0) throw unreadable(asked, place, 'it names no stages');
+  return {
+    place,
+    description,
+    files: parts.flatMap(({ files }) => files),
+    edits: parts.flatMap(({ edits }) => edits),
+  };
+}
+
+async function read<Read>(
+  asked: Asked,
+  place: string,
+  file: DescriptionFile,
+  readFrom: (yaml: string) => Read,
+): Promise<Read | undefined> {
+  const { commit, context } = asked;
+  const yaml = await fetchDescription(
+    descriptionAddress(endpointOf(context), commit, place, file),
+    endpointOf(context),
+    context,
+  );
+  if (yaml === undefined) return undefined;
+  try {
+    return readFrom(yaml);
+  } catch (error) {
+    if (!(error instanceof DescriptionError)) throw error;
+    throw unreadable(asked, place, error.message);
+  }
+}
+
+function unreadable({ id, commit }: Asked, place: string, why: string): ModeldlError {
+  const url = pageOf(place, commit);
+  const newest = `\`${formatStandard('omz', { id, revision: RELEASE })}\``;
+  return new ModeldlError('UNSUPPORTED', `Cannot read the description of ${id}: ${why}: ${url}`, {
+    hint: isNewest(commit)
+      ? 'check `hubs.omz.endpoint`; if that is right, report it as an error of modeldl'
+      : `take the newest release: ${newest}`,
+    details: { url },
+  });
+}
+
+function metadataOf({ task, framework, license }: Description, page: string): SnapshotMetadata {
+  const library = framework === 'dldt' ? 'openvino' : framework;
+  return {
+    ...(license === undefined ? {} : { license: licenseOf(license) }),
+    ...(task === undefined ? {} : { task }),
+    ...(library === undefined ? {} : { library }),
+    page,
+  };
+}
+
+/** Open Model Zoo's own license is known by its name; others are told by their address. */
+function licenseOf(address: string): string {
+  return /\/(?:openvinotoolkit|opencv)\/open_model_zoo\/(?:master|develop)\/LICENSE$/.test(address)
+    ? 'apache-2.0'
+    : address;
+}

@@ -1,0 +1,24 @@
+/** The organisation OpenVINO on Hugging Face, whose models are IR already, under its short names. */
+import { throwIfAborted } from '../src/errors.js';
+import type { Hub } from '../src/hub.js';
+import { formatStandard } from '../src/reference.js';
+import { hf } from './hf.js';
+import { fullId, publishedIds } from './openvino/names.js';
+import { checked, syntax } from './openvino/reference.js';
+
+export const openvino = {
+  name: 'openvino',
+  title: 'OpenVINO on Hugging Face',
+  syntax,
+  servedBy: 'hf',
+  credentials: hf.credentials,
+  endpoint: hf.endpoint,
+  async resolve(reference, context) {
+    throwIfAborted(context.signal);
+    checked(reference, formatStandard('openvino', reference));
+    const { resolve } = await import('./openvino/resolve.js');
+    return resolve(reference, context);
+  },
+  checkAccess: (snapshot, context) => hf.checkAccess({ ...snapshot, id: fullId(snapshot.id) }, context),
+  prebuilt: { ids: publishedIds, exists: (id, context) => hf.prebuilt.exists(fullId(id), context) },
+} as const satisfies Hub;

@@ -1,0 +1,153 @@
+/** Models of Open Model Zoo through the built program, from a local one. */
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startZoo, NEWEST, type Zoo } from '../helpers/omz.js';
+import { createWorld, type Run, type World } from '../helpers/program.js';
+import { tar, zip } from '../transfer/make-archive.js';
+
+const FACE = 'intel/face-detection-retail-0004';
+const XML = Buffer.from('<net name="face" version="11"/>');
+const WEIGHTS = Buffer.alloc(200_000, 'weights');
+const files = Object.fromEntries(
+  ['FP16', 'FP32'].flatMap((precision) => [
+    [`${precision}/face-detection-retail-0004.xml`, XML],
+    [`${precision}/face-detection-retail-0004.bin`, Buffer.concat([WEIGHTS, Buffer.from(precision)])],
+  ]),
+);
+/** Line ends as on Windows, which Python reads as its own. */
+const NET = 'import torch\r\nfrom .loss import Loss\r\n';
+const yolox = {
+  framework: 'pytorch',
+  files: {
+    'model/net.py': Buffer.from(NET),
+    'model/weights.tar.gz': gzipSync(tar([{ name: './weights.pth', content: WEIGHTS }])),
+    'package.whl': zip([{ name: 'package/__init__.py', content: Buffer.from('import wget\n') }]),
+  },
+  steps: `  - $type: unpack_archive
+    file: model/weights.tar.gz
+    format: gztar
+  - $type: unpack_archive
+    file: package.whl
+    format: zip
+  - $type: regex_replace
+    file: model/net.py
+    pattern: '(?m)^from \\.loss import (\\w+)$'
+    replacement: '# \\g<0>\\n\\1 = None'
+  - $type: regex_replace
+    file: package/__init__.py
+    pattern: import wget
+    replacement: '# \\g<0>'
+`,
+};
+const LOST = {
+  files: { 'net.py': Buffer.from('import torch\n') },
+  steps: `  - $type: regex_replace
+    file: net.py
+    pattern: import wget
+    replacement: ''
+`,
+};
+
+let zoo: Zoo;
+let world: World;
+
+beforeEach(async () => {
+  zoo = await startZoo({ models: { [FACE]: { files }, 'public/yolox-tiny': yolox, 'public/aclnet': LOST } });
+  world = await createWorld();
+  const directory = join(world.directory, '.config', 'modeldl');
+  await mkdir(directory, { recursive: true });
+  await writeFile(
+    join(directory, 'config.json'),
+    JSON.stringify({ hubs: { omz: { endpoint: zoo.endpoint } } }),
+  );
+});
+afterEach(async () => {
+  await world.remove();
+  await zoo.close();
+});
+
+/** Retries would only wait. */
+function pull(...args: readonly string[]): Promise<Run> {
+  return world.run('pull', ...args, '--max-wait', '1ms');
+}
+
+async function pulled(...args: readonly string[]): Promise<string> {
+  const run = await pull(...args);
+  expect(run.exitCode, run.stderr).toBe(0);
+  return run.stdout;
+}
+
+describe('models of Open Model Zoo', () => {
+  it('are fetched by precision, and without a request once they are stored', async () => {
+    const half = await pulled('omz:face-detection-retail-0004//FP16');
+    expect((await readdir(half)).sort()).toEqual([
+      'face-detection-retail-0004.bin',
+      'face-detection-retail-0004.xml',
+    ]);
+    expect(zoo.fetched().every((path) => path.startsWith(`${FACE}/FP16/`))).toBe(true);
+    const all = await pulled('omz:face-detection-retail-0004');
+    expect((await readdir(all)).sort()).toEqual(['FP16', 'FP32']);
+    expect(await readFile(join(all, 'FP32', 'face-detection-retail-0004.xml'))).toEqual(XML);
+    const before = zoo.server.requests.length;
+    expect(await pulled('omz:face-detection-retail-0004@2024.6.0')).toBe(all);
+    expect(await pulled(`omz:face-detection-retail-0004@${NEWEST}`, '--offline')).toBe(all);
+    expect(zoo.server.requests.length).toBe(before);
+    expect(zoo.asked()).toHaveLength(1);
+    const shown = await world.run('show', 'omz:face-detection-retail-0004', '--json');
+    expect(shown.stdout).toContain('apache-2.0');
+  });
+
+  it('are as their own tool leaves them: unpacked in their folders, and edited', async () => {
+    const tree = await pulled('omz:yolox-tiny');
+    const net = 'import torch\n# from .loss import Loss\nLoss = None\n';
+    expect(await readFile(join(tree, 'model', 'net.py'), 'utf8')).toBe(net);
+    expect(await readFile(join(tree, 'model', 'weights.pth'))).toEqual(WEIGHTS);
+    expect(await readFile(join(tree, 'package', '__init__.py'), 'utf8')).toBe('# import wget\n');
+    expect((await readdir(tree, { recursive: true })).sort()).toEqual([
+      'model',
+      'model/net.py',
+      'model/weights.pth',
+      'package',
+      'package/__init__.py',
+    ]);
+    expect(await world.run('verify', 'omz:yolox-tiny')).toMatchObject({ exitCode: 0 });
+    // Made again, also from what the store has of it, a file is edited once.
+    expect(await pulled('omz:yolox-tiny', '--force')).toBe(tree);
+    expect(await readFile(join(tree, 'model', 'net.py'), 'utf8')).toBe(net);
+    await chmod(join(tree, 'model', 'net.py'), 0o644);
+    await writeFile(join(tree, 'model', 'net.py'), NET);
+    expect(await world.run('verify', 'omz:yolox-tiny', '--repair')).toMatchObject({ exitCode: 0 });
+    expect(await readFile(join(tree, 'model', 'net.py'), 'utf8')).toBe(net);
+    const model = await pulled('omz:yolox-tiny//model');
+    expect(await readFile(join(model, 'net.py'), 'utf8')).toBe(net);
+    const part = await pulled('omz:yolox-tiny', '--include', 'model/net.py');
+    expect(await readFile(join(part, 'model', 'net.py'), 'utf8')).toBe(net);
+    expect(await readdir(part)).toEqual(['model']);
+  });
+
+  it.each([
+    ['omz:face-detection-retail-004', 3, 'face-detection-retail-0004'],
+    ['omz:face-detection-retail-0004@2021.5', 3, '2021.4.2'],
+    ['omz:face-detection-retail-0004//INT8', 3, 'FP16'],
+    ['omz:face-detection-0200', 3, 'face-detection-0200'],
+    ['omz:intel/face-detection-0200', 2, 'omz:face-detection-0200'],
+    ['omz:aclnet', 6, 'matches nothing in net.py'],
+  ])('that cannot be had are told: %s', async (reference, exitCode, message) => {
+    const run = await pull(reference);
+    expect(run).toMatchObject({ exitCode, stdout: '' });
+    expect(run.stderr).toContain(message);
+    expect((await world.run('list', '--quiet')).stdout).toBe('');
+  });
+
+  it('are refused with other bytes than their SHA-384 promises, and nothing is left of them', async () => {
+    zoo.swap(`${FACE}/FP16/face-detection-retail-0004.bin`, Buffer.alloc(200_004, 'w3ights'));
+    const run = await pull('omz:face-detection-retail-0004//FP16');
+    expect(run).toMatchObject({ exitCode: 6, stdout: '' });
+    expect(run.stderr).toContain('face-detection-retail-0004.bin');
+    expect(run.stderr).toContain('sha384');
+    expect((await world.run('list', '--quiet')).stdout).toBe('');
+    await expect(stat(join(world.directory, 'cache', 'v1', 'models', 'omz'))).rejects.toThrow('ENOENT');
+  });
+});
