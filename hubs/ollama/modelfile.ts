@@ -2,7 +2,10 @@
 import * as v from 'valibot';
 import { parseJson, type Configuration, type PlacedLayer } from './manifest.js';
 
-const paramsSchema = v.record(v.string(), v.unknown());
+const paramsSchema = v.pipe(
+  v.record(v.string(), v.unknown()),
+  v.check((params) => !Array.isArray(params)),
+);
 const messagesSchema = v.array(v.looseObject({ role: v.string(), content: v.optional(v.string(), '') }));
 
 /** A layer with its text, where that was read. */
