@@ -2,10 +2,7 @@
 import * as v from 'valibot';
 import { parseJson, type Configuration, type PlacedLayer } from './manifest.js';
 
-const paramsSchema = v.pipe(
-  v.record(v.string(), v.unknown()),
-  v.check((params) => !Array.isArray(params)),
-);
+const paramsSchema = v.record(v.string(), v.unknown());
 const messagesSchema = v.array(v.looseObject({ role: v.string(), content: v.optional(v.string(), '') }));
 
 /** A layer with its text, where that was read. */
@@ -46,8 +43,10 @@ function setting(name: string, value: string | null | undefined): readonly strin
 }
 
 function parameters({ text, path }: ReadLayer): readonly string[] {
-  const params = v.safeParse(paramsSchema, parseJson(text ?? ''));
-  if (!params.success) return [`# PARAMETER is in ./${path}`];
+  const read = parseJson(text ?? '');
+  const params = v.safeParse(paramsSchema, read);
+  // A list is a record by the numbers of its items.
+  if (!params.success || Array.isArray(read)) return [`# PARAMETER is in ./${path}`];
   return Object.entries(params.output).flatMap(([name, value]) =>
     (Array.isArray(value) ? value : [value]).map((one: unknown) => {
       const written = /^\w+$/.test(name) && isScalar(one) ? quoted(String(one)) : undefined;

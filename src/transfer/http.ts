@@ -232,11 +232,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
 
   async function answered(url: URL, response: HttpResponse, signal: AbortSignal): Promise<boolean> {
     const header = response.header('www-authenticate');
-    const { challenged } = settings;
-    if (header === undefined || challenged === undefined) return false;
+    if (header === undefined || settings.challenged === undefined) return false;
     const fetch = fetchBy({ answersChallenge: false });
     const ask: typeof fetch = (input, init) => fetch(input, { signal, ...init });
-    return grants.answer(url, header, () => challenged(url, header, ask));
+    return grants.answer(url, header, async () => settings.challenged?.(url, header, ask));
   }
 
   async function sendWithinLimits(

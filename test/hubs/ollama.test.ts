@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process';
+import { createPublicKey, verify } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ollama } from '../../hubs/ollama.js';
 import { parseChallenge, tokenAddress } from '../../hubs/ollama/challenge.js';
 import { mayGrant, registryOf } from '../../hubs/ollama/endpoint.js';
-import { parseKey } from '../../hubs/ollama/key.js';
+import { parseKey, signed } from '../../hubs/ollama/key.js';
 import { licenseOf } from '../../hubs/ollama/license.js';
 import { placeLayers, type Layer } from '../../hubs/ollama/manifest.js';
 import { writeModelfile, type ReadLayer } from '../../hubs/ollama/modelfile.js';
@@ -26,6 +27,8 @@ import {
   type RegistryModel,
   type RegistryOptions,
 } from '../helpers/ollama-registry.js';
+import { hasProgram, requirePeer } from '../helpers/require.js';
+import { writeOllamaKey } from '../helpers/ssh-key.js';
 import { temporaryDirectory } from '../helpers/store.js';
 import { selfSigned } from '../transfer/certificate.js';
 import { describeHubConformance } from './conformance.js';
@@ -312,7 +315,7 @@ describe('Modelfiles', () => {
       layer('system', 'system', 'a\nFROM other'),
       'SYSTEM """a\nFROM other"""',
     ],
-    ['settings that are none', layer('params', 'params.json', '[]'), '# PARAMETER is in ./params.json'],
+    ['settings that are none', layer('params', 'params.json', '[1]'), '# PARAMETER is in ./params.json'],
     [
       'a setting of several lines',
       layer('params', 'params.json', '{"a\\nFROM x":1}'),
@@ -328,31 +331,39 @@ describe('Modelfiles', () => {
   });
 });
 
-/** A key as Ollama makes it, by the program that made the format. */
-async function makeKey(home: string, ...options: readonly string[]): Promise<string> {
-  const directory = join(home, '.ollama');
-  await mkdir(directory, { recursive: true });
-  const file = join(directory, 'id_ed25519');
+/** A key by the program that made the format. */
+async function generateKey(
+  home: string,
+  ...options: readonly string[]
+): Promise<{ text: string; key: string }> {
+  const file = join(home, 'id_ed25519');
   execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', '', ...options, '-f', file]);
   const [, key = ''] = (await readFile(`${file}.pub`, 'utf8')).split(' ');
-  return key.trim();
+  return { text: await readFile(file, 'utf8'), key: key.trim() };
 }
 
+const withKeygen = requirePeer('ssh-keygen', hasProgram('ssh-keygen', ['-Q', 'key']));
+
 describe('keys and challenges', () => {
-  it('reads the keys of ssh-keygen', async () => {
-    const home = await temporaryDirectory();
-    const key = await makeKey(home);
-    expect(parseKey(await readFile(join(home, '.ollama/id_ed25519'), 'utf8')).publicKey).toBe(key);
+  withKeygen('are those of ssh-keygen', async () => {
+    const { text, key } = await generateKey(await temporaryDirectory());
+    const parsed = parseKey(text);
+    expect(parsed.publicKey).toBe(key);
+    const [, signature = ''] = signed(parsed, 'GET,https://x.example').split(':');
+    const publicKey = createPublicKey(parsed.privateKey);
+    expect(
+      verify(null, Buffer.from('GET,https://x.example'), publicKey, Buffer.from(signature, 'base64')),
+    ).toBe(true);
+    expect(Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url')).toEqual(
+      Buffer.from(key, 'base64').subarray(-32),
+    );
   });
 
-  it.each([
-    ['with a passphrase', ['-N', 'secret'], 'it is protected by a passphrase'],
-    ['of another type', ['-t', 'ecdsa'], 'expected ssh-ed25519'],
-  ])('says of a key %s that it is', async (_what, options, why) => {
-    const home = await temporaryDirectory();
-    await makeKey(home, ...options);
-    const text = await readFile(join(home, '.ollama/id_ed25519'), 'utf8');
-    expect(() => parseKey(text)).toThrow(why);
+  withKeygen('are refused with a passphrase, and of another type', async () => {
+    const locked = await generateKey(await temporaryDirectory(), '-N', 'secret', '-a', '1');
+    expect(() => parseKey(locked.text)).toThrow('it is protected by a passphrase');
+    const other = await generateKey(await temporaryDirectory(), '-t', 'ecdsa');
+    expect(() => parseKey(other.text)).toThrow('expected ssh-ed25519');
   });
 
   it.each([
@@ -599,7 +610,7 @@ describe('answers', () => {
 
   describe('about private models', () => {
     it('come with the key of an account, one token for all of a model', async () => {
-      const key = await makeKey(home);
+      const key = await writeOllamaKey(home);
       await registry.close();
       await start({ keys: [key] });
       const context = open();
@@ -619,7 +630,7 @@ describe('answers', () => {
     });
 
     it('come also when the token ends midway', async () => {
-      const key = await makeKey(home);
+      const key = await writeOllamaKey(home);
       await registry.close();
       await start({ keys: [key] });
       const context = open();
@@ -637,7 +648,7 @@ describe('answers', () => {
     });
 
     it('are that no account knows the key', async () => {
-      await makeKey(home);
+      await writeOllamaKey(home);
       const error = await refused('ollama:me/secret', 'AUTH');
       expect(error.message).toContain(`does not accept the key in ${join(home, '.ollama/id_ed25519')}`);
       expect(error.hint).toContain(
@@ -659,7 +670,7 @@ describe('answers', () => {
     });
 
     it('are signed for nobody but the registry', async () => {
-      const key = await makeKey(home);
+      const key = await writeOllamaKey(home);
       const elsewhere = await startOllamaRegistry({ models: [PRIVATE], keys: [key] });
       await registry.close();
       await start({ keys: [key], realm: elsewhere.endpoint });
