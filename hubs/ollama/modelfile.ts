@@ -71,11 +71,15 @@ function messages({ text, path }: ReadLayer): readonly string[] {
   });
 }
 
+/** What Ollama's parser leaves out of every text, quoted or not: what Go does not print (strconv.IsPrint). */
+const LEFT_OUT = /(?![\t\n\r ])[\p{C}\p{Z}]/u;
+
 /**
  * As Ollama's parser (parser/parser.go) reads it back: in three quotes what has lines, edges or a quote in front. Three
- * quotes inside them would end it; then the text is only in its own file.
+ * quotes inside them would end it. What it would not read as it is stands only in its own file.
  */
 function quoted(text: string): string | undefined {
+  if (LEFT_OUT.test(text)) return undefined;
   if (!/^$|^[\s"]|\s$|[\n\r]/.test(text)) return text;
   return text.includes('"""') ? undefined : `"""${text}"""`;
 }

@@ -309,6 +309,7 @@ describe('Modelfiles', () => {
   it.each([
     ['a text too long to read', layer('license', 'LICENSE'), '# LICENSE is in ./LICENSE'],
     ['a text that would end its quotes', layer('system', 'system', 'a\n""" b'), '# SYSTEM is in ./system'],
+    ['characters that Ollama drops', layer('system', 'system', 'a\u2028b'), '# SYSTEM is in ./system'],
     ['one that needs none', layer('system', 'system', 'a """ b'), 'SYSTEM a """ b'],
     [
       'a text that could add a command',
@@ -342,7 +343,7 @@ async function generateKey(
   return { text: await readFile(file, 'utf8'), key: key.trim() };
 }
 
-const withKeygen = requirePeer('ssh-keygen', hasProgram('ssh-keygen', ['-Q', 'key']));
+const withKeygen = requirePeer('OpenSSH', hasProgram('ssh', ['-V']));
 
 describe('keys and challenges', () => {
   withKeygen('are those of ssh-keygen', async () => {
