@@ -502,6 +502,19 @@ describe('answers', () => {
     expect(registry.asked().join()).not.toContain('manifests/sha256');
   });
 
+  it('are of one manifest when the tag moves between two requests', async () => {
+    const context = open();
+    const fetch: typeof context.fetch = async (input, init) => {
+      const response = await context.fetch(input, init);
+      registry.push({ ...LLAMA, layers: [{ kind: 'model', bytes: OTHER }] });
+      return response;
+    };
+    const { revision, files } = await ollama.resolve(parse('ollama:llama3.2:3b'), { ...context, fetch });
+    expect(revision).toBe(HEX);
+    expect(files.map(({ path }) => path)).toEqual(PATHS);
+    expect((await resolve('ollama:llama3.2:3b')).revision).not.toBe(HEX);
+  });
+
   it('say of an unknown name where names are found, and of an unknown tag where tags are', async () => {
     const name = await refused('ollama:lama3.2', 'NOT_FOUND');
     expect(name.message).toContain('There is no model lama3.2');
