@@ -203,11 +203,13 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       settings.allow?.(url);
       const sendNow = (): Promise<HttpResponse> =>
         sendWithinLimits(url, options.signal, budget, () => send(url, method, headers, body, options.signal));
+      const granted = grants.headersFor(url);
       let response = await sendNow();
       if (
         response.status === 401 &&
         options.answersChallenge !== false &&
-        (await answered(url, response, options.signal))
+        // Another request may have got something since this one was sent.
+        (grants.headersFor(url) !== granted || (await answered(url, response, options.signal)))
       ) {
         response.discard();
         response = await sendNow();
