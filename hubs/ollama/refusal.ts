@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { ModeldlError, type ErrorCode } from '../../src/errors.js';
 import type { HubContext } from '../../src/hub.js';
 import { isHuggingFace, KEYS_PAGE, modelPage, tagsPage } from './endpoint.js';
+import { nearestVersions } from '../versions.js';
 import { keyFile, readKey } from './key.js';
 import { parseJson } from './manifest.js';
 import { DEFAULT_TAG, idOf, type Name } from './reference.js';
@@ -22,8 +23,8 @@ const saidSchema = v.union([
   ),
 ]);
 
-/** Does the registry know the name under another tag? */
-export type KnowsModel = () => Promise<boolean>;
+/** Tags of the model that the registry has, as far as it tells any; none where it knows no such model. */
+export type OtherTags = () => Promise<readonly string[]>;
 
 /** The error that a refused request for a manifest stands for. */
 export async function refusal(
@@ -31,7 +32,7 @@ export async function refusal(
   body: string,
   name: Name,
   context: HubContext,
-  knowsModel: KnowsModel,
+  otherTags: OtherTags,
 ): Promise<ModeldlError> {
   const { host, origin, pathname } = new URL(response.url);
   const url = `${origin}${pathname}`;
@@ -49,7 +50,7 @@ export async function refusal(
     case 403:
       return unauthorized(refused, response.status, name, host, context);
     case 404:
-      return absent(refused, name, host, knowsModel);
+      return absent(refused, name, host, otherTags);
     case 412:
       return refused(
         'UNSUPPORTED',
@@ -68,18 +69,20 @@ async function absent(
   refused: Refused,
   name: Name,
   host: string,
-  knowsModel: KnowsModel,
+  otherTags: OtherTags,
 ): Promise<ModeldlError> {
   const { tag = DEFAULT_TAG, ...model } = name;
   const page = tagsPage(name);
   const where = page === undefined ? '' : `: ${page}`;
-  if (tag !== DEFAULT_TAG && (await knowsModel())) {
+  const [nearest, ...further] = nearestVersions(tag, await otherTags());
+  if (nearest !== undefined) {
+    const there = [nearest, ...further]
+      .map((other) => `\`ollama:${idOf({ ...model, tag: other })}\``)
+      .join(', ');
     return refused(
       'NOT_FOUND',
       `${idOf(model)} has no tag ${tag} at ${host}${where}`,
-      page === undefined
-        ? `\`ollama:${idOf(model)}\` is there; ask whoever keeps the registry for its tags`
-        : `the page lists its tags; \`ollama:${idOf(model)}\` is there`,
+      `${page === undefined ? '' : 'the page lists its tags; '}there is ${there}`,
       page,
     );
   }

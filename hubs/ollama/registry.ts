@@ -1,9 +1,10 @@
 /** What is asked of a registry: manifests, by tag or digest, and small layers. */
 import { createHash } from 'node:crypto';
+import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext } from '../../src/hub.js';
-import { registryOf, repositoryAddress } from './endpoint.js';
-import { MANIFEST_TYPE, readManifest, type Layer, type Manifest } from './manifest.js';
+import { isHuggingFace, registryOf, repositoryAddress } from './endpoint.js';
+import { MANIFEST_TYPE, parseJson, readManifest, type Layer, type Manifest } from './manifest.js';
 import { DEFAULT_TAG, idOf, type Name } from './reference.js';
 import { notARegistry, otherBytes, refusal } from './refusal.js';
 
@@ -25,6 +26,9 @@ export interface Registry {
   /** The bytes of a small layer. @throws ModeldlError INTEGRITY, and as `tagged` */
   read(layer: Layer): Promise<Buffer>;
 }
+
+/** What a shown tag may be: it becomes part of a reference to copy. */
+const tagsSchema = v.object({ tags: v.nullish(v.array(v.pipe(v.string(), v.regex(/^\w[\w.-]{0,79}$/)))) });
 
 interface Answer {
   readonly response: Response;
@@ -50,9 +54,18 @@ export function openRegistry(name: Name, context: HubContext): Registry {
   }
 
   async function refused({ response, bytes }: Answer): Promise<ModeldlError> {
-    const knowsModel = async (): Promise<boolean> =>
-      (await get(`manifests/${DEFAULT_TAG}`, MANIFEST_TYPE)).response.ok;
-    return refusal(response, bytes.toString('utf8'), name, context, knowsModel);
+    return refusal(response, bytes.toString('utf8'), name, context, otherTags);
+  }
+
+  /** Ollama's registry and Hugging Face's list none: there only the tag that most models have can be tried. */
+  async function otherTags(): Promise<readonly string[]> {
+    if (name.host !== undefined && !isHuggingFace(name.host)) {
+      const { response, bytes } = await get('tags/list');
+      const list = v.safeParse(tagsSchema, parseJson(bytes.toString('utf8')));
+      if (response.ok && list.success) return list.output.tags ?? [];
+    }
+    if ((name.tag ?? DEFAULT_TAG) === DEFAULT_TAG) return [];
+    return (await get(`manifests/${DEFAULT_TAG}`, MANIFEST_TYPE)).response.ok ? [DEFAULT_TAG] : [];
   }
 
   async function byDigest(hex: string): Promise<FoundManifest> {

@@ -36,6 +36,8 @@ export interface RegistryOptions {
   /** Origin that challenges name; its own by default. */
   readonly realm?: string;
   readonly certificate?: Certificate;
+  /** As registries of others do, and Ollama's does not. */
+  readonly listsTags?: boolean;
 }
 
 export interface OllamaRegistry {
@@ -95,6 +97,13 @@ export async function startOllamaRegistry(options: RegistryOptions): Promise<Oll
     if (path === '/token') return token(request);
     const [, name = '', kind, reference = ''] =
       /^\/v2\/([^/]+\/[^/]+)\/(manifests|blobs)\/([^/]+)$/.exec(path) ?? [];
+    const listed =
+      options.listsTags === true ? /^\/v2\/([^/]+\/[^/]+)\/tags\/list$/.exec(path)?.[1] : undefined;
+    if (listed !== undefined) {
+      const tags = repositories.get(listed)?.tags;
+      if (tags === undefined) return failure(404, 'NAME_UNKNOWN', 'repository name not known to registry');
+      return { headers: json, body: JSON.stringify({ name: listed, tags: [...tags.keys()] }) };
+    }
     const repository = repositories.get(name);
     if (kind === undefined) return { status: 404, body: '404 page not found' };
     if (kind === 'manifests' && manifests !== undefined) return manifests;

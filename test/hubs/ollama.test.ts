@@ -522,13 +522,26 @@ describe('answers', () => {
     const tag = await refused('ollama:llama3.2:7b', 'NOT_FOUND');
     expect(tag.message).toContain('llama3.2 has no tag 7b');
     expect(tag.message).toContain('https://ollama.com/library/llama3.2/tags');
-    expect(tag.hint).toContain('`ollama:llama3.2` is there');
+    expect(tag.hint).toContain('there is `ollama:llama3.2:latest`');
     expect(tag.details.url).toBe('https://ollama.com/library/llama3.2/tags');
     const both = await refused('ollama:lama3.2:7b', 'NOT_FOUND');
     expect(both.message).toContain('There is no model lama3.2:7b');
     const own = await refused(here('library/llama3.2:7b'), 'NOT_FOUND');
     expect(own.message).toContain('library/llama3.2 has no tag 7b');
     expect(own.message).not.toContain('ollama.com');
+  });
+
+  it('name the tags that there are, where the registry lists them', async () => {
+    await registry.close();
+    await start({ listsTags: true });
+    const tag = await refused(here('library/llama3.2:7b'), 'NOT_FOUND');
+    expect(tag.hint).toContain(`\`${here('library/llama3.2:3b')}\``);
+    const floating = await refused(here('library/llama9'), 'NOT_FOUND');
+    expect(floating.message).toContain('There is no model');
+    registry.push({ ...LLAMA, name: 'library/phi:mini' });
+    const latest = await refused(here('library/phi'), 'NOT_FOUND');
+    expect(latest.message).toContain('has no tag latest');
+    expect(latest.hint).toContain(`\`${here('library/phi:mini')}\``);
   });
 
   it.each<[string, number, object | string, ErrorCode, string]>([
