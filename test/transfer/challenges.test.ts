@@ -8,7 +8,7 @@ afterEach(() => world.close());
 const CHALLENGE = 'Bearer realm="https://tokens.example/",scope="a"';
 
 /** A server with a private half, `/a/`, that takes one token at a time. */
-async function guarded(): Promise<{ origin: string; asked: string[]; renew(token: string): void }> {
+async function guarded(): Promise<{ origin: string; asked: string[]; renew: (token: string) => void }> {
   const asked: string[] = [];
   let token = 'first';
   const server = await world.serve((request, response) => {
