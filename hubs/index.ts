@@ -3,10 +3,11 @@ import type { Hub } from '../src/hub.js';
 import { file } from './file.js';
 import { hf } from './hf.js';
 import { npm } from './npm.js';
+import { ollama } from './ollama.js';
 import { omz } from './omz.js';
 import { openvino } from './openvino.js';
 import { pypi } from './pypi.js';
 import { ultralytics } from './ultralytics.js';
 import { url } from './url.js';
 
-export const hubs: readonly Hub[] = [hf, openvino, omz, ultralytics, url, npm, pypi, file];
+export const hubs: readonly Hub[] = [hf, ollama, openvino, omz, ultralytics, url, npm, pypi, file];

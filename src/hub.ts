@@ -21,8 +21,11 @@ export interface Hub {
   readonly pinsByDigest?: boolean;
   /** Files of a revision may be replaced at this hub: `--refresh` asks again about one that is stored. */
   readonly replacesFiles?: boolean;
-  /** Address that `modeldl hubs --check` and mirrors refer to; undefined for hubs without one. */
-  endpoint?(context: HubSettingsContext): string | undefined;
+  /**
+   * Address that `modeldl hubs --check` and mirrors refer to; undefined for hubs without one. Where an id names a server
+   * of its own, that one's.
+   */
+  endpoint?(context: HubSettingsContext, id?: string): string | undefined;
   /**
    * Says no to an address: asked for the first one and every redirect while this hub's listing or files are fetched.
    * @throws ModeldlError USAGE
@@ -33,6 +36,12 @@ export interface Hub {
    * `credentials` cannot say it. Asked for every hop, and only while this hub's listing or files are fetched.
    */
   authorize?(url: URL, context: HubSettingsContext): Promise<Readonly<Record<string, string>> | undefined>;
+  /**
+   * Answers the challenge of a registry, a 401 with `WWW-Authenticate`: the request is sent once more with what is
+   * granted, and so are those below the same address. Undefined when there is nothing to answer with.
+   * @throws ModeldlError AUTH, CONFIG, NETWORK
+   */
+  answerChallenge?(challenge: Challenge, context: HubSettingsContext): Promise<Grant | undefined>;
   /** Certificates and proxies that this hub's own tool is configured with; modeldl's own settings win over them. */
   network?(context: HubSettingsContext): Promise<HubNetwork>;
   /**
@@ -55,6 +64,21 @@ export interface PublishedConversions {
   ids(id: string, wanted: { readonly precision: string; readonly device: string }): readonly string[];
   /** Asks whether there is a model of this id: one request. @throws ModeldlError NETWORK */
   exists(id: string, context: HubContext): Promise<boolean>;
+}
+
+export interface Challenge {
+  /** Of the request that was refused. */
+  readonly url: URL;
+  /** Text of `WWW-Authenticate`. */
+  readonly header: string;
+  /** For asking whoever gives tokens; challenges to that are not answered. */
+  readonly fetch: typeof globalThis.fetch;
+}
+
+/** Headers for every address below a prefix of the origin that asked for them. */
+export interface Grant {
+  readonly covers: string;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 export interface HubNetwork {
@@ -140,7 +164,10 @@ export interface RemoteFile {
   readonly size?: number;
   /** What upstream promises. */
   readonly digest?: Digest;
-  /** Stable address, asked again for every attempt, so what it redirects to may expire. `file:` for local files. */
+  /**
+   * Stable address, asked again for every attempt, so what it redirects to may expire. `file:` for local files, `data:`
+   * for small ones that the hub wrote or read itself; these need `size`.
+   */
   readonly url: string;
   /**
    * Query that every request adds to `url`, without `?`. It may hold a signature, so it is part of no stored listing,

@@ -332,6 +332,11 @@ async function createContext(
       emit,
       onSecret: options.onSecret ?? (() => undefined),
       allow: (url) => hub.allow?.(url, settings),
+      ...(hub.answerChallenge === undefined
+        ? {}
+        : {
+            challenged: async (url, header, fetch) => hub.answerChallenge?.({ url, header, fetch }, settings),
+          }),
       authorize: async (url) => {
         const own = await hub.authorize?.(url, settings);
         if (own !== undefined) return own;

@@ -19,6 +19,7 @@ import {
   type Grant,
   type Wait,
 } from './limits.js';
+import { createGrants, type Grant as AccessGrant } from './grants.js';
 import { isTransient, networkError } from './network-error.js';
 import { createSlabPool, type SlabPool } from './slabs.js';
 
@@ -43,6 +44,11 @@ export interface HttpSettings {
   authorize?(url: URL): Promise<Readonly<Record<string, string>> | undefined>;
   /** Throws when an address, the first or a redirect's, may not be asked. */
   allow?(url: URL): void;
+  /**
+   * Answers a refusal that names what it wants (401 with `WWW-Authenticate`); the request is then sent once more.
+   * @param ask sends requests whose own refusals are not answered
+   */
+  challenged?(url: URL, challenge: string, ask: typeof globalThis.fetch): Promise<AccessGrant | undefined>;
   readonly emit: Emit;
   /** Told of every secret that a request carries, before it is sent. */
   onSecret?(secret: string): void;
@@ -66,6 +72,8 @@ export interface HttpRequest {
   readonly redirect?: 'follow' | 'manual';
   /** Attempts after the first; default from the settings. */
   readonly retries?: number;
+  /** False: a challenge is the answer. */
+  readonly answersChallenge?: boolean;
 }
 
 export interface HttpResponse {
@@ -120,6 +128,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
   const agents = createAgents(settings.proxy, settings.ca);
   const limits = createServerLimits();
   const limiter = createRateLimiter(settings.limitRate);
+  const grants = createGrants();
   const pool = createSlabPool(
     Math.max(
       MIN_SLAB_BYTES,
@@ -192,9 +201,19 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     let body = options.body;
     for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
       settings.allow?.(url);
-      const response = await sendWithinLimits(url, options.signal, budget, () =>
-        send(url, method, headers, body, options.signal),
-      );
+      const sendNow = (): Promise<HttpResponse> =>
+        sendWithinLimits(url, options.signal, budget, () => send(url, method, headers, body, options.signal));
+      const granted = grants.headersFor(url);
+      let response = await sendNow();
+      if (
+        response.status === 401 &&
+        options.answersChallenge !== false &&
+        // Another request may have got something since this one was sent.
+        (grants.headersFor(url) !== granted || (await answered(url, response, options.signal)))
+      ) {
+        response.discard();
+        response = await sendNow();
+      }
       const location = response.header('location');
       const redirected = [301, 302, 303, 307, 308].includes(response.status) && location !== undefined;
       if (!redirected || options.redirect === 'manual') return response;
@@ -211,6 +230,14 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       hint: 'check the address in a browser',
       details: { url: redactUrl(first) },
     });
+  }
+
+  async function answered(url: URL, response: HttpResponse, signal: AbortSignal): Promise<boolean> {
+    const header = response.header('www-authenticate');
+    if (header === undefined || settings.challenged === undefined) return false;
+    const fetch = fetchBy({ answersChallenge: false });
+    const ask: typeof fetch = (input, init) => fetch(input, { signal, ...init });
+    return grants.answer(url, header, async () => settings.challenged?.(url, header, ask));
   }
 
   async function sendWithinLimits(
@@ -278,7 +305,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         details: { url: redactUrl(url.href), offline: true },
       });
     }
-    const authorization = await settings.authorize?.(url);
+    const authorization = { ...(await settings.authorize?.(url)), ...grants.headersFor(url) };
     tell(secretsIn(url.href, { ...headers, ...authorization }));
     const secure = url.protocol === 'https:';
     const open = secure ? httpsRequest : httpRequest;
@@ -337,12 +364,8 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     });
   }
 
-  const client: HttpClient = {
-    settings,
-    request,
-    wait,
-    throttle: (bytes) => limiter.take(bytes, performance.now()),
-    fetch: async (input, init) => {
+  function fetchBy(more: Pick<HttpRequest, 'answersChallenge'>): typeof globalThis.fetch {
+    return async (input, init) => {
       const given = new Request(input, init);
       const body = given.body === null ? undefined : new Uint8Array(await given.arrayBuffer());
       const headers = Object.fromEntries(given.headers);
@@ -353,13 +376,22 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         signal: init?.signal ?? (input instanceof Request ? input.signal : given.signal),
         redirect: given.redirect === 'manual' ? 'manual' : 'follow',
         ...(body === undefined ? {} : { body }),
+        ...more,
       };
       // What an SDK reads whole is not an answer before all of it is here.
       const isRead = given.method === 'GET' && !given.headers.has('range');
       return requestFor(given.url, asked, async (response) =>
         toFetchResponse(response, isRead && isDocument(response) ? await response.text() : undefined),
       );
-    },
+    };
+  }
+
+  const client: HttpClient = {
+    settings,
+    request,
+    wait,
+    throttle: (bytes) => limiter.take(bytes, performance.now()),
+    fetch: fetchBy({}),
     close: () => {
       agents.close();
     },

@@ -49,6 +49,7 @@ export function createHubContext(hub: Hub, options: TestHubOptions = {}): TestHu
       return hub.credentials?.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
     },
     allow: (url) => hub.allow?.(url, settings),
+    challenged: async (url, header, fetch) => hub.answerChallenge?.({ url, header, fetch }, settings),
     emit: (event) => events.push(event),
     wait: () => Promise.resolve(),
   });
