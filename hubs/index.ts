@@ -3,8 +3,9 @@ import type { Hub } from '../src/hub.js';
 import { file } from './file.js';
 import { hf } from './hf.js';
 import { npm } from './npm.js';
+import { oci } from './oci.js';
 import { pypi } from './pypi.js';
 import { ultralytics } from './ultralytics.js';
 import { url } from './url.js';
 
-export const hubs: readonly Hub[] = [hf, ultralytics, url, npm, pypi, file];
+export const hubs: readonly Hub[] = [hf, ultralytics, oci, url, npm, pypi, file];

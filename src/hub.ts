@@ -30,7 +30,7 @@ export interface Hub {
    * Request headers for an address, where another tool's configuration holds credentials by address (npm, pip) and
    * `credentials` cannot say it. Asked for every hop, and only while this hub's listing or files are fetched.
    */
-  authorize?(url: URL, context: HubSettingsContext): Promise<Readonly<Record<string, string>> | undefined>;
+  authorize?(url: URL, context: AuthorizationContext): Promise<Readonly<Record<string, string>> | undefined>;
   /** Certificates and proxies that this hub's own tool is configured with; modeldl's own settings win over them. */
   network?(context: HubSettingsContext): Promise<HubNetwork>;
   /**
@@ -76,6 +76,14 @@ export interface HubSettingsContext {
   readonly settings: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly home: string;
+}
+
+/** What a hub may use while it makes the headers of a request: some trade a login for a token first. */
+export interface AuthorizationContext extends HubSettingsContext {
+  /** As of {@link HubContext}; it asks `authorize` too, whose headers a request's own win over. */
+  readonly fetch: typeof globalThis.fetch;
+  /** The run's: what is got for one request serves others as well, which that one's end must not stop. */
+  readonly signal: AbortSignal;
 }
 
 export interface HubContext extends HubSettingsContext {

@@ -320,7 +320,7 @@ async function createContext(
     const network = await hub.network?.(settings);
     const ca = [...(await certificates(config, environment)), ...(network?.ca ?? [])];
     const spec = hub.credentials;
-    return createHttpClient({
+    const client: HttpClient = createHttpClient({
       ...HTTP_DEFAULTS,
       userAgent: `modeldl (node ${nodeVersion}; ${platform} ${arch})`,
       proxy: { ...network?.proxy, ...config.proxy },
@@ -332,7 +332,7 @@ async function createContext(
       onSecret: options.onSecret ?? (() => undefined),
       allow: (url) => hub.allow?.(url, settings),
       authorize: async (url) => {
-        const own = await hub.authorize?.(url, settings);
+        const own = await hub.authorize?.(url, { ...settings, fetch: client.fetch, signal });
         if (own !== undefined) return own;
         if (spec === undefined || new URL(spec.endpoint(settings)).origin !== url.origin) return undefined;
         const credential = await context.credential(hub);
@@ -340,6 +340,7 @@ async function createContext(
         return spec.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
       },
     });
+    return client;
   }
 
   return {
