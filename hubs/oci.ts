@@ -7,6 +7,7 @@ import { authorize } from './oci/access.js';
 import { allowAddress, apiAddress } from './oci/address.js';
 import { candidates, contentsOf, metadataOf, type Index, type Manifest } from './oci/manifest.js';
 import { checked, DEFAULT_TAG, digestOf, placeOf, syntax, type Place } from './oci/reference.js';
+import { push } from './oci/push.js';
 import type { Said } from './oci/refusal.js';
 import { fetchManifest, repositoriesOf, tagsOf, type Fetched } from './oci/registry.js';
 import { nearestVersions } from './versions.js';
@@ -31,6 +32,7 @@ export const oci = {
   allow: allowAddress,
   authorize,
   resolve,
+  push,
 } as const satisfies Hub;
 
 /** One request for what is asked, one more for an index; before them one for each registry, and one for its token. */
@@ -105,33 +107,39 @@ function noFiles(id: string, { artifactType, config, layers }: Manifest): Modeld
   );
 }
 
-/** Names what there is instead, where the registry tells. */
+/**
+ * Names what there is instead, where the registry tells: its own word for what is missing does not say whether the
+ * repository is there.
+ */
 async function notFound(
   place: Place,
   revision: string,
   { code }: Said,
   context: HubContext,
 ): Promise<ModeldlError> {
-  const id = `${place.host}/${place.repository}`;
+  const { host, repository } = place;
+  const id = `${host}/${repository}`;
   const digest = digestOf(revision);
-  const details = { reference: syntax.format({ id, revision }) };
+  const missing = (message: string, hint: string): ModeldlError =>
+    new ModeldlError('NOT_FOUND', message, { hint, details: { reference: syntax.format({ id, revision }) } });
+
   const tags = code === 'NAME_UNKNOWN' ? [] : await tagsOf(place, context);
-  if (tags.length > 0 || code === 'MANIFEST_UNKNOWN') {
+  if (tags.length > 0) {
     const name = digest === undefined ? `tag ${revision}` : `manifest sha256:${digest}`;
-    return new ModeldlError('NOT_FOUND', `The repository ${id} has no ${name}`, {
-      hint:
-        tags.length === 0
-          ? 'it tells of no tags'
-          : `tags: ${nearestVersions(digest === undefined ? revision : '', tags).join(', ')}`,
-      details,
-    });
+    const near = nearestVersions(digest === undefined ? revision : '', tags).join(', ');
+    return missing(`The repository ${id} has no ${name}`, `tags: ${near}`);
   }
   const repositories = await repositoriesOf(place, context);
-  return new ModeldlError('NOT_FOUND', `There is no repository ${id}, or it is private`, {
-    hint:
-      repositories.length === 0
-        ? `check the name; for a private one run \`docker login ${place.host}\``
-        : `did you mean \`oci:${place.host}/${closest(place.repository, [...repositories])}\``,
-    details,
-  });
+  if (repositories.includes(repository)) {
+    return missing(
+      `The repository ${id} has no tags`,
+      `push a model to it: \`modeldl push REF oci:${id}:tag\``,
+    );
+  }
+  return missing(
+    `There is no repository ${id}, or it is private`,
+    repositories.length === 0
+      ? `check the name; for a private one run \`docker login ${host}\``
+      : `did you mean \`oci:${host}/${closest(repository, [...repositories])}\``,
+  );
 }

@@ -45,6 +45,53 @@ export interface Hub {
    */
   checkAccess?(snapshot: Snapshot, context: HubContext): Promise<void>;
   readonly prebuilt?: PublishedConversions;
+  /**
+   * Writes a stored model to this hub under a name of it. What is there already is not sent.
+   * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
+   */
+  push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
+}
+
+/** A stored model, as a hub writes it elsewhere. */
+export interface ModelToPush {
+  readonly hub: string;
+  readonly id: string;
+  readonly revision: string;
+  /** Pinned; undefined where it would tell of this machine, as local paths do. */
+  readonly origin?: string;
+  readonly metadata: SnapshotMetadata;
+  readonly conversion?: { readonly precision: string; readonly device: string; readonly converter: string };
+  readonly files: readonly FileToPush[];
+}
+
+export interface FileToPush {
+  readonly path: string;
+  readonly bytes: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  /** What the origin promised. */
+  readonly upstream?: Digest;
+}
+
+export interface PushContext extends HubContext {
+  /** Ids of this hub that may hold files of the model already. */
+  readonly beside: readonly string[];
+  /** One attempt at a request whose body is a file of the model. @throws ModeldlError NETWORK, DISK */
+  send(file: FileToPush, url: string, request: SendRequest): Promise<Response>;
+}
+
+export interface SendRequest {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+export interface Pushed {
+  readonly revision: string;
+  /** Bytes of files that were sent, that were there, and that the hub took from another model. */
+  readonly sentBytes: number;
+  readonly presentBytes: number;
+  readonly mountedBytes: number;
 }
 
 /** Conversions to OpenVINO IR that are published at a hub beside the models they were made of. */

@@ -17,6 +17,13 @@ export interface Said {
   readonly message: string;
 }
 
+export interface Wanted {
+  /** `the model host/repository`. */
+  readonly what: string;
+  /** What else a refusal of those without a login may mean: `, or does not have it`. */
+  readonly otherwise: string;
+}
+
 /** What the body of a refusal says. */
 export function saidBy(text: string): Said {
   let document: unknown;
@@ -32,12 +39,11 @@ export function saidBy(text: string): Said {
 
 /**
  * The error that a refused request stands for, of all statuses but 404.
- * @param what was asked for: `the model host/repository`
  */
 export function refusal(
   response: Response,
   text: string,
-  what: string,
+  { what, otherwise }: Wanted,
   login: Login | undefined,
 ): ModeldlError {
   const host = hostOf(new URL(response.url).origin);
@@ -49,7 +55,7 @@ export function refusal(
       return login?.secret === undefined
         ? refused(
             'AUTH',
-            `${host} wants a login for ${what}, or does not have it${problemOf(login)}`,
+            `${host} wants a login for ${what}${otherwise}${problemOf(login)}`,
             `check the name; for a private one run \`docker login ${host}\`, or \`oras login ${host}\``,
           )
         : loginRefused(response, host, login);

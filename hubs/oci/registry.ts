@@ -41,7 +41,7 @@ export async function fetchManifest(
     throw refusal(
       response,
       text ?? '',
-      `the model ${what}`,
+      { what: `the model ${what}`, otherwise: ', or does not have it' },
       await loginTo(originOf(place.host, context), context),
     );
   if (text === undefined || Buffer.byteLength(text) > MAX_MANIFEST_BYTES) throw notARegistry(response);

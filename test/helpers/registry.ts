@@ -23,6 +23,8 @@ export interface RegistryOptions {
   readonly anonymous?: readonly ('pull' | 'push')[];
   /** Serves TLS with it. */
   readonly certificate?: Certificate;
+  /** Takes nothing, as one that is a cache of another. */
+  readonly readOnly?: boolean;
   /** With `token`: for how long tokens are good, seconds. */
   readonly lifetime?: number;
 }
@@ -41,6 +43,8 @@ export interface Registry {
   readonly tokenRequests: readonly TokenRequest[];
   /** Lines of its own log of requests: `GET /v2/… 200`. */
   requests(): readonly string[];
+  /** Puts other bytes under a digest, as a bad disk would. */
+  damage(digest: string, bytes: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -49,11 +53,14 @@ export const IDENTITY_TOKEN = 'identity-open-sesame';
 
 export async function startRegistry(options: RegistryOptions = {}): Promise<Registry> {
   const directory = await mkdtemp(join(tmpdir(), 'modeldl-registry-'));
-  const { auth, certificate } = options;
+  const { auth, certificate, readOnly = false } = options;
   const config: Record<string, unknown> = {
     version: 0.1,
     log: { level: 'info', accesslog: { disabled: false } },
-    storage: { filesystem: { rootdirectory: join(directory, 'storage') }, delete: { enabled: true } },
+    storage: {
+      filesystem: { rootdirectory: join(directory, 'storage') },
+      maintenance: { readonly: { enabled: readOnly } },
+    },
     http: { addr: '127.0.0.1:0' },
   };
   const tokens = auth === 'token' ? await startTokens(options) : undefined;
@@ -104,6 +111,11 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
       [...said.matchAll(/"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP\/[\d.]+" (\d+)/g)].map(
         ([, method = '', path = '', status = '']) => `${method} ${path} ${status}`,
       ),
+    damage: (digest, bytes) => {
+      const hex = digest.replace('sha256:', '');
+      const blobs = join(directory, 'storage', 'docker', 'registry', 'v2', 'blobs', 'sha256');
+      return writeFile(join(blobs, hex.slice(0, 2), hex, 'data'), bytes, { flag: 'r+' });
+    },
     close: async () => {
       if (child.exitCode === null) {
         const ended = new Promise((resolve) => child.once('exit', resolve));
