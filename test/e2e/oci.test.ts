@@ -89,17 +89,20 @@ describe('a registry', () => {
     const again = await here.run('push', './model', target);
     expect(succeeded(again)).toBe(pinned);
     expect(again.stderr).toContain('0 B sent, 9.0 MiB were there');
+  });
 
+  withRegistry('is asked for a pinned model once', async () => {
+    await start();
+    const target = `oci:${registry.host}/org/model:v1`;
+    const pinned = succeeded(await here.run('push', './model', target));
     const path = succeeded(await pull(there, target));
     expect(await filesIn(path)).toEqual(digests(FILES));
     const requests = registry.requests().length;
     expect(succeeded(await pull(there, pinned))).toBe(path);
     expect(registry.requests()).toHaveLength(requests);
-    expect(succeeded(await there.run('path', pinned, '--offline'))).toBe(path);
     expect(succeeded(await there.run('list', '--quiet'))).toBe(pinned);
-    expect(succeeded(await there.run('verify'))).toContain('ok');
     const part = succeeded(await pull(there, `${target}//nested/vocab.txt`));
-    expect(await readFile(part)).toEqual(FILES['nested/vocab.txt']);
+    expect(digestOf(await readFile(part))).toBe(digests(FILES)['nested/vocab.txt']);
   });
 
   withRegistry('is told nothing of this machine', async () => {
