@@ -1,6 +1,7 @@
 /** Pushing: a stored model is written to a hub that takes models. */
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { format, hubContext, hubNamed, parse, withFileHint, type Context } from './context.js';
 import { diskError, ModeldlError } from './errors.js';
 import type { FileToPush, Hub, ModelToPush, PushContext } from './hub.js';
@@ -136,42 +137,60 @@ async function pushContext(
 ): Promise<PushContext> {
   const http = await context.httpFor(hub);
   const { reference } = record;
-  const open = ({ path, bytes }: FileToPush) => {
+  /** Exactly as many bytes as were announced: a server would wait for those that lack. */
+  async function* read({ path, bytes }: FileToPush): AsyncGenerator<Buffer> {
     context.emit({ type: 'file-start', reference, path, bytes, resumedBytes: 0 });
-    const stream = createReadStream(join(directory, path), { highWaterMark: PIECE_BYTES });
+    const place = join(directory, path);
     let sent = 0;
-    stream.on('data', (piece) => {
-      sent += piece.length;
-      context.emit({ type: 'file-progress', reference, path, receivedBytes: sent });
-    });
-    return stream;
-  };
+    try {
+      if (bytes > 0) {
+        const stream: AsyncIterable<Buffer> = createReadStream(place, {
+          highWaterMark: PIECE_BYTES,
+          end: bytes - 1,
+        });
+        for await (const piece of stream) {
+          yield piece;
+          sent += piece.length;
+          context.emit({ type: 'file-progress', reference, path, receivedBytes: sent });
+        }
+      }
+    } catch (error) {
+      throw unreadable(diskError(error, place, 'read'), place, reference);
+    }
+    if (sent < bytes) throw unreadable(undefined, place, reference);
+  }
   return {
     ...(await hubContext(context, hub)),
     beside,
     send: async (file, url, { method, headers, signal }) => {
-      const body = { bytes: file.bytes, open: () => open(file) };
-      try {
-        const response = await http.request(url, {
-          method,
-          headers,
-          body,
-          signal,
-          redirect: 'manual',
-          retries: 0,
-        });
-        const { path, bytes, sha256 } = file;
-        context.emit({ type: 'file-done', reference, path, bytes, sha256 });
-        const text = await response.text();
-        const answer = new Response(text === '' ? null : text, {
-          status: response.status,
-          headers: response.headers.map(([name, value]): [string, string] => [name, value]),
-        });
-        Object.defineProperty(answer, 'url', { value: response.url });
-        return answer;
-      } catch (error) {
-        throw diskError(error, join(directory, file.path), 'read');
-      }
+      const body = { bytes: file.bytes, open: () => Readable.from(read(file), { objectMode: false }) };
+      const response = await http.request(url, {
+        method,
+        headers,
+        body,
+        signal,
+        redirect: 'manual',
+        retries: 0,
+      });
+      const { path, bytes, sha256 } = file;
+      context.emit({ type: 'file-done', reference, path, bytes, sha256 });
+      const text = await response.text();
+      const answer = new Response(text === '' ? null : text, {
+        status: response.status,
+        headers: response.headers.map(([name, value]): [string, string] => [name, value]),
+      });
+      Object.defineProperty(answer, 'url', { value: response.url });
+      return answer;
     },
   };
+}
+
+/** The file is gone or shorter since it was looked at. */
+function unreadable(error: unknown, file: string, reference: string): unknown {
+  if (error instanceof ModeldlError) return error;
+  return new ModeldlError('INTEGRITY', `The stored file changed while it was sent: ${file}`, {
+    hint: `repair it with \`modeldl verify --repair ${reference}\``,
+    cause: error,
+    details: { file },
+  });
 }
