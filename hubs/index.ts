@@ -3,6 +3,7 @@ import type { Hub } from '../src/hub.js';
 import { file } from './file.js';
 import { hf } from './hf.js';
 import { npm } from './npm.js';
+import { oci } from './oci.js';
 import { ollama } from './ollama.js';
 import { omz } from './omz.js';
 import { openvino } from './openvino.js';
@@ -10,4 +11,4 @@ import { pypi } from './pypi.js';
 import { ultralytics } from './ultralytics.js';
 import { url } from './url.js';
 
-export const hubs: readonly Hub[] = [hf, ollama, openvino, omz, ultralytics, url, npm, pypi, file];
+export const hubs: readonly Hub[] = [hf, ollama, openvino, omz, ultralytics, oci, url, npm, pypi, file];

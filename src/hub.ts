@@ -35,7 +35,7 @@ export interface Hub {
    * Request headers for an address, where another tool's configuration holds credentials by address (npm, pip) and
    * `credentials` cannot say it. Asked for every hop, and only while this hub's listing or files are fetched.
    */
-  authorize?(url: URL, context: HubSettingsContext): Promise<Readonly<Record<string, string>> | undefined>;
+  authorize?(url: URL, context: AuthorizationContext): Promise<Readonly<Record<string, string>> | undefined>;
   /**
    * Answers the challenge of a registry, a 401 with `WWW-Authenticate`: the request is sent once more with what is
    * granted, and so are those below the same address. Undefined when there is nothing to answer with.
@@ -56,6 +56,53 @@ export interface Hub {
    */
   checkAccess?(snapshot: Snapshot, context: HubContext): Promise<void>;
   readonly prebuilt?: PublishedConversions;
+  /**
+   * Writes a stored model to this hub under a name of it. What is there already is not sent.
+   * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
+   */
+  push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
+}
+
+/** A stored model, as a hub writes it elsewhere. */
+export interface ModelToPush {
+  readonly hub: string;
+  readonly id: string;
+  readonly revision: string;
+  /** Pinned; undefined where it would tell of this machine, as local paths do. */
+  readonly origin?: string;
+  readonly metadata: SnapshotMetadata;
+  readonly conversion?: { readonly precision: string; readonly device: string; readonly converter: string };
+  readonly files: readonly FileToPush[];
+}
+
+export interface FileToPush {
+  readonly path: string;
+  readonly bytes: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  /** What the origin promised. */
+  readonly upstream?: Digest;
+}
+
+export interface PushContext extends HubContext {
+  /** Ids of this hub that may hold files of the model already. */
+  readonly beside: readonly string[];
+  /** One attempt at a request whose body is a file of the model. @throws ModeldlError NETWORK, DISK */
+  send(file: FileToPush, url: string, request: SendRequest): Promise<Response>;
+}
+
+export interface SendRequest {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+export interface Pushed {
+  readonly revision: string;
+  /** Bytes of files that were sent, that were there, and that the hub took from another model. */
+  readonly sentBytes: number;
+  readonly presentBytes: number;
+  readonly mountedBytes: number;
 }
 
 /** Conversions to OpenVINO IR that are published at a hub beside the models they were made of. */
@@ -102,6 +149,14 @@ export interface HubSettingsContext {
   readonly settings: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly home: string;
+}
+
+/** What a hub may use while it makes the headers of a request: some trade a login for a token first. */
+export interface AuthorizationContext extends HubSettingsContext {
+  /** As of {@link HubContext}; it asks `authorize` too, whose headers a request's own win over. */
+  readonly fetch: typeof globalThis.fetch;
+  /** The run's: what is got for one request serves others as well, which that one's end must not stop. */
+  readonly signal: AbortSignal;
 }
 
 export interface HubContext extends HubSettingsContext {

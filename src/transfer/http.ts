@@ -4,6 +4,8 @@
  */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortError, ModeldlError, throwIfAborted } from '../errors.js';
 import type { Emit } from '../events.js';
@@ -64,10 +66,16 @@ export const HTTP_DEFAULTS = {
   idleTimeoutMs: 15_000,
 };
 
+/** A body that is read while it is sent, anew for each attempt. */
+export interface StreamedBody {
+  readonly bytes: number;
+  open(): Readable;
+}
+
 export interface HttpRequest {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string | Uint8Array;
+  readonly body?: string | Uint8Array | StreamedBody;
   readonly signal: AbortSignal;
   readonly redirect?: 'follow' | 'manual';
   /** Attempts after the first; default from the settings. */
@@ -119,6 +127,8 @@ const MAX_TEXT_BYTES = 32 * 1024 * 1024;
 const MAX_DISCARDED_BYTES = 64 * 1024;
 /** Pieces that bodies are read in: the fastest size, and 32 files at once may have three each. */
 const SLAB_BYTES = 512 * 1024;
+/** A server may look at all of a long body before it answers, milliseconds after its last byte. */
+const DIGESTION_MS = 300_000;
 /** Smallest pieces, for rates so low that a full-sized one would take seconds. */
 const MIN_SLAB_BYTES = 16 * 1024;
 /** Pieces per second at a limited rate. */
@@ -296,7 +306,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     url: URL,
     method: string,
     headers: Readonly<Record<string, string>>,
-    body: string | Uint8Array | undefined,
+    body: HttpRequest['body'],
     signal: AbortSignal,
   ): Promise<HttpResponse> {
     if (settings.offline) {
@@ -322,7 +332,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
           'accept-encoding': 'identity',
           ...authorization,
           ...headers,
-          ...(body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }),
+          ...(body === undefined ? {} : { 'content-length': String(lengthOf(body)) }),
         },
       });
       let isAnswered = false;
@@ -337,7 +347,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         fail(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
       };
       const connecting = setTimeout(onTimeout, settings.connectTimeoutMs);
-      const answering = setTimeout(onTimeout, settings.connectTimeoutMs + settings.idleTimeoutMs);
+      let answering = setTimeout(onTimeout, settings.connectTimeoutMs + settings.idleTimeoutMs);
       const stopTimers = (): void => {
         clearTimeout(connecting);
         clearTimeout(answering);
@@ -360,7 +370,15 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       });
       // Kept for the life of the request: an error that nobody listens to would end the program.
       message.on('error', fail);
-      message.end(body);
+      if (!isStreamed(body)) {
+        message.end(body);
+        return;
+      }
+      const pieces = onEach(body.open(), () => answering.refresh());
+      pipeline(pieces, message).then(() => {
+        clearTimeout(answering);
+        if (!isAnswered) answering = setTimeout(onTimeout, DIGESTION_MS);
+      }, fail);
     });
   }
 
@@ -397,6 +415,21 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     },
   };
   return client;
+}
+
+function isStreamed(body: HttpRequest['body']): body is StreamedBody {
+  return typeof body === 'object' && 'open' in body;
+}
+
+function lengthOf(body: NonNullable<HttpRequest['body']>): number {
+  return isStreamed(body) ? body.bytes : Buffer.byteLength(body);
+}
+
+async function* onEach(source: Readable, tell: () => void): AsyncGenerator {
+  for await (const piece of source) {
+    tell();
+    yield piece;
+  }
 }
 
 function proxyLogin(url: URL, proxy: string): ModeldlError {
