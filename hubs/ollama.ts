@@ -4,7 +4,15 @@ import { throwIfAborted } from '../src/errors.js';
 import type { Hub, HubContext, RemoteFile, Snapshot } from '../src/hub.js';
 import type { Reference } from '../src/reference.js';
 import { answerChallenge } from './ollama/challenge.js';
-import { allowAddress, endpointOf, modelPage, registryOf, repositoryAddress } from './ollama/endpoint.js';
+import {
+  allowAddress,
+  endpointOf,
+  KEYS_PAGE,
+  modelPage,
+  registryOf,
+  repositoryAddress,
+} from './ollama/endpoint.js';
+import { keyFile, publicLineOf } from './ollama/key.js';
 import { licenseOf } from './ollama/license.js';
 import {
   placeLayers,
@@ -42,6 +50,17 @@ export const ollama = {
   allow: allowAddress,
   answerChallenge,
   resolve,
+  local: {
+    pull: async (reference, context) => (await import('./ollama/daemon.js')).pullByDaemon(reference, context),
+    register: async (model, name, context) =>
+      (await import('./ollama/register.js')).register(model, name, context),
+  },
+  key: {
+    page: KEYS_PAGE,
+    made: '`ollama serve` makes one on its first start',
+    file: keyFile,
+    publicLine: publicLineOf,
+  },
 } as const satisfies Hub;
 
 /**

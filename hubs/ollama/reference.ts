@@ -14,7 +14,7 @@ import {
 /** A name that says no host is one of this registry. */
 export const PUBLIC_HOST = 'registry.ollama.ai';
 /** Namespace of a name that says none. */
-const LIBRARY = 'library';
+export const LIBRARY = 'library';
 export const DEFAULT_TAG = 'latest';
 
 /** Bounds of Ollama's own reader (types/model/name.go). */
@@ -97,6 +97,13 @@ export function readName(text: string, reference: string): Name {
 export function checkTag(tag: string, reference: string): void {
   if (HEX.test(tag)) throw malformed(reference, 'the tag looks like a digest', HINT);
   if (!MODEL_OR_TAG.test(tag)) throw malformed(reference, `\`${tag}\` is no tag`, HINT);
+}
+
+/** Can it be written, and read as what it is? */
+export function isName({ namespace, model, tag = DEFAULT_TAG }: Name): boolean {
+  return (
+    NAMESPACE.test(namespace) && [model, tag].every((part) => MODEL_OR_TAG.test(part) && !HEX.test(part))
+  );
 }
 
 /** The shortest text that means this name. */
