@@ -7,6 +7,7 @@ import {
   formatSubpath,
   malformed,
   splitSubpath,
+  type Reference,
   type ReferenceParts,
   type ReferenceSyntax,
 } from '../../src/reference.js';
@@ -92,6 +93,18 @@ export function readName(text: string, reference: string): Name {
     model,
     ...(tag === undefined ? {} : { tag }),
   };
+}
+
+/** A tag is part of the id; a digest says what it meant. @throws ModeldlError USAGE */
+export function askedName(reference: Reference): { name: Name; hex: string | undefined } {
+  const text = syntax.format(reference);
+  const name = readName(reference.id, text);
+  const { revision } = reference;
+  const hex = revision === undefined ? undefined : digestOf(revision);
+  if (hex !== undefined) return { name, hex };
+  const tag = revision ?? name.tag ?? DEFAULT_TAG;
+  checkTag(tag, text);
+  return { name: { ...name, tag }, hex };
 }
 
 export function checkTag(tag: string, reference: string): void {

@@ -1,7 +1,7 @@
 /** A stored model as one of a local Ollama's: what its store has to hold for `ollama list` to show it. */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname } from 'node:path';
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type {
