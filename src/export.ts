@@ -53,8 +53,9 @@ export async function exportModel(
   }
   const model = await modelToPush(context, reference, quant === undefined ? {} : { quant });
   const registration = await local.register(describe(model), name, settingsContext(context, hub));
-  for (const message of registration.notes) context.emit({ type: 'note', message });
   const placed = await place(context, hub.title, registration, force);
+  if (placed.state !== 'unchanged')
+    for (const message of registration.notes) context.emit({ type: 'note', message });
   const { record } = model;
   return {
     reference: record.reference,
@@ -94,7 +95,8 @@ async function place(
   const path = join(directory, entry.path);
   try {
     const before = await bytesOf(path);
-    const isSame = before?.equals(entry.bytes) === true;
+    const isSame =
+      before !== undefined && (before.equals(entry.bytes) || (!force && registration.isSame(before)));
     if (before !== undefined && !isSame && !force) throw taken(title, registration, path);
     await requireRoom(context, title, registration);
     const linker = createLinker(WAYS, () => {
@@ -111,7 +113,7 @@ async function place(
         const isLinked = await placeContent(directory, content, linker);
         counts[isLinked ? 'linkedBytes' : 'writtenBytes'] += content.bytes;
       }
-      if (!isSame || missing.length > 0) await writeEntry(registration, path, force || isSame || attempt > 0);
+      if (!isSame) await writeEntry(registration, path, force || attempt > 0);
     }
     return { state: isSame ? 'unchanged' : before === undefined ? 'added' : 'replaced', ...counts };
   } catch (error) {

@@ -129,6 +129,8 @@ export interface Registration {
   readonly contents: readonly RegisteredContent[];
   /** The file that the program knows the model by, relative to the store; the last one that is written. */
   readonly entry: { readonly path: string; readonly bytes: Uint8Array };
+  /** Is what the program knows under this name, as its entry has it, this model, perhaps with more beside it? */
+  isSame(entry: Uint8Array): boolean;
   /** What to do where the store may not be written to. */
   readonly unwritableHint: string;
   /** What a user should know about the model there. */

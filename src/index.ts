@@ -216,7 +216,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       for (const name of names) toolchainNamed(base, name);
     },
     assertTakesLogin: async (hub) => {
-      (await import('./hub-operations.js')).assertTakesLogin(base, hub);
+      await (await import('./hub-operations.js')).assertTakesLogin(base, hub);
     },
     login: async (hub, token) => (await import('./hub-operations.js')).login(base, keeper, hub, token),
     logout: async (hub) => (await import('./hub-operations.js')).logout(base, keeper, hub),

@@ -39,10 +39,26 @@ export async function register(
     directory,
     contents: image.contents,
     entry: { path: await manifestPath(directory, name), bytes: image.manifest },
+    isSame: (entry) => holds(entry, image.manifest),
     unwritableHint:
       'run it as a user who may write there; or have Ollama keep its models in a directory of yours, and name that by `OLLAMA_MODELS` for both',
     notes: [...notes, ...image.notes(shownName(name))],
   };
+}
+
+/** Has a manifest all layers of another one? `ollama create` adds a template, and Ollama writes manifests in its way. */
+function holds(there: Uint8Array, wanted: Uint8Array): boolean {
+  const [found, ours] = [there, wanted].map((bytes) => layersIn(bytes));
+  return found !== undefined && ours?.every((layer) => found.includes(layer)) === true;
+}
+
+function layersIn(bytes: Uint8Array): readonly string[] | undefined {
+  try {
+    const text = Buffer.from(bytes).toString('utf8');
+    return readManifest(text, 'what is there')?.layers.map(({ kind, hex }) => `${kind} ${hex}`);
+  } catch {
+    return undefined;
+  }
 }
 
 interface Image {
