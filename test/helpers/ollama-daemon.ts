@@ -77,8 +77,8 @@ const pullSchema = v.object({
   insecure: v.optional(v.boolean(), false),
   stream: v.literal(true),
 });
-const layerSchema = v.looseObject({ digest: v.string(), size: v.number() });
-const manifestSchema = v.looseObject({ config: layerSchema, layers: v.array(layerSchema) });
+const layerSchema = v.object({ digest: v.string(), size: v.number() });
+const manifestSchema = v.object({ config: layerSchema, layers: v.array(layerSchema) });
 
 async function standIn(models: string): Promise<OllamaDaemon> {
   let stop: () => void = () => undefined;
@@ -114,7 +114,8 @@ async function standIn(models: string): Promise<OllamaDaemon> {
       response.end(`${JSON.stringify({ error: 'pull model manifest: file does not exist' })}\n`);
       return;
     }
-    const manifest = v.parse(manifestSchema, await answer.json());
+    const described: unknown = await answer.json();
+    const manifest = v.parse(manifestSchema, described);
     for (const { digest, size } of [...manifest.layers, manifest.config]) {
       const step = { status: `pulling ${digest.slice(7, 19)}`, digest, total: size };
       const file = join(models, 'blobs', digest.replace(':', '-'));
@@ -136,7 +137,7 @@ async function standIn(models: string): Promise<OllamaDaemon> {
     const file = join(models, 'manifests', host, repository, tag);
     await mkdir(dirname(file), { recursive: true });
     // Not as it came: it was read and is written anew.
-    await writeFile(file, JSON.stringify(manifest));
+    await writeFile(file, JSON.stringify(described));
     say({ status: 'success' });
     response.end();
   }
