@@ -129,16 +129,29 @@ function taken(title: string, { name }: Registration, path: string): ModeldlErro
   });
 }
 
+/** What the store's file system says, with what to do there instead of here. */
 function unwritable(title: string, { directory, unwritableHint }: Registration, error: unknown): unknown {
-  const denied = ['EACCES', 'EPERM', 'EROFS'].includes(systemErrorCode(error) ?? '');
-  if (!denied) return diskError(error, directory);
-  const told = diskError(error, directory);
-  const why = told instanceof ModeldlError ? told.message.replace(/^.*: /, '') : '';
-  return new ModeldlError('DISK', `Cannot write to the store of ${title} in ${directory}: ${why}`, {
-    hint: unwritableHint,
+  const code = systemErrorCode(error);
+  if (error instanceof ModeldlError || code === undefined) return error;
+  if (code === 'ENOENT') {
+    return new ModeldlError('BUSY', `Another program removed files while they were placed in ${directory}`, {
+      hint: 'run the command again',
+      cause: error,
+      details: { file: directory },
+    });
+  }
+  const told = code === 'ENOTDIR' ? 'not a directory' : reasonOf(diskError(error, directory));
+  if (told === undefined) return error;
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT';
+  return new ModeldlError('DISK', `Cannot write to the store of ${title} in ${directory}: ${told}`, {
+    hint: isFull ? 'free space there' : unwritableHint,
     cause: error,
     details: { file: directory },
   });
+}
+
+function reasonOf(error: unknown): string | undefined {
+  return error instanceof ModeldlError ? error.message.replace(/^.*: /, '') : undefined;
 }
 
 async function bytesOf(path: string): Promise<Buffer | undefined> {
@@ -174,7 +187,17 @@ async function requireRoom(context: Context, title: string, registration: Regist
     missing.map(async ({ from }) => (typeof from === 'string' ? (await stat(from)).dev : undefined)),
   );
   const copied = missing.filter((_content, index) => devices[index] !== dev);
-  await requireSpace(context, [{ directory, bytes: sum(copied), what: `the store of ${title}` }]);
+  try {
+    await requireSpace(context, [{ directory, bytes: sum(copied), what: `the store of ${title}` }]);
+  } catch (error) {
+    if (!(error instanceof ModeldlError)) throw error;
+    const { code, message, cause, details } = error;
+    throw new ModeldlError(code, message, {
+      hint: 'free space there, or pass `--no-space-check`',
+      cause,
+      details,
+    });
+  }
 }
 
 async function existing(directory: string): Promise<string> {
@@ -188,7 +211,7 @@ async function placeContent(directory: string, content: RegisteredContent, linke
   const { path, from } = content;
   const target = join(directory, path);
   await makeParents(directory, path);
-  const temporary = join(directory, `.modeldl-${uniqueName()}`);
+  const temporary = join(dirname(target), `.modeldl-${uniqueName()}`);
   try {
     let mode: LinkMode = 'copy';
     if (typeof from !== 'string') await writeFile(temporary, from, { flag: 'wx' });

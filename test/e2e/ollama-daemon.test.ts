@@ -1,5 +1,5 @@
 /** Pulling by an Ollama that runs: it fetches, and the built program takes the model from its store. */
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startServer } from '../hubs/server.js';
@@ -11,7 +11,11 @@ import {
   type OllamaRegistry,
   type RegistryModel,
 } from '../helpers/ollama-registry.js';
-import { createWorld, type Run, type World } from '../helpers/program.js';
+import { canRunAs, createWorld, type Run, type World } from '../helpers/program.js';
+import { requirePeer } from '../helpers/require.js';
+
+const OTHER_USER = 1001;
+const asRoot = requirePeer('root, and a repository that all may read', canRunAs(OTHER_USER));
 
 /** Above the size that is fetched in one go. */
 const WEIGHTS = gguf({ values: LLAMA, tensors: { weight: [1024, 2400] } });
@@ -128,6 +132,21 @@ describe('pulling by a running Ollama', () => {
     expect([run.exitCode, run.stdout], run.stderr).toEqual([3, '']);
     expect(run.stderr).toContain('but its store is not in');
     expect(run.stderr).toContain('`modeldl pull ollama:tiny:1b` needs no Ollama');
+  });
+
+  asRoot('says that a store may not be read', async () => {
+    await mkdir(models, { recursive: true });
+    await chmod(models, 0o700);
+    await chown(world.directory, OTHER_USER, OTHER_USER);
+    const run = await world.start(
+      { uid: OTHER_USER, environment: { OLLAMA_HOST: daemon.host } },
+      'pull',
+      '--daemon',
+      'ollama:tiny:1b',
+    ).done;
+    expect([run.exitCode, run.stdout], run.stderr).toEqual([7, '']);
+    expect(run.stderr).toContain(`Cannot read the store of Ollama in ${models}: permission denied`);
+    expect(run.stderr).toContain('usermod -aG ollama');
   });
 
   it('takes no texts that are not what the manifest names', async () => {

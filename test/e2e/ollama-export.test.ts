@@ -337,6 +337,19 @@ describe('the store', () => {
     expect(run.stderr).toContain('start `ollama serve` once');
   });
 
+  it('is no file', async () => {
+    const file = join(world.directory, 'Tiny-1B-Q4_K_M.gguf');
+    const run = await world.runWith(
+      { OLLAMA_MODELS: file },
+      'export',
+      './Tiny-1B-Q4_K_M.gguf',
+      '--to',
+      'ollama',
+    );
+    expect([run.exitCode, run.stdout], run.stderr).toEqual([7, '']);
+    expect(run.stderr).toContain(`Cannot write to the store of Ollama in ${file}: not a directory`);
+  });
+
   it('gets anew what is of another size there', async () => {
     await put(join('.ollama/models', BLOB), 'half');
     expect((await exported('./Tiny-1B-Q4_K_M.gguf')).presentBytes).toBe(0);
