@@ -5,7 +5,7 @@ import { request as httpsRequest } from 'node:https';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { ReadableStream } from 'node:stream/web';
-import type { Ollama, ProgressResponse } from 'ollama';
+import type { ProgressResponse } from 'ollama';
 import { abortError, ModeldlError, systemErrorCode } from '../../src/errors.js';
 import type { HubContext, HubSettingsContext, LocalPull, LocalPullContext, Snapshot } from '../../src/hub.js';
 import type { Reference } from '../../src/reference.js';
@@ -42,16 +42,19 @@ export async function pullByDaemon(
   const there = nameThere(name, context);
   const { Ollama } = await import('ollama');
   const client = new Ollama({ host: address, fetch: daemonFetch(context.signal) });
+  let digest: string | undefined;
   try {
     const insecure = registryOf(there, context).startsWith('http:');
     const progress = await client.pull({ model: shownName(there), insecure, stream: true });
     const tell = teller(text, context);
     for await (const step of progress) tell(step);
+    const shown = shownName(there).toLowerCase();
+    digest = (await client.list()).models.find((model) => model.name.toLowerCase() === shown)?.digest;
   } catch (error) {
     if (context.signal.aborted) throw abortError(context.signal);
     throw await failure(error, address, text, () => ask(reference, context));
   }
-  const { directory, found } = await storeWith(client, there, { address, text }, context);
+  const { directory, found } = await storeWith(there, digest, { address, text }, context);
   const repository = repositoryAddress(registryOf(name, context), name);
   const { layers, config } = found.manifest;
   const snapshot = await snapshotOf(
@@ -204,14 +207,11 @@ async function failure(
 
 /** The store that the running Ollama has the model in, by the digest that it tells. @throws ModeldlError NOT_FOUND, DISK */
 async function storeWith(
-  client: Ollama,
   name: Name,
+  digest: string | undefined,
   { address, text }: { readonly address: string; readonly text: string },
   context: LocalPullContext,
 ): Promise<{ directory: string; found: FoundManifest }> {
-  const shown = shownName(name).toLowerCase();
-  const { models } = await client.list();
-  const digest = models.find((model) => model.name.toLowerCase() === shown)?.digest;
   const { directories } = localStores(context);
   let denied: { readonly directory: string; readonly cause: unknown } | undefined;
   for (const directory of directories) {

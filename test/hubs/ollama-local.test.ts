@@ -1,10 +1,10 @@
 /** What the hub reads and works out about an Ollama on this machine. */
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { daemonAddress } from '../../hubs/ollama/daemon.js';
 import { readGguf, type GgufHeader } from '../../hubs/ollama/gguf.js';
-import { shownCount } from '../../hubs/ollama/register.js';
+import { register, shownCount } from '../../hubs/ollama/register.js';
 import { floats, gguf, LLAMA, text, texts, uint16, uint32 } from '../helpers/gguf.js';
 import { temporaryDirectory } from '../helpers/store.js';
 
@@ -81,6 +81,29 @@ it.each([
   [8_000_000_000, '8B'],
 ])('shows %i numbers as %s', (count, shown) => {
   expect(shownCount(count)).toBe(shown);
+});
+
+it.each([
+  ['hf', 'org/Name-1.5B-GGUF', 'Name-1.5B-Q4_K_M.gguf', 'Q4_K_M', 'name-1.5b:q4_k_m'],
+  ['hf', 'org/Name', 'UD-Q4_K_XL/Name.gguf', 'UD-Q4_K_XL', 'name:ud-q4_k_xl'],
+  ['file', '/models/My Model.Q4_K_M.gguf', 'My Model.Q4_K_M.gguf', 'Q4_K_M', 'my-model:q4_k_m'],
+  ['file', 'C:\\models\\tiny-Q8_0.gguf', 'tiny-Q8_0.gguf', 'Q8_0', 'tiny:q8_0'],
+  ['url', 'https://host.example/a%20b.gguf', 'a b.gguf', undefined, 'a-b:q4_k_m'],
+])('names a GGUF of %s, %s, as Ollama names models', async (hub, id, path, quantization, name) => {
+  const home = await temporaryDirectory();
+  await mkdir(join(home, '.ollama'));
+  const location = join(home, 'weights');
+  await writeFile(location, gguf());
+  const file = { path, bytes: gguf().length, sha256: 'a'.repeat(64), location };
+  const model = {
+    hub,
+    id,
+    reference: `${hub}:${id}`,
+    files: [quantization === undefined ? file : { ...file, quantization }],
+  };
+  const registration = await register(model, undefined, { settings: {}, environment: {}, home });
+  expect(registration.name).toBe(name);
+  expect(registration.contents.map(({ from }) => from)[0]).toBe(location);
 });
 
 describe('OLLAMA_HOST', () => {
