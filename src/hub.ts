@@ -35,7 +35,7 @@ export interface Hub {
    * Request headers for an address, where another tool's configuration holds credentials by address (npm, pip) and
    * `credentials` cannot say it. Asked for every hop, and only while this hub's listing or files are fetched.
    */
-  authorize?(url: URL, context: AuthorizationContext): Promise<Readonly<Record<string, string>> | undefined>;
+  authorize?(url: URL, context: HubSettingsContext): Promise<Readonly<Record<string, string>> | undefined>;
   /**
    * Answers the challenge of a registry, a 401 with `WWW-Authenticate`: the request is sent once more with what is
    * granted, and so are those below the same address. Undefined when there is nothing to answer with.
@@ -120,6 +120,8 @@ export interface Challenge {
   readonly header: string;
   /** For asking whoever gives tokens; challenges to that are not answered. */
   readonly fetch: typeof globalThis.fetch;
+  /** The run's: what is got for one request serves others as well, which that one's end must not stop. */
+  readonly signal: AbortSignal;
 }
 
 /** Headers for every address below a prefix of the origin that asked for them. */
@@ -149,14 +151,6 @@ export interface HubSettingsContext {
   readonly settings: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly home: string;
-}
-
-/** What a hub may use while it makes the headers of a request: some trade a login for a token first. */
-export interface AuthorizationContext extends HubSettingsContext {
-  /** As of {@link HubContext}; it asks `authorize` too, whose headers a request's own win over. */
-  readonly fetch: typeof globalThis.fetch;
-  /** The run's: what is got for one request serves others as well, which that one's end must not stop. */
-  readonly signal: AbortSignal;
 }
 
 export interface HubContext extends HubSettingsContext {

@@ -326,7 +326,7 @@ async function createContext(
     const network = await hub.network?.(settings);
     const ca = [...(await certificates(config, environment)), ...(network?.ca ?? [])];
     const spec = hub.credentials;
-    const client: HttpClient = createHttpClient({
+    return createHttpClient({
       ...HTTP_DEFAULTS,
       userAgent: `modeldl (node ${nodeVersion}; ${platform} ${arch})`,
       proxy: { ...network?.proxy, ...config.proxy },
@@ -340,10 +340,11 @@ async function createContext(
       ...(hub.answerChallenge === undefined
         ? {}
         : {
-            challenged: async (url, header, fetch) => hub.answerChallenge?.({ url, header, fetch }, settings),
+            challenged: async (url, header, fetch) =>
+              hub.answerChallenge?.({ url, header, fetch, signal }, settings),
           }),
       authorize: async (url) => {
-        const own = await hub.authorize?.(url, { ...settings, fetch: client.fetch, signal });
+        const own = await hub.authorize?.(url, settings);
         if (own !== undefined) return own;
         if (spec === undefined || new URL(spec.endpoint(settings)).origin !== url.origin) return undefined;
         const credential = await context.credential(hub);
@@ -351,7 +352,6 @@ async function createContext(
         return spec.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
       },
     });
-    return client;
   }
 
   return {
