@@ -89,7 +89,7 @@ export async function search(
       ...leftOut,
       ...cannot.map(({ hub, error }) => ({ hub: hub.name, reason: error?.message ?? '' })),
     ],
-    errors: told.flatMap(({ error }) => error ?? []),
+    errors: told.flatMap(({ hub, error }) => (error === undefined ? [] : [naming(hub, error)])),
   };
 }
 
@@ -325,20 +325,17 @@ function offline(hub: Hub): ModeldlError {
   });
 }
 
-/** Names the hub: several may be at one server. */
 function failureOf(hub: Hub, error: unknown): ModeldlError {
-  if (error instanceof ModeldlError) {
-    const { code, message, hint, cause, details } = error;
-    return new ModeldlError(code, `${hub.name}: ${message}`, {
-      hint,
-      cause,
-      details: { ...details, hub: hub.name },
-    });
-  }
+  if (error instanceof ModeldlError) return error.with({ hub: hub.name });
   const message = error instanceof Error ? error.message : String(error);
-  return new ModeldlError('INTERNAL', `${hub.name}: Unexpected: ${message}`, {
+  return new ModeldlError('INTERNAL', `Unexpected: ${message}`, {
     hint: 'this is a bug of it: please report it with the output of `--verbose`',
     cause: error,
     details: { hub: hub.name },
   });
+}
+
+/** Several hubs may be at one server, and say the same. */
+function naming({ name }: Hub, { code, message, hint, cause, details }: ModeldlError): ModeldlError {
+  return new ModeldlError(code, `${name}: ${message}`, { hint, cause, details });
 }
