@@ -64,9 +64,14 @@ export async function search(
   options: SearchOptions = {},
 ): Promise<SearchResult> {
   const query = readQuery(words, options);
+  const { timeoutMs = SEARCH_DEFAULTS.timeoutMs } = options;
+  if (timeoutMs <= 0) {
+    throw new ModeldlError('USAGE', `Expected some time for --timeout, got ${timeoutMs / 1000} s`, {
+      hint: 'for example `--timeout 15s`',
+    });
+  }
   const { asked, leftOut } = choose(context, query, options.hubs ?? []);
   const isNamed = (options.hubs ?? []).length > 0;
-  const { timeoutMs = SEARCH_DEFAULTS.timeoutMs } = options;
   const remote = asked.filter(({ searches }) => searches?.local !== true).map(({ name }) => name);
   if (remote.length > 0) context.emit({ type: 'stage', stage: 'Searching', detail: remote.join(', ') });
   const answers = await Promise.all(asked.map((hub) => ask(context, hub, query, timeoutMs)));
@@ -99,10 +104,15 @@ function readQuery(words: string, options: SearchOptions): SearchQuery {
   const order = oneOf(sort, SEARCH_ORDERS, '--sort');
   const kind = oneOf(precision?.toLowerCase(), PRECISIONS, '--precision');
   for (const [name, value] of Object.entries({ task, library, license })) {
-    if (value?.trim() === '') throw new ModeldlError('USAGE', `The value of \`--${name}\` is empty`);
+    if (value?.trim() === '')
+      throw new ModeldlError('USAGE', `The value of \`--${name}\` is empty`, {
+        hint: 'give one, or leave the option out',
+      });
   }
   if (!Number.isInteger(limit) || limit < 1 || limit > MOST) {
-    throw new ModeldlError('USAGE', `Expected a number from 1 to ${MOST} for --limit, got ${limit}`);
+    throw new ModeldlError('USAGE', `Expected a number from 1 to ${MOST} for --limit, got ${limit}`, {
+      hint: 'more words find fewer models',
+    });
   }
   return {
     text: words.trim().replace(/\s+/g, ' '),
@@ -122,7 +132,9 @@ function oneOf<Value extends string>(
 ): Value | undefined {
   const known = values.find((candidate) => candidate === value);
   if (value === undefined || known !== undefined) return known;
-  throw new ModeldlError('USAGE', `Expected one of ${values.join(', ')} for ${option}, got ${value}`);
+  throw new ModeldlError('USAGE', `Expected one of ${values.join(', ')} for ${option}, got ${value}`, {
+    hint: `leave ${option} out for all`,
+  });
 }
 
 /** Hubs to ask, in the order of the table or as they were named. @throws ModeldlError USAGE */
@@ -200,9 +212,13 @@ function isSomewhere(context: Context, hub: Hub): boolean {
 async function ask(context: Context, hub: Hub, query: SearchQuery, timeoutMs: number): Promise<Answer> {
   const models: FoundModel[] = [];
   const late = new AbortController();
-  const timer = setTimeout(() => {
-    late.abort(tooSlow(hub, timeoutMs));
-  }, timeoutMs);
+  // Node.js' timers end at once when they are set to more.
+  const timer = setTimeout(
+    () => {
+      late.abort(tooSlow(hub, timeoutMs));
+    },
+    Math.min(timeoutMs, 2 ** 31 - 1),
+  );
   const signal = AbortSignal.any([context.signal, late.signal]);
   const stopped = new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => {

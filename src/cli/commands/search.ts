@@ -46,16 +46,13 @@ export const command: CommandDefinition<SearchFlags> = {
     call.settle();
     const { models, hubs, leftOut, errors } = result;
     for (const remark of remarks(result)) output.note(remark);
+    const lines = output.quiet ? models.map(({ reference }) => reference) : table(models, output.columns);
     const document = { models, hubs, leftOut };
     if (errors.length === 0) {
-      output.result(output.quiet ? references(models) : table(models), {
-        ok: true,
-        ...document,
-        failures: [],
-      });
+      output.result(lines, { ok: true, ...document, failures: [] });
       return undefined;
     }
-    if (!output.json) output.result(output.quiet ? references(models) : table(models), {});
+    if (!output.json) output.result(lines, {});
     const failures = errors.map((error) => describeError(error, output.secrets));
     return reportErrors(output, errors, models, flags.verbose, {
       succeeded: hubs.length,
@@ -80,28 +77,43 @@ function optionsOf(flags: SearchFlags): SearchOptions {
 
 function parseLimit(text: string): number {
   if (/^\d+$/.test(text)) return Number(text);
-  throw new ModeldlError('USAGE', `Expected a number for --limit, got ${text}`);
+  throw new ModeldlError('USAGE', `Expected a number for --limit, got ${text}`, {
+    hint: 'for example `--limit 50`',
+  });
 }
 
-function references(models: readonly FoundModel[]): readonly string[] {
-  return models.map(({ reference }) => reference);
+interface Column {
+  readonly title: string;
+  readonly isRight?: true;
+  value(model: FoundModel): string | null;
 }
 
-/** What there is to know of a model, of which a column is left out where no hub told it. */
-const COLUMNS: readonly (readonly [
-  title: string,
-  value: (model: FoundModel) => string | null,
-  right?: true,
-])[] = [
-  ['TASK', ({ task }) => task],
-  ['LIBRARY', ({ library }) => library],
-  ['PRECISION', ({ precisions }) => precisions.join(' ')],
-  ['SIZE', ({ bytes, scale }) => (bytes === null ? scale : formatBytes(bytes)), true],
-  ['DOWNLOADS', ({ downloads }) => (downloads === null ? null : compact(downloads)), true],
-  ['LIKES', ({ likes }) => (likes === null ? null : compact(likes)), true],
-  ['UPDATED', ({ updatedAt }) => updatedAt?.slice(0, 10) ?? null],
-  ['LICENCE', ({ license }) => license],
-  ['ACCESS', access],
+const COLUMNS: readonly Column[] = [
+  { title: 'TASK', value: ({ task }) => task },
+  { title: 'LIBRARY', value: ({ library }) => library },
+  { title: 'PRECISION', value: ({ precisions }) => precisions.join(' ') },
+  {
+    title: 'SIZE',
+    isRight: true,
+    value: ({ bytes, scale }) => (bytes === null ? scale : formatBytes(bytes)),
+  },
+  { title: 'DOWNLOADS', isRight: true, value: ({ downloads }) => compact(downloads) },
+  { title: 'LIKES', isRight: true, value: ({ likes }) => compact(likes) },
+  { title: 'UPDATED', value: ({ updatedAt }) => updatedAt?.slice(0, 10) ?? null },
+  { title: 'LICENCE', value: ({ license }) => license },
+  { title: 'ACCESS', value: access },
+];
+/** Columns that a narrow terminal does without, first the ones that help least to choose. */
+const DISPENSABLE = [
+  'LIKES',
+  'LIBRARY',
+  'UPDATED',
+  'PRECISION',
+  'LICENCE',
+  'DOWNLOADS',
+  'ACCESS',
+  'SIZE',
+  'TASK',
 ];
 
 function access(model: FoundModel): string | null {
@@ -109,22 +121,27 @@ function access(model: FoundModel): string | null {
   return model.gated === true ? 'gated' : null;
 }
 
-function table(models: readonly FoundModel[]): readonly string[] {
+/** Without columns that no hub had anything for. */
+export function table(models: readonly FoundModel[], width = Infinity): readonly string[] {
   if (models.length === 0) return [];
-  const told = COLUMNS.filter(([, value]) => models.some((model) => (value(model) ?? '') !== ''));
-  const rows = models.map((model) => [
-    model.reference,
-    ...told.map(([, value]) => {
-      const text = value(model) ?? '';
-      return text === '' ? '-' : text;
-    }),
-  ]);
-  const right = told.flatMap(([, , isRight], column) => (isRight === true ? [column + 1] : []));
-  return formatTable(['REFERENCE', ...told.map(([title]) => title)], rows, right);
+  const said = (column: Column, model: FoundModel): string => column.value(model) ?? '';
+  let columns = COLUMNS.filter((column) => models.some((model) => said(column, model) !== ''));
+  const draw = (): readonly string[] =>
+    formatTable(
+      ['REFERENCE', ...columns.map(({ title }) => title)],
+      models.map((model) => [model.reference, ...columns.map((column) => said(column, model) || '-')]),
+      columns.flatMap(({ isRight }, index) => (isRight === true ? [index + 1] : [])),
+    );
+  for (const dispensable of DISPENSABLE) {
+    if (draw().every((line) => line.length <= width)) break;
+    columns = columns.filter(({ title }) => title !== dispensable);
+  }
+  return draw();
 }
 
 /** 1234567 → `1.2M`. */
-function compact(count: number): string {
+function compact(count: number | null): string | null {
+  if (count === null) return null;
   return new Intl.NumberFormat('en', { notation: 'compact' }).format(count);
 }
 
