@@ -12,13 +12,18 @@ export function matching<Entry extends { readonly name: string; readonly task?: 
   text: string,
 ): readonly Entry[] {
   const wanted = text.toLowerCase();
-  const words = wanted.split(/\s+/).filter((word) => word !== '');
   const rank = (name: string): number => (name === wanted ? 0 : name.startsWith(wanted) ? 1 : 2);
   return [...entries]
-    .map((entry) => ({ entry, name: entry.name.toLowerCase(), task: asWord(entry.task ?? '') }))
-    .filter(({ name, task }) => words.every((word) => name.includes(word) || task.includes(asWord(word))))
+    .filter(({ name, task }) => hasWords(text, name, task))
+    .map((entry) => ({ entry, name: entry.name.toLowerCase() }))
     .sort((a, b) => rank(a.name) - rank(b.name) || compare(a.name, b.name))
     .map(({ entry }) => entry);
+}
+
+/** Does each word of a text occur in a name or task? */
+export function hasWords(text: string, name: string, task = ''): boolean {
+  const words = text.toLowerCase().split(/\s+/);
+  return words.every((word) => name.toLowerCase().includes(word) || asWord(task).includes(asWord(word)));
 }
 
 /**

@@ -41,6 +41,19 @@ const hitSchema = v.object({
   private: v.optional(v.boolean()),
 });
 
+const abilitiesSchema = v.object({
+  filters: v.optional(v.array(v.string()), []),
+  orders: v.optional(v.array(v.string()), []),
+  local: v.optional(v.boolean(), false),
+  note: v.optional(v.string()),
+});
+
+/** Only words, where a hub says nothing or what cannot be understood. */
+function abilitiesOf({ searches }: Hub): v.InferOutput<typeof abilitiesSchema> {
+  const read = v.safeParse(abilitiesSchema, searches ?? {});
+  return read.success ? read.output : v.parse(abilitiesSchema, {});
+}
+
 interface LeftOut {
   readonly hub: string;
   readonly reason: string;
@@ -72,7 +85,7 @@ export async function search(
   }
   const { asked, leftOut } = choose(context, query, options.hubs ?? []);
   const isNamed = (options.hubs ?? []).length > 0;
-  const remote = asked.filter(({ searches }) => searches?.local !== true).map(({ name }) => name);
+  const remote = asked.filter((hub) => !abilitiesOf(hub).local).map(({ name }) => name);
   if (remote.length > 0) context.emit({ type: 'stage', stage: 'Searching', detail: remote.join(', ') });
   const answers = await Promise.all(asked.map((hub) => ask(context, hub, query, timeoutMs)));
   throwIfAborted(context.signal);
@@ -84,11 +97,11 @@ export async function search(
     models,
     hubs: told
       .filter(({ error }) => error === undefined)
-      .map(({ hub: { name, searches }, more }) => ({
-        hub: name,
-        models: models.filter(({ hub }) => hub === name).length,
+      .map(({ hub, more }) => ({
+        hub: hub.name,
+        models: models.filter((model) => model.hub === hub.name).length,
         more,
-        note: searches?.note ?? null,
+        note: line(abilitiesOf(hub).note),
       })),
     leftOut: [
       ...leftOut,
@@ -163,13 +176,14 @@ function choose(
 }
 
 /** What of a query a hub has no way to honour. */
-function unanswerable({ searches }: Hub, query: SearchQuery): string | undefined {
+function unanswerable(hub: Hub, query: SearchQuery): string | undefined {
+  const { filters: honoured, orders } = abilitiesOf(hub);
   const filters = (
     ['task', 'precision', 'library', 'license'] as const satisfies readonly SearchFilter[]
-  ).filter((filter) => query[filter] !== undefined && searches?.filters.includes(filter) !== true);
+  ).filter((filter) => query[filter] !== undefined && !honoured.includes(filter));
   const { order } = query;
   const wishes = filters.map((filter) => `filter by ${filter}`);
-  if (order !== undefined && searches?.orders.includes(order) !== true) wishes.push(`sort by ${order}`);
+  if (order !== undefined && !orders.includes(order)) wishes.push(`sort by ${order}`);
   return wishes.length === 0 ? undefined : `cannot ${wishes.join(' or ')}`;
 }
 
@@ -191,15 +205,15 @@ function refuseUnanswerable(hub: Hub, query: SearchQuery, searching: readonly Hu
   });
 }
 
-function forbidden({ freshness }: Context, { searches }: Hub): string | undefined {
-  return freshness === 'offline' && searches?.local !== true
+function forbidden({ freshness }: Context, hub: Hub): string | undefined {
+  return freshness === 'offline' && !abilitiesOf(hub).local
     ? 'needs the network, which --offline forbids'
     : undefined;
 }
 
 /** Is its server known? One that everybody has an own of is nowhere until it is configured. */
 function isSomewhere(context: Context, hub: Hub): boolean {
-  if (hub.endpoint === undefined || hub.searches?.local === true) return true;
+  if (hub.endpoint === undefined || abilitiesOf(hub).local) return true;
   try {
     return hub.endpoint(settingsContext(context, hub)) !== undefined;
   } catch {
@@ -239,7 +253,7 @@ async function ask(context: Context, hub: Hub, query: SearchQuery, timeoutMs: nu
 /** Reads models until there are enough; are there more? */
 async function read(context: Context, hub: Hub, query: SearchQuery, models: FoundModel[]): Promise<boolean> {
   if (hub.search === undefined) return false;
-  if (context.freshness === 'offline' && hub.searches?.local !== true) throw offline(hub);
+  if (context.freshness === 'offline' && !abilitiesOf(hub).local) throw offline(hub);
   const seen = new Set<string>();
   // One more tells whether there are more.
   const asking = { ...query, limit: query.limit + 1 };

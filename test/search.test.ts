@@ -216,6 +216,14 @@ describe('what a hub cannot answer', () => {
     expect(error.hint).toBe('none cannot filter by task');
   });
 
+  it('is everything but words where nobody understands what it says', async () => {
+    for (const odd of [{}, 7, { filters: 'task', orders: [] }, { filters: [3] }]) {
+      const strange = hubWith('strange', ['a'], { searches: odd as never });
+      expect(references(await search([strange]))).toEqual(['strange:a']);
+      expect(await refused(search([strange], 'x', { task: 'y' }))).toMatchObject({ code: 'USAGE' });
+    }
+  });
+
   it('is everything where it has no search', async () => {
     const error = await refused(search([some, mute], 'x', { hubs: ['mute'] }));
     expect(error).toMatchObject({ code: 'USAGE', hint: 'hubs that can: some' });
