@@ -29,7 +29,16 @@ export const ollama = {
   allow: allowAddress,
   answerChallenge,
   resolve,
-  local: {
+  async *search(query, context) {
+    const { search } = await import('./ollama/search.js');
+    yield* search(query, context);
+  },
+  searches: {
+    filters: [],
+    orders: [],
+    note: 'its registry has no search, so only a model of exactly this name is found; https://ollama.com/search knows the names',
+  },
+  program: {
     pull: async (reference, context) =>
       (await import('./ollama/daemon.js')).pullByDaemon(reference, context, resolve),
     register: async (model, name, context) =>

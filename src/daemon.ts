@@ -18,8 +18,10 @@ export async function pullByDaemon(
 ): Promise<Pulled> {
   const hub = hubNamed(context, reference.hub);
   const text = format(context, reference);
-  if (hub.local === undefined || reference.conversion !== undefined) {
-    const having = context.hubs.flatMap(({ name, local }) => (local === undefined ? [] : [`\`${name}:\``]));
+  if (hub.program === undefined || reference.conversion !== undefined) {
+    const having = context.hubs.flatMap(({ name, program }) =>
+      program === undefined ? [] : [`\`${name}:\``],
+    );
     throw new ModeldlError('USAGE', `No program but modeldl pulls ${text}`, {
       hint: `leave out \`--daemon\`, which is for ${having.join(', ')}`,
     });
@@ -33,7 +35,10 @@ export async function pullByDaemon(
   const isStored = settled && (await storedSnapshot(context, reference)) !== undefined;
   if (isStored || context.freshness === 'offline') return pullModel(context, reference, options);
   context.emit({ type: 'resolve', reference: text });
-  const pulled = await hub.local.pull(reference, { ...(await hubContext(context, hub)), emit: context.emit });
+  const pulled = await hub.program.pull(reference, {
+    ...(await hubContext(context, hub)),
+    emit: context.emit,
+  });
   const { snapshot, title, directory, blobs } = pulled;
   checkDigests(snapshot.files);
   const store: BlobSource = { title, directory, find: (sha256) => Promise.resolve(blobs.get(sha256)) };

@@ -44,15 +44,15 @@ export async function exportModel(
   { to, name, force = false, quant }: ExportOptions,
 ): Promise<ExportedModel> {
   const hub = hubNamed(context, to);
-  const { local } = hub;
-  if (local === undefined) {
-    const taking = context.hubs.flatMap((other) => (other.local === undefined ? [] : [other.name]));
+  const { program } = hub;
+  if (program === undefined) {
+    const taking = context.hubs.flatMap((other) => (other.program === undefined ? [] : [other.name]));
     throw new ModeldlError('USAGE', `${hub.title} is no program that keeps models on this machine`, {
       hint: `export to ${taking.join(', ')}; \`modeldl push\` writes to registries`,
     });
   }
   const model = await modelToPush(context, reference, quant === undefined ? {} : { quant });
-  const registration = await local.register(describe(model), name, settingsContext(context, hub));
+  const registration = await program.register(describe(model), name, settingsContext(context, hub));
   const placed = await place(context, hub.title, registration, force);
   if (placed.state !== 'unchanged')
     for (const message of registration.notes) context.emit({ type: 'note', message });

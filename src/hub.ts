@@ -3,7 +3,7 @@
  * transfer, retries, verification, archives, the cache and progress live in modeldl.
  */
 import type { Emit } from './events.js';
-import type { Reference, ReferenceSyntax } from './reference.js';
+import type { Reference, ReferenceParts, ReferenceSyntax } from './reference.js';
 
 export interface Hub {
   /** Word for this hub in references, configuration and output: `hf`. */
@@ -36,7 +36,7 @@ export interface Hub {
    * Request headers for an address, where another tool's configuration holds credentials by address (npm, pip) and
    * `credentials` cannot say it. Asked for every hop, and only while this hub's listing or files are fetched.
    */
-  authorize?(url: URL, context: AuthorizationContext): Promise<Readonly<Record<string, string>> | undefined>;
+  authorize?(url: URL, context: HubSettingsContext): Promise<Readonly<Record<string, string>> | undefined>;
   /**
    * Answers the challenge of a registry, a 401 with `WWW-Authenticate`: the request is sent once more with what is
    * granted, and so are those below the same address. Undefined when there is nothing to answer with.
@@ -62,8 +62,72 @@ export interface Hub {
    * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
    */
   push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
-  readonly local?: LocalProgram;
+  readonly program?: LocalProgram;
   readonly key?: UserKey;
+  /**
+   * Models by words and filters, likeliest first. It is read no further than needed, so pages are asked for one by one.
+   * Only what `searches` names is ever asked of it.
+   * @throws ModeldlError USAGE for a text or value that it cannot look for, AUTH, NETWORK
+   */
+  search?(query: SearchQuery, context: HubContext): AsyncIterable<SearchHit>;
+  /** What `search` can do beside words; without it nothing. */
+  readonly searches?: SearchAbilities;
+}
+
+export type SearchFilter = 'task' | 'precision' | 'library' | 'license';
+export type SearchOrder = 'downloads' | 'likes' | 'updated';
+
+export interface SearchAbilities {
+  readonly filters: readonly SearchFilter[];
+  readonly orders: readonly SearchOrder[];
+  /** It looks at lists that are shipped, and makes no request. */
+  readonly local?: boolean;
+  /** What else people have to know of its answers. */
+  readonly note?: string;
+}
+
+/** Values are lower-case, but for `library`. */
+export interface SearchQuery {
+  /** Words with blanks between them; empty when anything is meant that the filters take. */
+  readonly text: string;
+  /** In the words of Hugging Face, or in this hub's own. */
+  readonly task?: string;
+  /** `int8`. */
+  readonly precision?: string;
+  /** Library or framework that it was made with or for. */
+  readonly library?: string;
+  /** SPDX identifier, or what the hub has instead. */
+  readonly license?: string;
+  /** Most first; without it the hub's own order. */
+  readonly order?: SearchOrder;
+  /** So many are read at most. */
+  readonly limit: number;
+}
+
+export interface SearchHit {
+  /** What `pull` takes. */
+  readonly reference: ReferenceParts;
+  /** The hub's word for what the model does. */
+  readonly task?: string;
+  readonly library?: string;
+  readonly license?: string;
+  /** Of its weights: `bf16`, `int8`. */
+  readonly precisions?: readonly string[];
+  /** The hub's word for its size within its family: `n`, `x`. */
+  readonly scale?: string;
+  /** Number of its weights. */
+  readonly parameters?: number;
+  /** Of its weights. */
+  readonly bytes?: number;
+  readonly downloads?: number;
+  readonly likes?: number;
+  /** ISO 8601. */
+  readonly updatedAt?: string;
+  /** Its files are for those who asked for access. */
+  readonly gated?: boolean;
+  readonly private?: boolean;
+  /** Page for people. */
+  readonly page?: string;
 }
 
 /** This hub's own program on this machine, which keeps models in a store of its own. */
@@ -213,6 +277,8 @@ export interface Challenge {
   readonly header: string;
   /** For asking whoever gives tokens; challenges to that are not answered. */
   readonly fetch: typeof globalThis.fetch;
+  /** The run's: what is got for one request serves others as well, which that one's end must not stop. */
+  readonly signal: AbortSignal;
 }
 
 /** Headers for every address below a prefix of the origin that asked for them. */
@@ -242,14 +308,6 @@ export interface HubSettingsContext {
   readonly settings: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly home: string;
-}
-
-/** What a hub may use while it makes the headers of a request: some trade a login for a token first. */
-export interface AuthorizationContext extends HubSettingsContext {
-  /** As of {@link HubContext}; it asks `authorize` too, whose headers a request's own win over. */
-  readonly fetch: typeof globalThis.fetch;
-  /** The run's: what is got for one request serves others as well, which that one's end must not stop. */
-  readonly signal: AbortSignal;
 }
 
 export interface HubContext extends HubSettingsContext {

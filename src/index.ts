@@ -28,6 +28,7 @@ import type { PullOptions } from './pull.js';
 import type { PushOptions } from './push.js';
 import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
+import type { SearchOptions } from './search.js';
 import type { ConversionFilter } from './stored.js';
 import { openStore, type Store } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
@@ -48,6 +49,7 @@ export type {
   PruneOptions,
   PullOptions,
   PushOptions,
+  SearchOptions,
 };
 
 export interface ModeldlOptions {
@@ -113,6 +115,8 @@ export interface Modeldl {
     references: readonly string[],
     options: { readonly repair: boolean },
   ): Promise<readonly results.VerifiedModel[]>;
+  /** Models at hubs, by words that their names have and by filters. */
+  search(words: string, options?: SearchOptions): Promise<results.SearchResult>;
   hubs(options: { readonly check: boolean }): Promise<readonly results.HubState[]>;
   converters(): Promise<readonly results.ConverterState[]>;
   /** Optional native packages; found without loading them. */
@@ -203,6 +207,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     planPrune: async (given) => (await import('./remove.js')).planPrune(base, given),
     prune: async (plan, given) => (await import('./remove.js')).prune(base, plan, given),
     verify: async (references, given) => (await import('./verify.js')).verify(base, references, given),
+    search: async (words, given = {}) => (await import('./search.js')).search(base, words, given),
     hubs: async (given) => (await import('./hub-operations.js')).hubs(base, given),
     converters: async () => (await import('./toolchains.js')).converters(base),
     runtimes: async () => (await import('./toolchains.js')).runtimes(plugins.runtimes ?? []),
@@ -338,7 +343,7 @@ async function createContext(
     const network = await hub.network?.(settings);
     const ca = [...(await certificates(config, environment)), ...(network?.ca ?? [])];
     const spec = hub.credentials;
-    const client: HttpClient = createHttpClient({
+    return createHttpClient({
       ...HTTP_DEFAULTS,
       userAgent: `modeldl (node ${nodeVersion}; ${platform} ${arch})`,
       proxy: { ...network?.proxy, ...config.proxy },
@@ -352,10 +357,11 @@ async function createContext(
       ...(hub.answerChallenge === undefined
         ? {}
         : {
-            challenged: async (url, header, fetch) => hub.answerChallenge?.({ url, header, fetch }, settings),
+            challenged: async (url, header, fetch) =>
+              hub.answerChallenge?.({ url, header, fetch, signal }, settings),
           }),
       authorize: async (url) => {
-        const own = await hub.authorize?.(url, { ...settings, fetch: client.fetch, signal });
+        const own = await hub.authorize?.(url, settings);
         if (own !== undefined) return own;
         if (spec === undefined || new URL(spec.endpoint(settings)).origin !== url.origin) return undefined;
         const credential = await context.credential(hub);
@@ -363,7 +369,6 @@ async function createContext(
         return spec.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
       },
     });
-    return client;
   }
 
   return {
