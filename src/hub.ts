@@ -2,6 +2,7 @@
  * The interface of a hub: a source of models. A hub turns a reference into a snapshot and returns data;
  * transfer, retries, verification, archives, the cache and progress live in modeldl.
  */
+import type { Emit } from './events.js';
 import type { Reference, ReferenceParts, ReferenceSyntax } from './reference.js';
 
 export interface Hub {
@@ -61,6 +62,8 @@ export interface Hub {
    * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
    */
   push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
+  readonly program?: LocalProgram;
+  readonly key?: UserKey;
   /**
    * Models by words and filters, likeliest first. It is read no further than needed, so pages are asked for one by one.
    * Only what `searches` names is ever asked of it.
@@ -125,6 +128,96 @@ export interface SearchHit {
   readonly private?: boolean;
   /** Page for people. */
   readonly page?: string;
+}
+
+/** This hub's own program on this machine, which keeps models in a store of its own. */
+export interface LocalProgram {
+  /**
+   * Has the program, which runs, pull a model into its store, and lists what lies there. Stops it when aborted.
+   * @throws ModeldlError NETWORK without it, USAGE, NOT_FOUND and DISK for a store that is not here or cannot be read,
+   * and as {@link Hub.resolve}
+   */
+  pull(reference: Reference, context: LocalPullContext): Promise<LocalPull>;
+  /**
+   * What makes a stored model one of the program's, without a second copy. Nothing is written.
+   * @param name the program's name for it; by default one that is made of the model's own
+   * @throws ModeldlError USAGE, UNSUPPORTED for a model that the program does not take, NOT_FOUND without its store
+   */
+  register(
+    model: ModelToRegister,
+    name: string | undefined,
+    context: HubSettingsContext,
+  ): Promise<Registration>;
+}
+
+export interface LocalPullContext extends HubContext {
+  /** Tells how far the program is. */
+  readonly emit: Emit;
+}
+
+export interface LocalPull {
+  readonly snapshot: Snapshot;
+  /** For messages: `the Ollama store`. */
+  readonly title: string;
+  /** Of the program's store, absolute. */
+  readonly directory: string;
+  /** Where the store has bytes of the listing, absolute, by their sha256. */
+  readonly blobs: ReadonlyMap<string, string>;
+}
+
+export interface ModelToRegister {
+  readonly hub: string;
+  readonly id: string;
+  /** Pinned, for messages and hints. */
+  readonly reference: string;
+  readonly files: readonly FileToRegister[];
+}
+
+export interface FileToRegister {
+  readonly path: string;
+  readonly bytes: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  /** Absolute path. */
+  readonly location: string;
+  /** That its path names, upper case; of GGUF files. */
+  readonly quantization?: string;
+}
+
+export interface Registration {
+  /** What the program calls the model. */
+  readonly name: string;
+  /** Of its store, absolute. */
+  readonly directory: string;
+  /** Files that are named by what they hold, relative to the store. */
+  readonly contents: readonly RegisteredContent[];
+  /** The file that the program knows the model by, relative to the store; the last one that is written. */
+  readonly entry: { readonly path: string; readonly bytes: Uint8Array };
+  /** Is what the program knows under this name, as its entry has it, this model, perhaps with more beside it? */
+  isSame(entry: Uint8Array): boolean;
+  /** What to do where the store may not be written to. */
+  readonly unwritableHint: string;
+  /** What a user should know about the model there. */
+  readonly notes: readonly string[];
+}
+
+export interface RegisteredContent {
+  readonly path: string;
+  readonly bytes: number;
+  /** Absolute path of a stored file, or what to write. */
+  readonly from: string | Uint8Array;
+}
+
+/** What a hub knows its users by in place of a token: a key that its own program made. */
+export interface UserKey {
+  /** Page where its public part is added to an account. */
+  readonly page: string;
+  /** What makes the key. */
+  readonly made: string;
+  /** Path of the private part, which never leaves the machine. */
+  file(context: HubSettingsContext): string;
+  /** The public part as one line; undefined where there is no key. @throws ModeldlError CONFIG */
+  publicLine(context: HubSettingsContext): Promise<string | undefined>;
 }
 
 /** A stored model, as a hub writes it elsewhere. */

@@ -20,6 +20,7 @@ import { serverOf, settingsContext, type Context, type Freshness } from './conte
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
+import type { ExportOptions } from './export.js';
 import type { Credential, Hub } from './hub.js';
 import type { CredentialKeeper } from './hub-operations.js';
 import { builtInPlugins, type Plugins } from './plugins.js';
@@ -43,6 +44,7 @@ export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from '.
 export type {
   ConvertOptions,
   ConversionFilter,
+  ExportOptions,
   LoadedConfig,
   PruneOptions,
   PullOptions,
@@ -100,6 +102,8 @@ export interface Modeldl {
   planConvert(reference: string, options?: ConvertOptions): Promise<results.ConvertPlan>;
   /** Writes a model to a hub, pulling it first where it is not stored. */
   push(reference: string, target: string, options?: PushOptions): Promise<results.PushedModel>;
+  /** Registers a model with another program on this machine, pulling it first where it is not stored. */
+  export(reference: string, options: ExportOptions): Promise<results.ExportedModel>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
@@ -193,6 +197,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       (await import('./plan.js')).planConvert(base, reference, withDefaults(given, loaded.config)),
     push: async (reference, target, given = {}) =>
       (await import('./push.js')).push(base, reference, target, given),
+    export: async (reference, given) => (await import('./export.js')).exportModel(base, reference, given),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),
@@ -216,7 +221,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       for (const name of names) toolchainNamed(base, name);
     },
     assertTakesLogin: async (hub) => {
-      (await import('./hub-operations.js')).assertTakesLogin(base, hub);
+      await (await import('./hub-operations.js')).assertTakesLogin(base, hub);
     },
     login: async (hub, token) => (await import('./hub-operations.js')).login(base, keeper, hub, token),
     logout: async (hub) => (await import('./hub-operations.js')).logout(base, keeper, hub),

@@ -93,6 +93,26 @@ export interface ConvertedModel extends PulledModel {
 }
 
 /** A model that was written to a hub. */
+export interface ExportedModel {
+  /** The stored model. */
+  readonly reference: string;
+  /** Hub whose program has it now. */
+  readonly to: string;
+  /** What the program calls it. */
+  readonly name: string;
+  /** Of the program's store, absolute. */
+  readonly directory: string;
+  /** The file that the program knows it by, absolute. */
+  readonly path: string;
+  readonly state: 'added' | 'replaced' | 'unchanged';
+  readonly files: number;
+  readonly bytes: number;
+  /** Of files that share their bytes with the cache, that do not, and that were there. */
+  readonly linkedBytes: number;
+  readonly writtenBytes: number;
+  readonly presentBytes: number;
+}
+
 export interface PushedModel {
   /** Pinned, as it is pulled from there. */
   readonly reference: string;

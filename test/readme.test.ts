@@ -147,6 +147,7 @@ describe('the tables of the README', () => {
       'src/config/environment.ts',
       'src/cli/program.ts',
       'hubs/hf.ts',
+      'hubs/ollama/daemon.ts',
     ];
     const texts = await Promise.all(sources.map((path) => readFile(join(ROOT, path), 'utf8')));
     const read = texts.flatMap((text) =>
