@@ -1,6 +1,7 @@
 /** The table of built-in hubs. Adding one is one new file and one line here. */
 import type { Hub } from '../src/hub.js';
 import { file } from './file.js';
+import { geti } from './geti.js';
 import { hf } from './hf.js';
 import { npm } from './npm.js';
 import { omz } from './omz.js';
@@ -9,4 +10,4 @@ import { pypi } from './pypi.js';
 import { ultralytics } from './ultralytics.js';
 import { url } from './url.js';
 
-export const hubs: readonly Hub[] = [hf, openvino, omz, ultralytics, url, npm, pypi, file];
+export const hubs: readonly Hub[] = [hf, openvino, omz, ultralytics, geti, url, npm, pypi, file];
