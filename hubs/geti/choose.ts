@@ -65,9 +65,7 @@ export function chooseModel(
     );
   }
   const versions = models.flatMap((owner) => owner.versions.map((version) => ({ owner, ...version })));
-  const [version, ...more] = named(versions, asked.model, ({ names }) =>
-    names.filter((name) => name.length > 8),
-  );
+  const [version, ...more] = named(versions, asked.model, ({ title }) => titled(title));
   if (version !== undefined && more.length === 0) return { model: version.owner, version };
   if (version !== undefined) {
     const ids = [version, ...more].map(({ id }) => id);
@@ -88,7 +86,7 @@ export function chooseModel(
 
 /** A version by its number, name or id; undefined for what may be the id of a variant. */
 export function findVersion(model: Model, revision: string): Version | undefined {
-  return named(model.versions, revision, ({ names }) => names)[0];
+  return named(model.versions, revision, ({ names, title }) => [...names, ...titled(title)])[0];
 }
 
 export function unknownVersion(model: Model, revision: string, asked: Asked): ModeldlError {
@@ -156,6 +154,10 @@ function answers(variant: Variant, wanted: string | undefined): boolean {
 function order(list: readonly string[], word: string): number {
   const at = list.indexOf(word);
   return at < 0 ? list.length : at;
+}
+
+function titled(title: string | undefined): readonly string[] {
+  return title === undefined ? [] : [title];
 }
 
 /** Those of this id, else of exactly this name, else of it in another case. */

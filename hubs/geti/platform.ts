@@ -18,8 +18,10 @@ export interface Model {
 
 export interface Version {
   readonly id: string;
-  /** What people call it: `3`, `YOLOX-X (76e07d18)`. */
+  /** What may follow `@`, the usual one first: `3`, `76e07d18`. */
   readonly names: readonly string[];
+  /** A name of its own, where it has one: `YOLOX-X (76e07d18)`. */
+  readonly title?: string;
   /** Page for people. */
   readonly page: string;
 }

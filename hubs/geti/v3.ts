@@ -59,7 +59,8 @@ export function openV3(api: Api, listed: v.InferOutput<typeof projectsSchema>): 
         ...(task === undefined ? {} : { task }),
         versions: versions.map((training) => ({
           id: training.id,
-          names: [training.name, training.id.slice(0, 8)],
+          names: [training.id.slice(0, 8)],
+          title: training.name,
           page,
         })),
       };
