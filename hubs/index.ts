@@ -3,11 +3,25 @@ import type { Hub } from '../src/hub.js';
 import { file } from './file.js';
 import { geti } from './geti.js';
 import { hf } from './hf.js';
+import { hls } from './hls.js';
 import { npm } from './npm.js';
 import { omz } from './omz.js';
 import { openvino } from './openvino.js';
+import { pipelineZoo } from './pipeline-zoo.js';
 import { pypi } from './pypi.js';
 import { ultralytics } from './ultralytics.js';
 import { url } from './url.js';
 
-export const hubs: readonly Hub[] = [hf, openvino, omz, ultralytics, geti, url, npm, pypi, file];
+export const hubs: readonly Hub[] = [
+  hf,
+  openvino,
+  omz,
+  ultralytics,
+  geti,
+  pipelineZoo,
+  hls,
+  url,
+  npm,
+  pypi,
+  file,
+];
