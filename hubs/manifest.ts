@@ -10,6 +10,9 @@ import {
 } from '../src/reference.js';
 import { nearestNames } from './nearest.js';
 
+/** Up to so many models a hint names all. */
+const MAX_LISTED = 4;
+
 export interface ManifestFile {
   readonly path: string;
   readonly url: string;
@@ -116,10 +119,11 @@ async function askSize({ hub, title }: Manifest, url: string, context: HubContex
 }
 
 function unknownName({ hub, title, models }: Manifest, id: string): ModeldlError {
-  const near = nearestNames(id, models.keys());
-  const offered = near.map((name) => `\`${formatStandard(hub, { id: name })}\``);
+  const isShort = models.size <= MAX_LISTED;
+  const names = isShort ? [...models.keys()] : nearestNames(id, models.keys());
+  const offered = names.map((name) => `\`${formatStandard(hub, { id: name })}\``).join(', ');
   return new ModeldlError('NOT_FOUND', `${title} has no model ${id}`, {
-    hint: `the nearest ${near.length > 1 ? 'are' : 'is'} ${offered.join(', ')}`,
-    details: { nearest: near },
+    hint: isShort ? `there are ${offered}` : `the nearest ${names.length > 1 ? 'are' : 'is'} ${offered}`,
+    details: { nearest: names },
   });
 }

@@ -48,7 +48,7 @@ export function zooManifest(
       },
     },
   ]);
-  return { hub: 'pipeline-zoo', title: 'The Pipeline Zoo', models: new Map(described) };
+  return { hub: 'pipeline-zoo', title: 'Pipeline Zoo', models: new Map(described) };
 }
 
 /** @throws ModeldlError CONFIG */

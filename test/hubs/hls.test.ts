@@ -91,7 +91,7 @@ describe('the list of health and life sciences', () => {
     expect(files).toMatchObject([{ size: 18_421_831, unpack: { format: 'tar.gz' } }]);
     await refusalOf(hls.resolve(parse('hls:rppg'), context), 'NETWORK');
     const error = await refusalOf(hls.resolve(parse('hls:3dpose'), context), 'NOT_FOUND');
-    expect(error.hint).toContain('`hls:3d-pose`');
+    expect(error.hint).toBe('there are `hls:3d-pose`, `hls:rppg`, `hls:ai-ecg`');
     context.close();
   });
 });

@@ -32,7 +32,7 @@ const SMALL: Readonly<Record<string, ZooModel>> = {
       path.endsWith('.bin') ? null : bytes.length,
     ]),
   },
-  'small-net_INT8': { files: [] },
+  ...Object.fromEntries(['yolo', 'dbnet', 'atss', 'other'].map((name) => [name, { files: [] }])),
 };
 const FILES = Object.fromEntries(
   Object.entries(CONTENTS).map(([path, bytes]) => [`/${COMMIT}/storage/small-net/${path}`, bytes]),
