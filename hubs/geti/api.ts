@@ -13,6 +13,11 @@ const saidSchema = v.looseObject({
   detail: v.optional(v.unknown()),
 });
 
+/** Ids are put into addresses: nothing but hex, letters and dashes. */
+export const id = v.pipe(v.string(), v.regex(/^[0-9A-Za-z-]{1,64}$/));
+/** Formats and precisions become names of files. */
+export const word = v.pipe(v.string(), v.regex(/^\w[\w.-]{0,39}$/));
+
 export interface Api {
   /** Without a trailing slash. */
   readonly endpoint: string;
@@ -136,12 +141,16 @@ async function refusal(
           );
     case 400:
     case 404:
-    case 422:
+    case 422: {
+      const { pathname } = new URL(url);
       return refused(
         'NOT_FOUND',
-        `${host} has no ${new URL(url).pathname}${said}`,
-        'check `hubs.geti.workspace` (GETI_WORKSPACE_ID), `hubs.geti.organization` and `hubs.geti.api`, where set',
+        `${host} has no ${pathname}${said}`,
+        /\/projects\/[^/]/.test(pathname)
+          ? 'it was there a moment ago, so it may just have been deleted: run the command again'
+          : 'check `hubs.geti.workspace` (GETI_WORKSPACE_ID), `hubs.geti.organization` and `hubs.geti.api`, where set',
       );
+    }
     default:
       return refused('NETWORK', `${host} answered ${status}${said}: ${url}`, 'try again later');
   }

@@ -133,13 +133,13 @@ export function chooseVariant(variants: readonly Variant[], version: Version, as
   );
 }
 
-/** The name, where it is nobody else's; else the id. */
+/** The name, where it is nobody else's and can be typed; else the id. */
 export function properName<Owner extends { readonly id: string; readonly name: string }>(
   one: Owner,
   all: readonly Owner[],
 ): string {
   const same = all.filter(({ name }) => name.toLowerCase() === one.name.toLowerCase());
-  return same.length > 1 || one.name.trim() === '' ? one.id : one.name;
+  return same.length > 1 || one.name.trim() === '' || /\p{Cc}/u.test(one.name) ? one.id : one.name;
 }
 
 function answers(variant: Variant, wanted: string | undefined): boolean {

@@ -20,7 +20,7 @@ export function endpointOf({ settings }: HubSettingsContext): string | undefined
   const { protocol, hostname } = new URL(endpoint);
   if (protocol === 'https:' || isLoopback(hostname)) return endpoint;
   throw new ModeldlError('CONFIG', `Geti is not asked without encryption: ${endpoint} in ${place}`, {
-    hint: `write https://${new URL(endpoint).host}; a private certificate authority is named by \`network.caFile\``,
+    hint: `write https://${new URL(endpoint).host}; a private certificate authority is named by \`caFile\``,
     details: { key: 'hubs.geti.endpoint', url: endpoint },
   });
 }

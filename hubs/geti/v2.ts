@@ -2,7 +2,7 @@
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext, Identity } from '../../src/hub.js';
-import type { Api } from './api.js';
+import { id, word, type Api } from './api.js';
 import {
   textSetting,
   type Model,
@@ -21,8 +21,6 @@ const OPTIMIZATIONS = ['NNCF', 'POT', 'MO'];
 /** States of a model without weights. */
 const NOT_TRAINED = ['NOT_READY', 'WEIGHTS_INITIALIZED', 'FAILED'];
 
-/** Object ids; anything else is put into no address. */
-const id = v.pipe(v.string(), v.regex(/^[0-9A-Za-z-]{1,64}$/));
 const organizationSchema = v.union([
   // Since 2.5.
   v.object({
@@ -76,8 +74,8 @@ const groupsSchema = v.object({
 const optimizedSchema = v.object({
   id,
   /** `OpenVINO`, `ONNX`. */
-  model_format: v.string(),
-  precision: v.array(v.string()),
+  model_format: word,
+  precision: v.array(word),
   has_xai_head: v.nullish(v.boolean()),
   optimization_type: v.nullish(v.string()),
   model_status: v.nullish(v.string()),
@@ -85,7 +83,7 @@ const optimizedSchema = v.object({
   previous_trained_revision_id: v.nullish(id),
 });
 const modelSchema = v.object({
-  precision: v.optional(v.array(v.string()), []),
+  precision: v.optional(v.array(word), []),
   optimized_models: v.optional(v.array(optimizedSchema), []),
 });
 const userSchema = v.looseObject({

@@ -1,11 +1,9 @@
 /** Geti 3.x: one application for one user, without organisations and accounts. A model is one training of an architecture. */
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
-import type { Api } from './api.js';
+import { id, word, type Api } from './api.js';
 import type { Model, Platform, Project, Variant, Version } from './platform.js';
 
-/** UUIDs; anything else is put into no address. */
-const id = v.pipe(v.string(), v.regex(/^[0-9A-Za-z-]{1,64}$/));
 const projectSchema = v.object({
   id,
   name: v.string(),
@@ -13,8 +11,8 @@ const projectSchema = v.object({
 });
 const variantSchema = v.object({
   id,
-  format: v.string(),
-  precision: v.string(),
+  format: word,
+  precision: word,
   files_deleted: v.optional(v.boolean(), false),
 });
 const modelSchema = v.object({

@@ -96,6 +96,8 @@ export interface Geti {
   refuse(route: Route | undefined): void;
   /** In place of the archive of a variant. */
   swap(variantId: string, route: Route): void;
+  /** Addresses that end so are gone, as what is deleted between two requests. */
+  drop(ending: string): void;
   /** Ids by the path of names: `shop/SSD/1/openvino-int8`, as far as the path goes. */
   id(path: string): string;
   readonly setFault: (fault: ServerFault) => void;
@@ -110,15 +112,17 @@ const PAGE: Route = {
 export async function startGeti(options: GetiOptions): Promise<Geti> {
   let { projects } = options;
   let refusal: Route | undefined;
+  let dropped: string | undefined;
   let packed = 0;
   const swapped = new Map<string, Route>();
   const idOf = options.generation === 2 ? objectId : uuid;
   const workspaces = options.workspaces ?? ['Default'];
 
-  const server = await startServer(
-    (request, path) => (options.generation === 2 ? second(request, path) : third(request, path)),
-    options.certificate,
-  );
+  const server = await startServer((request, path) => {
+    if (dropped !== undefined && path.endsWith(dropped))
+      return options.generation === 2 ? notFound2() : notFound3(path);
+    return options.generation === 2 ? second(request, path) : third(request, path);
+  }, options.certificate);
 
   function second(request: IncomingMessage, path: string): Route | undefined {
     if (!path.startsWith('/api/')) return PAGE;
@@ -383,6 +387,9 @@ export async function startGeti(options: GetiOptions): Promise<Geti> {
       refusal = route;
     },
     swap: (id, route) => swapped.set(id, route),
+    drop(ending) {
+      dropped = ending;
+    },
     id: idOf,
     setFault: server.setFault,
     close: server.close,

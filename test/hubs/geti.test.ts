@@ -332,6 +332,25 @@ describe('a server of Geti', () => {
       expect(error.details.url).toContain('/api/v1/personal_access_tokens/organization');
     });
 
+    it.each(['/model_groups', `/models/${trained}`])(
+      'may have lost %s between two requests',
+      async (ending) => {
+        await start(2);
+        server.drop(ending);
+        const error = await refused('geti:Shop%20floor/SSD', 'NOT_FOUND');
+        expect(error.hint).toContain('may just have been deleted');
+      },
+    );
+
+    it('is not believed what could be no name of a file', async () => {
+      const variants = [{ format: '../../OpenVINO', precision: 'FP16', files: ir('hostile') }];
+      await start(2, {
+        projects: [{ name: 'p', models: [{ name: 'm', versions: [{ created: FIRST, variants }] }] }],
+      });
+      const error = await refused('geti:p/m', 'NETWORK');
+      expect(error.message).toContain('at `optimized_models.0.model_format`');
+    });
+
     it('tells whose a token is', async () => {
       await start(2);
       expect(await geti.credentials.whoami(open())).toEqual({
