@@ -5,6 +5,8 @@ import { geti } from './geti.js';
 import { hf } from './hf.js';
 import { hls } from './hls.js';
 import { npm } from './npm.js';
+import { oci } from './oci.js';
+import { ollama } from './ollama.js';
 import { omz } from './omz.js';
 import { openvino } from './openvino.js';
 import { pipelineZoo } from './pipeline-zoo.js';
@@ -14,10 +16,12 @@ import { url } from './url.js';
 
 export const hubs: readonly Hub[] = [
   hf,
+  ollama,
   openvino,
   omz,
   ultralytics,
   geti,
+  oci,
   pipelineZoo,
   hls,
   url,

@@ -21,8 +21,11 @@ export interface Hub {
   readonly pinsByDigest?: boolean;
   /** Files of a revision may be replaced at this hub: `--refresh` asks again about one that is stored. */
   readonly replacesFiles?: boolean;
-  /** Address that `modeldl hubs --check` and mirrors refer to; undefined for hubs without one. */
-  endpoint?(context: HubSettingsContext): string | undefined;
+  /**
+   * Address that `modeldl hubs --check` and mirrors refer to; undefined for hubs without one. Where an id names a server
+   * of its own, that one's.
+   */
+  endpoint?(context: HubSettingsContext, id?: string): string | undefined;
   /**
    * Says no to an address: asked for the first one and every redirect while this hub's listing or files are fetched.
    * @throws ModeldlError USAGE
@@ -33,6 +36,12 @@ export interface Hub {
    * `credentials` cannot say it. Asked for every hop, and only while this hub's listing or files are fetched.
    */
   authorize?(url: URL, context: HubSettingsContext): Promise<Readonly<Record<string, string>> | undefined>;
+  /**
+   * Answers the challenge of a registry, a 401 with `WWW-Authenticate`: the request is sent once more with what is
+   * granted, and so are those below the same address. Undefined when there is nothing to answer with.
+   * @throws ModeldlError AUTH, CONFIG, NETWORK
+   */
+  answerChallenge?(challenge: Challenge, context: HubSettingsContext): Promise<Grant | undefined>;
   /** Certificates and proxies that this hub's own tool is configured with; modeldl's own settings win over them. */
   network?(context: HubSettingsContext): Promise<HubNetwork>;
   /**
@@ -47,6 +56,53 @@ export interface Hub {
    */
   checkAccess?(snapshot: Snapshot, context: HubContext): Promise<void>;
   readonly prebuilt?: PublishedConversions;
+  /**
+   * Writes a stored model to this hub under a name of it. What is there already is not sent.
+   * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
+   */
+  push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
+}
+
+/** A stored model, as a hub writes it elsewhere. */
+export interface ModelToPush {
+  readonly hub: string;
+  readonly id: string;
+  readonly revision: string;
+  /** Pinned; undefined where it would tell of this machine, as local paths do. */
+  readonly origin?: string;
+  readonly metadata: SnapshotMetadata;
+  readonly conversion?: { readonly precision: string; readonly device: string; readonly converter: string };
+  readonly files: readonly FileToPush[];
+}
+
+export interface FileToPush {
+  readonly path: string;
+  readonly bytes: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  /** What the origin promised. */
+  readonly upstream?: Digest;
+}
+
+export interface PushContext extends HubContext {
+  /** Ids of this hub that may hold files of the model already. */
+  readonly beside: readonly string[];
+  /** One attempt at a request whose body is a file of the model. @throws ModeldlError NETWORK, DISK */
+  send(file: FileToPush, url: string, request: SendRequest): Promise<Response>;
+}
+
+export interface SendRequest {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+export interface Pushed {
+  readonly revision: string;
+  /** Bytes of files that were sent, that were there, and that the hub took from another model. */
+  readonly sentBytes: number;
+  readonly presentBytes: number;
+  readonly mountedBytes: number;
 }
 
 /** Conversions to OpenVINO IR that are published at a hub beside the models they were made of. */
@@ -55,6 +111,23 @@ export interface PublishedConversions {
   ids(id: string, wanted: { readonly precision: string; readonly device: string }): readonly string[];
   /** Asks whether there is a model of this id: one request. @throws ModeldlError NETWORK */
   exists(id: string, context: HubContext): Promise<boolean>;
+}
+
+export interface Challenge {
+  /** Of the request that was refused. */
+  readonly url: URL;
+  /** Text of `WWW-Authenticate`. */
+  readonly header: string;
+  /** For asking whoever gives tokens; challenges to that are not answered. */
+  readonly fetch: typeof globalThis.fetch;
+  /** The run's: what is got for one request serves others as well, which that one's end must not stop. */
+  readonly signal: AbortSignal;
+}
+
+/** Headers for every address below a prefix of the origin that asked for them. */
+export interface Grant {
+  readonly covers: string;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 export interface HubNetwork {
@@ -140,7 +213,10 @@ export interface RemoteFile {
   readonly size?: number;
   /** What upstream promises. */
   readonly digest?: Digest;
-  /** Stable address, asked again for every attempt, so what it redirects to may expire. `file:` for local files. */
+  /**
+   * Stable address, asked again for every attempt, so what it redirects to may expire. `file:` for local files, `data:`
+   * for small ones that the hub wrote or read itself; these need `size`.
+   */
   readonly url: string;
   /**
    * Query that every request adds to `url`, without `?`. It may hold a signature, so it is part of no stored listing,

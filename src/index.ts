@@ -24,6 +24,7 @@ import type { Credential, Hub } from './hub.js';
 import type { CredentialKeeper } from './hub-operations.js';
 import { builtInPlugins, type Plugins } from './plugins.js';
 import type { PullOptions } from './pull.js';
+import type { PushOptions } from './push.js';
 import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
 import type { ConversionFilter } from './stored.js';
@@ -38,7 +39,7 @@ export type * from './hub.js';
 export type * from './converter.js';
 export type * from './results.js';
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
-export type { ConvertOptions, ConversionFilter, LoadedConfig, PruneOptions, PullOptions };
+export type { ConvertOptions, ConversionFilter, LoadedConfig, PruneOptions, PullOptions, PushOptions };
 
 export interface ModeldlOptions {
   /** Absolute directory that relative paths start from. */
@@ -88,6 +89,8 @@ export interface Modeldl {
   planPull(references: readonly string[], options?: PullOptions): Promise<results.Outcome<results.PullPlan>>;
   convert(reference: string, options?: ConvertOptions): Promise<results.ConvertedModel>;
   planConvert(reference: string, options?: ConvertOptions): Promise<results.ConvertPlan>;
+  /** Writes a model to a hub, pulling it first where it is not stored. */
+  push(reference: string, target: string, options?: PushOptions): Promise<results.PushedModel>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
@@ -177,6 +180,8 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       (await import('./convert.js')).convert(base, reference, withDefaults(given, loaded.config)),
     planConvert: async (reference, given = {}) =>
       (await import('./plan.js')).planConvert(base, reference, withDefaults(given, loaded.config)),
+    push: async (reference, target, given = {}) =>
+      (await import('./push.js')).push(base, reference, target, given),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),
@@ -332,6 +337,12 @@ async function createContext(
       emit,
       onSecret: options.onSecret ?? (() => undefined),
       allow: (url) => hub.allow?.(url, settings),
+      ...(hub.answerChallenge === undefined
+        ? {}
+        : {
+            challenged: async (url, header, fetch) =>
+              hub.answerChallenge?.({ url, header, fetch, signal }, settings),
+          }),
       authorize: async (url) => {
         const own = await hub.authorize?.(url, settings);
         if (own !== undefined) return own;

@@ -164,10 +164,11 @@ async function asResolved(context: Context, asked: Reference, snapshot: Snapshot
 export async function atPresentEndpoint(context: Context, resolved: Resolved): Promise<Resolved> {
   const { reference, snapshot, remembered } = resolved;
   const hub = hubNamed(context, snapshot.hub);
-  const endpoint = hub.endpoint?.(settingsContext(context, hub))?.replace(/\/+$/, '');
+  const endpoint = hub.endpoint?.(settingsContext(context, hub), snapshot.id)?.replace(/\/+$/, '');
   if (!remembered || context.freshness === 'offline' || endpoint === undefined) return resolved;
   if (snapshot.revision === undefined) return resolved;
-  if (snapshot.files.every(({ url }) => url.startsWith(`${endpoint}/`))) return resolved;
+  const isThere = (url: string): boolean => url.startsWith(`${endpoint}/`) || url.startsWith('data:');
+  if (snapshot.files.every(({ url }) => isThere(url))) return resolved;
   const pinned = pinnedReference(context, reference, { id: snapshot.id, revision: snapshot.revision });
   const { snapshot: present } = await asResolved(context, pinned, await askHub(context, hub, pinned));
   return { ...resolved, snapshot: present, remembered: false };

@@ -92,6 +92,26 @@ export interface ConvertedModel extends PulledModel {
   readonly layout: WrittenLayout | null;
 }
 
+/** A model that was written to a hub. */
+export interface PushedModel {
+  /** Pinned, as it is pulled from there. */
+  readonly reference: string;
+  /** As it was named. */
+  readonly target: string;
+  readonly hub: string;
+  readonly id: string;
+  readonly revision: string;
+  /** The stored model. */
+  readonly origin: string;
+  readonly files: number;
+  readonly bytes: number;
+  readonly sentBytes: number;
+  /** Not sent, since the hub had them there. */
+  readonly presentBytes: number;
+  /** Not sent, since the hub took them from another of its models. */
+  readonly mountedBytes: number;
+}
+
 /** A conversion that is published at a hub. */
 export interface Prebuilt {
   readonly reference: string;

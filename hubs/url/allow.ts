@@ -43,7 +43,7 @@ function isUnder(url: URL, prefix: URL): boolean {
   );
 }
 
-function isLoopback(hostname: string): boolean {
+export function isLoopback(hostname: string): boolean {
   return (
     hostname === 'localhost' ||
     hostname.endsWith('.localhost') ||

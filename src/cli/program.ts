@@ -25,6 +25,7 @@ interface Entry {
 export const COMMANDS: readonly Entry[] = [
   { name: 'pull', summary: 'fetch models into the store', load: () => import('./commands/pull.js') },
   { name: 'convert', summary: 'convert a model to OpenVINO IR', load: () => import('./commands/convert.js') },
+  { name: 'push', summary: 'write a model to a registry', load: () => import('./commands/push.js') },
   { name: 'list', alias: 'ls', summary: 'what is stored', load: () => import('./commands/list.js') },
   {
     name: 'show',

@@ -4,6 +4,8 @@
  */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortError, ModeldlError, throwIfAborted } from '../errors.js';
 import type { Emit } from '../events.js';
@@ -19,6 +21,7 @@ import {
   type Grant,
   type Wait,
 } from './limits.js';
+import { createGrants, type Grant as AccessGrant } from './grants.js';
 import { isTransient, networkError } from './network-error.js';
 import { createSlabPool, type SlabPool } from './slabs.js';
 
@@ -43,6 +46,11 @@ export interface HttpSettings {
   authorize?(url: URL): Promise<Readonly<Record<string, string>> | undefined>;
   /** Throws when an address, the first or a redirect's, may not be asked. */
   allow?(url: URL): void;
+  /**
+   * Answers a refusal that names what it wants (401 with `WWW-Authenticate`); the request is then sent once more.
+   * @param ask sends requests whose own refusals are not answered
+   */
+  challenged?(url: URL, challenge: string, ask: typeof globalThis.fetch): Promise<AccessGrant | undefined>;
   readonly emit: Emit;
   /** Told of every secret that a request carries, before it is sent. */
   onSecret?(secret: string): void;
@@ -58,14 +66,22 @@ export const HTTP_DEFAULTS = {
   idleTimeoutMs: 15_000,
 };
 
+/** A body that is read while it is sent, anew for each attempt. */
+export interface StreamedBody {
+  readonly bytes: number;
+  open(): Readable;
+}
+
 export interface HttpRequest {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string | Uint8Array;
+  readonly body?: string | Uint8Array | StreamedBody;
   readonly signal: AbortSignal;
   readonly redirect?: 'follow' | 'manual';
   /** Attempts after the first; default from the settings. */
   readonly retries?: number;
+  /** False: a challenge is the answer. */
+  readonly answersChallenge?: boolean;
 }
 
 export interface HttpResponse {
@@ -111,6 +127,8 @@ const MAX_TEXT_BYTES = 32 * 1024 * 1024;
 const MAX_DISCARDED_BYTES = 64 * 1024;
 /** Pieces that bodies are read in: the fastest size, and 32 files at once may have three each. */
 const SLAB_BYTES = 512 * 1024;
+/** A server may look at all of a long body before it answers, milliseconds after its last byte. */
+const DIGESTION_MS = 300_000;
 /** Smallest pieces, for rates so low that a full-sized one would take seconds. */
 const MIN_SLAB_BYTES = 16 * 1024;
 /** Pieces per second at a limited rate. */
@@ -120,6 +138,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
   const agents = createAgents(settings.proxy, settings.ca);
   const limits = createServerLimits();
   const limiter = createRateLimiter(settings.limitRate);
+  const grants = createGrants();
   const pool = createSlabPool(
     Math.max(
       MIN_SLAB_BYTES,
@@ -192,9 +211,19 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     let body = options.body;
     for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
       settings.allow?.(url);
-      const response = await sendWithinLimits(url, options.signal, budget, () =>
-        send(url, method, headers, body, options.signal),
-      );
+      const sendNow = (): Promise<HttpResponse> =>
+        sendWithinLimits(url, options.signal, budget, () => send(url, method, headers, body, options.signal));
+      const granted = grants.headersFor(url);
+      let response = await sendNow();
+      if (
+        response.status === 401 &&
+        options.answersChallenge !== false &&
+        // Another request may have got something since this one was sent.
+        (grants.headersFor(url) !== granted || (await answered(url, response)))
+      ) {
+        response.discard();
+        response = await sendNow();
+      }
       const location = response.header('location');
       const redirected = [301, 302, 303, 307, 308].includes(response.status) && location !== undefined;
       if (!redirected || options.redirect === 'manual') return response;
@@ -211,6 +240,17 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       hint: 'check the address in a browser',
       details: { url: redactUrl(first) },
     });
+  }
+
+  async function answered(url: URL, response: HttpResponse): Promise<boolean> {
+    const header = response.header('www-authenticate');
+    if (header === undefined || settings.challenged === undefined) return false;
+    const ask = fetchBy({ answersChallenge: false });
+    try {
+      return await grants.answer(url, header, async () => settings.challenged?.(url, header, ask));
+    } catch (error) {
+      throw final(error);
+    }
   }
 
   async function sendWithinLimits(
@@ -269,7 +309,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     url: URL,
     method: string,
     headers: Readonly<Record<string, string>>,
-    body: string | Uint8Array | undefined,
+    body: HttpRequest['body'],
     signal: AbortSignal,
   ): Promise<HttpResponse> {
     if (settings.offline) {
@@ -278,7 +318,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         details: { url: redactUrl(url.href), offline: true },
       });
     }
-    const authorization = await settings.authorize?.(url);
+    const authorization = { ...(await settings.authorize?.(url)), ...grants.headersFor(url) };
     tell(secretsIn(url.href, { ...headers, ...authorization }));
     const secure = url.protocol === 'https:';
     const open = secure ? httpsRequest : httpRequest;
@@ -295,7 +335,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
           'accept-encoding': 'identity',
           ...authorization,
           ...headers,
-          ...(body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }),
+          ...(body === undefined ? {} : { 'content-length': String(lengthOf(body)) }),
         },
       });
       let isAnswered = false;
@@ -310,7 +350,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         fail(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
       };
       const connecting = setTimeout(onTimeout, settings.connectTimeoutMs);
-      const answering = setTimeout(onTimeout, settings.connectTimeoutMs + settings.idleTimeoutMs);
+      let answering = setTimeout(onTimeout, settings.connectTimeoutMs + settings.idleTimeoutMs);
       const stopTimers = (): void => {
         clearTimeout(connecting);
         clearTimeout(answering);
@@ -333,16 +373,20 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       });
       // Kept for the life of the request: an error that nobody listens to would end the program.
       message.on('error', fail);
-      message.end(body);
+      if (!isStreamed(body)) {
+        message.end(body);
+        return;
+      }
+      const pieces = onEach(body.open(), () => answering.refresh());
+      pipeline(pieces, message).then(() => {
+        clearTimeout(answering);
+        if (!isAnswered) answering = setTimeout(onTimeout, DIGESTION_MS);
+      }, fail);
     });
   }
 
-  const client: HttpClient = {
-    settings,
-    request,
-    wait,
-    throttle: (bytes) => limiter.take(bytes, performance.now()),
-    fetch: async (input, init) => {
+  function fetchBy(more: Pick<HttpRequest, 'answersChallenge'>): typeof globalThis.fetch {
+    return async (input, init) => {
       const given = new Request(input, init);
       const body = given.body === null ? undefined : new Uint8Array(await given.arrayBuffer());
       const headers = Object.fromEntries(given.headers);
@@ -353,18 +397,49 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         signal: init?.signal ?? (input instanceof Request ? input.signal : given.signal),
         redirect: given.redirect === 'manual' ? 'manual' : 'follow',
         ...(body === undefined ? {} : { body }),
+        ...more,
       };
       // What an SDK reads whole is not an answer before all of it is here.
       const isRead = given.method === 'GET' && !given.headers.has('range');
       return requestFor(given.url, asked, async (response) =>
         toFetchResponse(response, isRead && isDocument(response) ? await response.text() : undefined),
       );
-    },
+    };
+  }
+
+  const client: HttpClient = {
+    settings,
+    request,
+    wait,
+    throttle: (bytes) => limiter.take(bytes, performance.now()),
+    fetch: fetchBy({}),
     close: () => {
       agents.close();
     },
   };
   return client;
+}
+
+/** What was tried again already: the request that waited for it must not do so once more. */
+function final(error: unknown): unknown {
+  if (!(error instanceof ModeldlError) || error.code !== 'NETWORK') return error;
+  const { systemCode, ...details } = error.details;
+  return new ModeldlError('NETWORK', error.message, { hint: error.hint, cause: error.cause, details });
+}
+
+function isStreamed(body: HttpRequest['body']): body is StreamedBody {
+  return typeof body === 'object' && 'open' in body;
+}
+
+function lengthOf(body: NonNullable<HttpRequest['body']>): number {
+  return isStreamed(body) ? body.bytes : Buffer.byteLength(body);
+}
+
+async function* onEach(source: Readable, tell: () => void): AsyncGenerator {
+  for await (const piece of source) {
+    tell();
+    yield piece;
+  }
 }
 
 function proxyLogin(url: URL, proxy: string): ModeldlError {

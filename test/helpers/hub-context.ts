@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { ModeldlError, type ErrorCode } from '../../src/errors.js';
 import type { ModeldlEvent } from '../../src/events.js';
 import type { Credential, Hub, HubContext, HubSettingsContext } from '../../src/hub.js';
-import { createHttpClient, HTTP_DEFAULTS } from '../../src/transfer/http.js';
+import { createHttpClient, HTTP_DEFAULTS, type HttpClient } from '../../src/transfer/http.js';
 
 export interface TestHubContext extends HubContext {
   readonly warnings: readonly string[];
@@ -31,12 +31,13 @@ export function createHubContext(hub: Hub, options: TestHubOptions = {}): TestHu
     environment: options.environment ?? {},
     home: options.home ?? tmpdir(),
   };
+  const signal = options.signal ?? new AbortController().signal;
   const warnings: string[] = [];
   const events: ModeldlEvent[] = [];
   const belongs = (url: string | URL): boolean =>
     hub.credentials !== undefined &&
     new URL(url).origin === new URL(hub.credentials.endpoint(settings)).origin;
-  const http = createHttpClient({
+  const http: HttpClient = createHttpClient({
     ...HTTP_DEFAULTS,
     userAgent: 'modeldl-test',
     proxy: {},
@@ -49,13 +50,14 @@ export function createHubContext(hub: Hub, options: TestHubOptions = {}): TestHu
       return hub.credentials?.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
     },
     allow: (url) => hub.allow?.(url, settings),
+    challenged: async (url, header, fetch) => hub.answerChallenge?.({ url, header, fetch, signal }, settings),
     emit: (event) => events.push(event),
     wait: () => Promise.resolve(),
   });
   return {
     ...settings,
     fetch: http.fetch,
-    signal: options.signal ?? new AbortController().signal,
+    signal,
     credential: (url) => Promise.resolve(belongs(url) ? credential : undefined),
     ...(known === undefined ? {} : { known }),
     warn: (message) => warnings.push(message),

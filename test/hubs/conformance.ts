@@ -231,6 +231,7 @@ function withoutQuery(reference: Reference): Reference {
 
 async function readAddress(file: RemoteFile, context: TestHubContext): Promise<Buffer> {
   if (file.url.startsWith('file:')) return readFile(fileURLToPath(file.url));
+  if (file.url.startsWith('data:')) return Buffer.from(await (await fetch(file.url)).arrayBuffer());
   const address = file.query === undefined ? file.url : `${file.url}?${file.query}`;
   const response = await context.fetch(address);
   expect(response.status, file.url).toBe(200);
