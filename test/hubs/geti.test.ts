@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { geti } from '../../hubs/geti.js';
 import { listModels } from '../../hubs/geti/models.js';
 import type { ErrorCode, ModeldlError } from '../../src/errors.js';
@@ -23,6 +23,7 @@ import {
   type TestHubOptions,
 } from '../helpers/hub-context.js';
 import { describeHubConformance } from './conformance.js';
+import { startServer } from './server.js';
 
 const ir = (text: string): GetiVersion['variants'][number]['files'] => ({
   'model/model.xml': `<net name="${text}"/>`,
@@ -223,6 +224,19 @@ describe('a server of Geti', () => {
       expect((await resolve('geti:p/m')).revision).toBe(objectId('p/m/1/openvino-int8-nncf'));
       const pot = objectId('p/m/1/openvino-int8-pot');
       expect((await resolve(`geti:p/m@${pot}//openvino-int8`)).revision).toBe(pot);
+    });
+
+    it('has its token for itself: no storage that an archive redirects to gets it', async () => {
+      await start(2);
+      const storage = await startServer(() => ({ body: 'archive' }));
+      onTestFinished(() => storage.close());
+      server.swap(half, { status: 302, headers: { location: `${storage.origin}/blob` } });
+      const context = open();
+      const { files } = await geti.resolve(parse('geti:Shop%20floor/SSD'), context);
+      const response = await context.fetch(files[0]?.url ?? '');
+      expect(await response.text()).toBe('archive');
+      expect(server.server.requests.at(-1)?.headers['x-api-key']).toBe(TOKEN);
+      expect(storage.requests.map(({ headers }) => headers['x-api-key'])).toEqual([undefined]);
     });
 
     it('is asked for all pages of projects', async () => {
