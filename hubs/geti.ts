@@ -45,4 +45,9 @@ export const geti = {
     const { resolve } = await import('./geti/resolve.js');
     return resolve(reference, context);
   },
+  async *search(query, context) {
+    const { search } = await import('./geti/search.js');
+    yield* search(query, context);
+  },
+  searches: { filters: ['task'], orders: [] },
 } as const satisfies Hub;

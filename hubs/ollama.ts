@@ -42,6 +42,15 @@ export const ollama = {
   allow: allowAddress,
   answerChallenge,
   resolve,
+  async *search(query, context) {
+    const { search } = await import('./ollama/search.js');
+    yield* search(query, context);
+  },
+  searches: {
+    filters: [],
+    orders: [],
+    note: 'its registry has no search, so only a model of exactly this name is found; https://ollama.com/search knows the names',
+  },
 } as const satisfies Hub;
 
 /**

@@ -2,7 +2,7 @@
  * The interface of a hub: a source of models. A hub turns a reference into a snapshot and returns data;
  * transfer, retries, verification, archives, the cache and progress live in modeldl.
  */
-import type { Reference, ReferenceSyntax } from './reference.js';
+import type { Reference, ReferenceParts, ReferenceSyntax } from './reference.js';
 
 export interface Hub {
   /** Word for this hub in references, configuration and output: `hf`. */
@@ -61,6 +61,70 @@ export interface Hub {
    * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
    */
   push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
+  /**
+   * Models by words and filters, likeliest first. It is read no further than needed, so pages are asked for one by one.
+   * Only what `searches` names is ever asked of it.
+   * @throws ModeldlError USAGE for a text or value that it cannot look for, AUTH, NETWORK
+   */
+  search?(query: SearchQuery, context: HubContext): AsyncIterable<SearchHit>;
+  /** What `search` can do beside words; without it nothing. */
+  readonly searches?: SearchAbilities;
+}
+
+export type SearchFilter = 'task' | 'precision' | 'library' | 'license';
+export type SearchOrder = 'downloads' | 'likes' | 'updated';
+
+export interface SearchAbilities {
+  readonly filters: readonly SearchFilter[];
+  readonly orders: readonly SearchOrder[];
+  /** It looks at lists that are shipped, and makes no request. */
+  readonly local?: boolean;
+  /** What else people have to know of its answers. */
+  readonly note?: string;
+}
+
+/** Values are lower-case, but for `library`. */
+export interface SearchQuery {
+  /** Words with blanks between them; empty when anything is meant that the filters take. */
+  readonly text: string;
+  /** In the words of Hugging Face, or in this hub's own. */
+  readonly task?: string;
+  /** `int8`. */
+  readonly precision?: string;
+  /** Library or framework that it was made with or for. */
+  readonly library?: string;
+  /** SPDX identifier, or what the hub has instead. */
+  readonly license?: string;
+  /** Most first; without it the hub's own order. */
+  readonly order?: SearchOrder;
+  /** So many are read at most. */
+  readonly limit: number;
+}
+
+export interface SearchHit {
+  /** What `pull` takes. */
+  readonly reference: ReferenceParts;
+  /** The hub's word for what the model does. */
+  readonly task?: string;
+  readonly library?: string;
+  readonly license?: string;
+  /** Of its weights: `bf16`, `int8`. */
+  readonly precisions?: readonly string[];
+  /** The hub's word for its size within its family: `n`, `x`. */
+  readonly scale?: string;
+  /** Number of its weights. */
+  readonly parameters?: number;
+  /** Of its weights. */
+  readonly bytes?: number;
+  readonly downloads?: number;
+  readonly likes?: number;
+  /** ISO 8601. */
+  readonly updatedAt?: string;
+  /** Its files are for those who asked for access. */
+  readonly gated?: boolean;
+  readonly private?: boolean;
+  /** Page for people. */
+  readonly page?: string;
 }
 
 /** A stored model, as a hub writes it elsewhere. */

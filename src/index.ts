@@ -27,6 +27,7 @@ import type { PullOptions } from './pull.js';
 import type { PushOptions } from './push.js';
 import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
+import type { SearchOptions } from './search.js';
 import type { ConversionFilter } from './stored.js';
 import { openStore, type Store } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
@@ -39,7 +40,15 @@ export type * from './hub.js';
 export type * from './converter.js';
 export type * from './results.js';
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
-export type { ConvertOptions, ConversionFilter, LoadedConfig, PruneOptions, PullOptions, PushOptions };
+export type {
+  ConvertOptions,
+  ConversionFilter,
+  LoadedConfig,
+  PruneOptions,
+  PullOptions,
+  PushOptions,
+  SearchOptions,
+};
 
 export interface ModeldlOptions {
   /** Absolute directory that relative paths start from. */
@@ -102,6 +111,8 @@ export interface Modeldl {
     references: readonly string[],
     options: { readonly repair: boolean },
   ): Promise<readonly results.VerifiedModel[]>;
+  /** Models at hubs, by words that their names have and by filters. */
+  search(words: string, options?: SearchOptions): Promise<results.SearchResult>;
   hubs(options: { readonly check: boolean }): Promise<readonly results.HubState[]>;
   converters(): Promise<readonly results.ConverterState[]>;
   /** Optional native packages; found without loading them. */
@@ -191,6 +202,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     planPrune: async (given) => (await import('./remove.js')).planPrune(base, given),
     prune: async (plan, given) => (await import('./remove.js')).prune(base, plan, given),
     verify: async (references, given) => (await import('./verify.js')).verify(base, references, given),
+    search: async (words, given = {}) => (await import('./search.js')).search(base, words, given),
     hubs: async (given) => (await import('./hub-operations.js')).hubs(base, given),
     converters: async () => (await import('./toolchains.js')).converters(base),
     runtimes: async () => (await import('./toolchains.js')).runtimes(plugins.runtimes ?? []),

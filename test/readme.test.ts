@@ -258,6 +258,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   remove: ['--precision', '--device', '--converter', '--prune'],
   prune: ['--older-than', '--max-size', '--partials', '--toolchains'],
   verify: ['--repair'],
+  search: ['--hub', '--task', '--precision', '--library', '--license', '--sort', '--limit', '--timeout'],
   login: ['--token-stdin'],
   hubs: ['--check'],
 };

@@ -41,6 +41,7 @@ export const COMMANDS: readonly Entry[] = [
   { name: 'remove', alias: 'rm', summary: 'remove models', load: () => import('./commands/remove.js') },
   { name: 'prune', summary: 'free space', load: () => import('./commands/prune.js') },
   { name: 'verify', summary: 'hash stored models again', load: () => import('./commands/verify.js') },
+  { name: 'search', summary: 'find models at hubs', load: () => import('./commands/search.js') },
   { name: 'login', summary: 'keep a token for a hub', load: () => import('./commands/login.js') },
   { name: 'logout', summary: 'forget the token of a hub', load: () => import('./commands/logout.js') },
   { name: 'whoami', summary: 'whose token is used for a hub', load: () => import('./commands/whoami.js') },

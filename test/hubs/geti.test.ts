@@ -1,6 +1,5 @@
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { geti } from '../../hubs/geti.js';
-import { listModels } from '../../hubs/geti/models.js';
 import type { ErrorCode, ModeldlError } from '../../src/errors.js';
 import type { Snapshot } from '../../src/hub.js';
 import { formatReference, parseReference, type Reference } from '../../src/reference.js';
@@ -73,6 +72,7 @@ for (const generation of [2, 3] as const) {
       },
       model: { text: 'geti:Shop%20floor/SSD', paths: ['openvino-fp16.zip'] },
       unknown: 'geti:Shop%20floor/SSSD',
+      search: { text: 'floor', finds: ['geti:Shop%20floor/SSD'] },
       references: [
         'geti:Shop%20floor/SSD@2//openvino-int8',
         'geti:A%2FB%20test/SSD@2//openvino-int8/model/model.xml',
@@ -373,15 +373,20 @@ describe('a server of Geti', () => {
       });
     });
 
-    it('lists models by a text, with those that are trained only', async () => {
+    it('is searched for trained models by words and task', async () => {
       await start(2);
-      const found: string[] = [];
-      for await (const page of listModels(open(), 'ssd'))
-        found.push(...page.map(({ reference }) => reference));
-      expect(found).toEqual(['geti:Shop%20floor/SSD', 'geti:A%2FB%20test/SSD']);
-      const floor: unknown[] = [];
-      for await (const page of listModels(open(), 'floor')) floor.push(...page);
-      expect(floor).toEqual([{ reference: 'geti:Shop%20floor/SSD', task: 'detection', versions: 2 }]);
+      const find = async (text: string, task?: string): Promise<readonly string[]> => {
+        const found: string[] = [];
+        const query = { text, limit: 10, ...(task === undefined ? {} : { task }) };
+        for await (const { reference } of geti.search(query, open())) found.push(reference.id);
+        return found;
+      };
+      expect(await find('ssd')).toEqual(['Shop floor/SSD', 'A%2FB test/SSD']);
+      expect(await find('floor ssd')).toEqual(['Shop floor/SSD']);
+      expect(await find('', 'object-detection')).toEqual(['Shop floor/SSD', 'A%2FB test/SSD']);
+      expect(await find('', 'anomaly')).toEqual([]);
+      expect(await find('atss')).toEqual([]);
+      await refusalOf(find('ssd', 'text-generation'), 'USAGE');
     });
   });
 

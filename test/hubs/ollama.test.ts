@@ -85,6 +85,7 @@ describeHubConformance('ollama', async () => {
     options: { settings: { endpoint: registry.endpoint } },
     model: { text: 'ollama:llama3.2:3b', paths: PATHS },
     unknown: 'ollama:llama9',
+    search: { text: 'llama3.2:3b', finds: ['ollama:llama3.2:3b'] },
     references: [
       'ollama:llama3.2',
       'ollama:library/llama3.2',
