@@ -52,6 +52,8 @@ export interface LoadedConfig {
   readonly files: readonly ConfigFile[];
   /** What files were checked with: the settings of plugins' hubs are in it. */
   readonly schema: ConfigSchema;
+  /** The same without what only the project's plugins add. */
+  readonly userSchema: ConfigSchema;
 }
 
 /** A plugin as a configuration file names it. */
@@ -60,8 +62,8 @@ export interface NamedPlugin {
   readonly specifier: string;
   /** Absolute path of the file that names it; paths and packages are looked for from there. */
   readonly file: string;
-  /** It comes with a project, so that what it is has to be trusted. */
-  readonly ofProject: boolean;
+  /** What comes with a project is run only as long as it is what was trusted. */
+  readonly kind: ConfigFile['kind'];
   /** False for one of a project file that is not trusted. */
   readonly trusted: boolean;
 }
@@ -70,6 +72,8 @@ export interface NamedPlugin {
 export interface PluginKeys {
   /** All hubs, the built-in ones too. */
   readonly hubs: readonly HubKeys[];
+  /** Those of them that are there in every project: a user's own file may set no others. */
+  readonly usersHubs: readonly HubKeys[];
   /** False when one was not loaded: its hubs and their settings are not known. */
   readonly complete: boolean;
 }
@@ -102,8 +106,9 @@ interface ReadFile {
 /** @throws ModeldlError CONFIG naming file and key */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const found = await findFiles(options);
-  const { hubs, complete, ignored } = await bringPlugins(found, options);
+  const { hubs, usersHubs, complete, ignored } = await bringPlugins(found, options);
   const schema = configSchema(hubs, { open: !complete });
+  const userSchema = hubs === usersHubs ? schema : configSchema(usersHubs, { open: !complete });
   const files: ConfigFile[] = [];
   for (const file of found) {
     if (ignored.has(file)) continue;
@@ -126,7 +131,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   }
   const fromEnvironment = environmentLayer(options.environment, hubs, options.cwd);
   lay(fromEnvironment.config, (key) => `environment variable ${fromEnvironment.variables.get(key) ?? ''}`);
-  return { config, sources, files, schema };
+  return { config, sources, files, schema, userSchema };
 }
 
 /** The files that count, lowest precedence first. */
@@ -160,15 +165,15 @@ async function bringPlugins(
     if (!isNamingPlugins(file.parsed)) continue;
     // Their hubs are not known yet; all else of the file has to be right before code of it is run.
     const config = checkConfig(file.path, file.kind, file.parsed, configSchema(hubs, { open: true }));
-    const ofProject = file.kind === 'project';
-    if (ofProject && !(await isTrusted(configDir, file.path, contentDigest(file.content)))) {
+    if (file.kind === 'project' && !(await isTrusted(configDir, file.path, contentDigest(file.content)))) {
       if (untrusted === 'refuse') await requireTrust(file, config, configDir, hubs);
       ignored.add(file);
     }
     for (const specifier of config.plugins ?? [])
-      named.push({ specifier, file: file.path, ofProject, trusted: !ignored.has(file) });
+      named.push({ specifier, file: file.path, kind: file.kind, trusted: !ignored.has(file) });
   }
-  if (named.length === 0 || loadPlugins === undefined) return { hubs, complete: true, ignored };
+  if (named.length === 0 || loadPlugins === undefined)
+    return { hubs, usersHubs: hubs, complete: true, ignored };
   return { ...(await loadPlugins(named)), ignored };
 }
 

@@ -287,7 +287,7 @@ function checked<Value>(result: Checked<Value>, guard: Guard, what: string): Val
   throw broken(guard, `returned ${what} that is malformed: ${result.wrong}`);
 }
 
-function said(error: unknown): string {
+export function said(error: unknown): string {
   return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }
 

@@ -1,17 +1,17 @@
 /** Plugins of others: found, imported, looked at, and added to the built-in hubs and converters. */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import type { NamedPlugin, PluginKeys } from '../config/load.js';
 import { isTrusted } from '../config/trust.js';
 import type { Converter, Toolchain } from '../converter.js';
-import { ModeldlError, systemErrorCode } from '../errors.js';
+import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import type { Emit } from '../events.js';
 import type { Hub } from '../hub.js';
 import type { Plugins } from '../plugins.js';
 import type { PluginState } from '../results.js';
-import { readFile } from 'node:fs/promises';
-import { createHash } from 'node:crypto';
 import { findPlugin, pluginDigest, type FoundPlugin } from './find.js';
-import { guardConverter, guardHub, untilAborted, type Guard } from './guard.js';
+import { guardConverter, guardHub, said, untilAborted, type Guard } from './guard.js';
 import { asConverter, asHub } from './shape.js';
 
 export interface LoadedPlugins extends PluginKeys {
@@ -66,48 +66,68 @@ export async function loadPlugins(
   context: LoadingContext,
 ): Promise<LoadedPlugins> {
   const hubs = [...builtIn.hubs];
+  const usersHubs = [...builtIn.hubs];
   const converters = [...builtIn.converters];
   const toolchains = [...builtIn.toolchains];
   const states: PluginState[] = [];
-  const loaded = new Set<string>();
-  for (const plugin of named) {
-    const state = stateOf(plugin);
-    let found: FoundPlugin | undefined;
-    try {
-      found = await findPlugin(plugin.specifier, plugin.file);
-      if (plugin.ofProject && !(await mayRun(plugin, found, context))) {
-        states.push({ ...state, ...whereIs(found), state: 'untrusted' });
-        continue;
-      }
-      // The user's file and the project's may name the same one.
-      if (loaded.has(found.entry)) continue;
-      loaded.add(found.entry);
-      const guard = await guardOf(plugin, found, context);
-      const module = await importWithin(found, plugin, context);
-      for (const { kind, value, place } of offered(module, plugin)) {
-        const item = { ...state, ...whereIs(found), kind, trusted: true };
+  const seen = new Set<string>();
+  // One that hangs keeps the others no longer than itself; which of two has a name is decided by their order.
+  const brought = await Promise.all(named.map((plugin) => bring(plugin, context)));
+  for (const { plugin, found, guard, items = [], error } of brought) {
+    const state = { ...stateOf(plugin), ...(found === undefined ? {} : whereIs(found)) };
+    // The user's file and the project's may name the same one.
+    if (found !== undefined && seen.has(found.entry)) continue;
+    if (found !== undefined) seen.add(found.entry);
+    if (error !== undefined) {
+      states.push({ ...state, ...problemOf(error) });
+      tell(error, context);
+    } else if (guard === undefined) {
+      states.push({ ...state, trusted: false, state: 'untrusted' });
+    } else {
+      for (const { kind, value, place } of items) {
+        const item = { ...state, kind, name: nameOf(value) ?? state.name };
         try {
-          const name =
-            kind === 'hub'
-              ? addHub(value, place, hubs, guard)
-              : addConverter(value, place, { converters, toolchains }, guard);
-          states.push({ ...item, name, state: 'loaded' });
-        } catch (error) {
-          if (!(error instanceof ModeldlError)) throw error;
-          states.push({ ...item, name: nameOf(value) ?? item.name, ...problemOf(error) });
-          tell(error, context);
+          if (kind === 'converter') addConverter(value, place, { converters, toolchains }, guard);
+          else {
+            const hub = addHub(value, place, hubs, guard);
+            if (plugin.kind === 'user') usersHubs.push(hub);
+          }
+          states.push({ ...item, state: 'loaded' });
+        } catch (problem) {
+          if (!(problem instanceof ModeldlError)) throw problem;
+          states.push({ ...item, ...problemOf(problem) });
+          tell(problem, context);
         }
       }
-    } catch (error) {
-      const known = error instanceof ModeldlError ? error : undefined;
-      if (known === undefined || context.signal?.aborted === true || known.details['untrusted'] === true)
-        throw error;
-      states.push({ ...state, ...(found === undefined ? {} : whereIs(found)), ...problemOf(known) });
-      tell(known, context);
     }
   }
   const complete = states.every(({ state }) => state === 'loaded');
-  return { plugins: { ...builtIn, hubs, converters, toolchains }, hubs, states, complete };
+  const plugins = { ...builtIn, hubs, converters, toolchains };
+  return { plugins, hubs, usersHubs, states, complete };
+}
+
+/** A plugin as far as it was got: without `guard` and `error` it is not trusted. */
+interface Brought {
+  readonly plugin: NamedPlugin;
+  readonly found?: FoundPlugin;
+  readonly guard?: Guard;
+  readonly items?: readonly Offered[];
+  readonly error?: ModeldlError;
+}
+
+async function bring(plugin: NamedPlugin, context: LoadingContext): Promise<Brought> {
+  let found: FoundPlugin | undefined;
+  try {
+    found = await findPlugin(plugin.specifier, plugin.file);
+    if (plugin.kind === 'project' && !(await mayRun(plugin, found, context))) return { plugin, found };
+    const guard = await guardOf(plugin, found, context);
+    return { plugin, found, guard, items: offered(await importWithin(found, plugin, context), plugin) };
+  } catch (error) {
+    const known = diskError(error, found?.path ?? plugin.specifier);
+    if (!(known instanceof ModeldlError) || context.signal?.aborted === true || known.details['untrusted'])
+      throw error;
+    return { plugin, ...(found === undefined ? {} : { found }), error: known };
+  }
 }
 
 function stateOf({ specifier, file, trusted }: NamedPlugin): PluginState {
@@ -203,21 +223,15 @@ async function importWithin(
     return await untilAborted(signal, () => Promise.race([imported, late]));
   } catch (error) {
     if (error instanceof ModeldlError) throw error;
-    throw refuse(`importing it failed with ${described(error)}`, importHint(error, found), error);
+    throw refuse(`importing ${found.entry} failed with ${said(error)}`, importHint(error, found), error);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Of a syntax error only the stack tells where it is, in its first line. */
-function described(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const [place = ''] = (error.stack ?? '').split('\n');
-  const at = error instanceof SyntaxError && /:\d+$/.test(place) ? ` (${place.replace('file://', '')})` : '';
-  return `${error.name}: ${error.message}${at}`;
-}
-
 function importHint(error: unknown, found: FoundPlugin): string {
+  // Node.js tells the place of one only to a person who runs it.
+  if (error instanceof SyntaxError) return `\`node --check ${found.entry}\` shows where`;
   switch (systemErrorCode(error)) {
     case 'ERR_MODULE_NOT_FOUND':
     case 'MODULE_NOT_FOUND':
@@ -268,8 +282,8 @@ function nameOf(value: unknown): string | undefined {
   return typeof name === 'string' && name !== '' ? name : undefined;
 }
 
-/** @returns its name. @throws ModeldlError CONFIG when it is none, USAGE when its name is taken */
-function addHub(value: unknown, place: string, hubs: Hub[], guard: Guard): string {
+/** @throws ModeldlError CONFIG when it is none, USAGE when its name is taken */
+function addHub(value: unknown, place: string, hubs: Hub[], guard: Guard): Hub {
   const result = asHub(value);
   if ('wrong' in result) throw malformed(guard, `${place} is no hub`, result.wrong);
   const hub = result.value;
@@ -283,17 +297,18 @@ function addHub(value: unknown, place: string, hubs: Hub[], guard: Guard): strin
     const word = [...words].find((one) => one === taken.name || taken.syntax.schemes.includes(one)) ?? name;
     throw clash(guard, `the hub \`${name}\``, `\`${word}\``, `the hub ${taken.title}`);
   }
-  hubs.push(guardHub(hub, guard));
-  return name;
+  const guarded = guardHub(hub, guard);
+  hubs.push(guarded);
+  return guarded;
 }
 
-/** @returns its name. @throws ModeldlError CONFIG when it is none, USAGE when its name is taken */
+/** @throws ModeldlError CONFIG when it is none, USAGE when its name is taken */
 function addConverter(
   value: unknown,
   place: string,
   known: { readonly converters: Converter[]; readonly toolchains: Toolchain[] },
   guard: Guard,
-): string {
+): void {
   const result = asConverter(value);
   if ('wrong' in result) throw malformed(guard, `${place} is no converter`, result.wrong);
   const converter = result.value;
@@ -309,7 +324,6 @@ function addConverter(
   if (toolchains.includes(noToolchain.name) && !known.toolchains.includes(noToolchain))
     known.toolchains.push(noToolchain);
   known.converters.push(guardConverter(converter, guard));
-  return name;
 }
 
 function malformed({ plugin, file }: Guard, what: string, wrong: string): ModeldlError {

@@ -145,6 +145,7 @@ function problem(schema: v.GenericSchema, value: unknown): string | undefined {
   if (result.success) return undefined;
   const [issue] = result.issues;
   const place = v.getDotPath(issue);
+  if (issue.input === undefined && place !== null) return `\`${place}\` is missing`;
   const expected = issue.kind === 'validation' ? issue.message : (issue.expected ?? 'something else');
   return `${place === null ? 'it' : `\`${place}\``} should be ${named(expected)}, and is ${shown(issue.input)}`;
 }
@@ -166,7 +167,6 @@ function named(expected: string): string {
 const SHOWN = 60;
 
 function shown(value: unknown): string {
-  if (value === undefined) return 'missing';
   if (typeof value === 'string') return JSON.stringify(value).slice(0, SHOWN);
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (value === null) return '`null`';

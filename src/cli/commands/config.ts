@@ -33,7 +33,7 @@ export const command: CommandDefinition<object> = {
         if (key === undefined || value === undefined) {
           throw missingArgument('a key and a value', 'modeldl config set convert.precision fp16');
         }
-        const path = await setUserValue(directory, key, value, await schemaOf(call));
+        const path = await setUserValue(directory, key, value, await userSchema(call, key));
         call.output.note(`Set ${key} in ${path}`);
         call.output.result([], { ok: true, key, path });
         return undefined;
@@ -63,16 +63,21 @@ export const command: CommandDefinition<object> = {
   },
 };
 
-/** With the settings of plugins' hubs where any are configured; what cannot be opened may be what is to be mended. */
-async function schemaOf(call: Call<object>): Promise<ConfigSchema> {
+/**
+ * With the settings of hubs that the user's plugins add. What cannot be opened may be what is to be mended.
+ * @throws ModeldlError USAGE for a key that only this project knows
+ */
+async function userSchema(call: Call<object>, key: string): Promise<ConfigSchema> {
   try {
-    const { config } = await call.open();
-    return config.schema;
+    const { schema, userSchema } = (await call.open()).config;
+    if (!knownKeys(schema).includes(key) || knownKeys(userSchema).includes(key)) return userSchema;
   } catch (error) {
-    if (error instanceof ModeldlError && error.code === 'CONFIG')
-      return configurationSchema(undefined, { open: true });
-    throw error;
+    if (!(error instanceof ModeldlError) || error.code !== 'CONFIG') throw error;
+    return configurationSchema(undefined, { open: true });
   }
+  throw new ModeldlError('USAGE', `\`${key}\` is of a plugin that only this project names`, {
+    hint: "set it in the project's file, or name the plugin in your own too: `modeldl config set plugins …`",
+  });
 }
 
 interface Setting {
