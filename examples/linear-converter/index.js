@@ -40,7 +40,10 @@ const linear = {
         handlesModel: true,
       };
     }
-    const bytes = irBytes(await readLinear(model));
+    // Undefined before it is fetched where its hub tells no size: then `run` says what is wrong with it.
+    if ((await model.text(FILE)) !== undefined) await readLinear(model);
+    // A number of four bytes takes at least two characters.
+    const bytes = 4096 + 2 * (model.files.find(({ path }) => path === FILE)?.bytes ?? 0);
     return {
       converter: 'linear',
       toolchain: 'none',
@@ -115,11 +118,6 @@ async function readLinear(model) {
   if (typeof activation !== 'string' || !Object.hasOwn(ACTIVATIONS, activation))
     throw refuse(`has an \`activation\` that is not known: ${String(activation)}`);
   return { weights, bias, activation: /** @type {keyof typeof ACTIVATIONS} */ (activation) };
-}
-
-/** @param {Linear} model */
-function irBytes({ weights, bias }) {
-  return (weights.length * (weights[0]?.length ?? 0) + bias.length) * FLOAT_BYTES + 4096;
 }
 
 /**
