@@ -42,37 +42,48 @@ beforeAll(async () => {
 
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
+interface Report {
+  readonly numPassedTests: number;
+  readonly testResults: readonly {
+    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+  }[];
+}
+
+async function runTests(): Promise<{ readonly failed: readonly string[]; readonly numPassedTests: number }> {
+  const file = join(directory, 'report.json');
+  await execa('npx', ['vitest', 'run', '--reporter=json', `--outputFile=${file}`], {
+    cwd: user,
+    reject: false,
+  });
+  const { numPassedTests, testResults } = JSON.parse(await readFile(file, 'utf8')) as Report;
+  const results = testResults.flatMap(({ assertionResults }) => assertionResults);
+  const failed = results.flatMap(({ status, fullName }) => (status === 'failed' ? [fullName] : []));
+  return { failed, numPassedTests };
+}
+
 describe('the examples of plugins', () => {
   it('pass the tests of `modeldl/testing` in a project of their own', async () => {
-    const report = join(directory, 'report.json');
-    await execa('npx', ['vitest', 'run', '--reporter=json', `--outputFile=${report}`], {
-      cwd: user,
-      reject: false,
-    });
-    const { numPassedTests, numFailedTests } = JSON.parse(await readFile(report, 'utf8')) as {
-      numPassedTests: number;
-      numFailedTests: number;
-    };
-    expect(numFailedTests).toBe(0);
+    const { failed, numPassedTests } = await runTests();
+    expect(failed).toEqual([]);
     // Those that every hub passes, and its own one.
     expect(numPassedTests).toBeGreaterThanOrEqual(15);
   });
 
   it('fail them when they are wrong', async () => {
-    const wrong = join(directory, 'wrong');
-    await cp(user, wrong, { recursive: true });
-    const module = join(wrong, 'index.js');
+    const module = join(user, 'index.js');
     const source = await readFile(module, 'utf8');
     const broken = source.replace("algorithm: 'sha256', hex }", "algorithm: 'sha256', hex: '0'.repeat(64) }");
     expect(broken).not.toBe(source);
-    await writeFile(module, broken);
-    const { exitCode, all } = await execa('npx', ['vitest', 'run', '--color=false'], {
-      cwd: wrong,
-      reject: false,
-      all: true,
-    });
-    expect(all).toMatch(/gives the size and digest of the bytes at each address/);
-    expect(exitCode).toBe(1);
+    try {
+      await writeFile(module, broken);
+      const { failed, numPassedTests } = await runTests();
+      expect(failed).toEqual([
+        expect.stringMatching(/gives the size and digest of the bytes at each address$/),
+      ]);
+      expect(numPassedTests).toBeGreaterThan(0);
+    } finally {
+      await writeFile(module, source);
+    }
   });
 
   it('have the types of modeldl', async () => {
