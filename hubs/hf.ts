@@ -44,6 +44,11 @@ export const hf = {
   checkAccess,
   resolve,
   prebuilt: { ids: prebuiltIds, exists },
+  async *search(query, context) {
+    const { search } = await import('./hf/search.js');
+    yield* search(query, context);
+  },
+  searches: { filters: ['task', 'library', 'license'], orders: ['downloads', 'likes', 'updated'] },
 } as const satisfies Hub;
 
 /**

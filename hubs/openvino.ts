@@ -21,4 +21,12 @@ export const openvino = {
   },
   checkAccess: (snapshot, context) => hf.checkAccess({ ...snapshot, id: fullId(snapshot.id) }, context),
   prebuilt: { ids: publishedIds, exists: (id, context) => hf.prebuilt.exists(fullId(id), context) },
+  async *search(query, context) {
+    const { search } = await import('./openvino/search.js');
+    yield* search(query, context);
+  },
+  searches: {
+    filters: ['task', 'precision', 'library', 'license'],
+    orders: ['downloads', 'likes', 'updated'],
+  },
 } as const satisfies Hub;

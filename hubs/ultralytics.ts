@@ -29,6 +29,11 @@ export const ultralytics = {
   endpoint: endpointOf,
   replacesFiles: true,
   resolve,
+  async *search(query) {
+    const { search } = await import('./ultralytics/search.js');
+    yield* search(query);
+  },
+  searches: { filters: ['task', 'library'], orders: [], local: true },
 } as const satisfies Hub;
 
 interface Found {

@@ -20,6 +20,7 @@ import { serverOf, settingsContext, type Context, type Freshness } from './conte
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
+import type { ExportOptions } from './export.js';
 import type { Credential, Hub } from './hub.js';
 import type { CredentialKeeper } from './hub-operations.js';
 import { builtInPlugins, type Plugins } from './plugins.js';
@@ -27,6 +28,7 @@ import type { PullOptions } from './pull.js';
 import type { PushOptions } from './push.js';
 import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
+import type { SearchOptions } from './search.js';
 import type { ConversionFilter } from './stored.js';
 import { openStore, type Store } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
@@ -39,7 +41,16 @@ export type * from './hub.js';
 export type * from './converter.js';
 export type * from './results.js';
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
-export type { ConvertOptions, ConversionFilter, LoadedConfig, PruneOptions, PullOptions, PushOptions };
+export type {
+  ConvertOptions,
+  ConversionFilter,
+  ExportOptions,
+  LoadedConfig,
+  PruneOptions,
+  PullOptions,
+  PushOptions,
+  SearchOptions,
+};
 
 export interface ModeldlOptions {
   /** Absolute directory that relative paths start from. */
@@ -91,6 +102,8 @@ export interface Modeldl {
   planConvert(reference: string, options?: ConvertOptions): Promise<results.ConvertPlan>;
   /** Writes a model to a hub, pulling it first where it is not stored. */
   push(reference: string, target: string, options?: PushOptions): Promise<results.PushedModel>;
+  /** Registers a model with another program on this machine, pulling it first where it is not stored. */
+  export(reference: string, options: ExportOptions): Promise<results.ExportedModel>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
@@ -102,6 +115,8 @@ export interface Modeldl {
     references: readonly string[],
     options: { readonly repair: boolean },
   ): Promise<readonly results.VerifiedModel[]>;
+  /** Models at hubs, by words that their names have and by filters. */
+  search(words: string, options?: SearchOptions): Promise<results.SearchResult>;
   hubs(options: { readonly check: boolean }): Promise<readonly results.HubState[]>;
   converters(): Promise<readonly results.ConverterState[]>;
   /** Optional native packages; found without loading them. */
@@ -173,6 +188,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       (await import('./plan.js')).planConvert(base, reference, withDefaults(given, loaded.config)),
     push: async (reference, target, given = {}) =>
       (await import('./push.js')).push(base, reference, target, given),
+    export: async (reference, given) => (await import('./export.js')).exportModel(base, reference, given),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),
@@ -182,6 +198,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     planPrune: async (given) => (await import('./remove.js')).planPrune(base, given),
     prune: async (plan, given) => (await import('./remove.js')).prune(base, plan, given),
     verify: async (references, given) => (await import('./verify.js')).verify(base, references, given),
+    search: async (words, given = {}) => (await import('./search.js')).search(base, words, given),
     hubs: async (given) => (await import('./hub-operations.js')).hubs(base, given),
     converters: async () => (await import('./toolchains.js')).converters(base),
     runtimes: async () => (await import('./toolchains.js')).runtimes(plugins.runtimes ?? []),
@@ -195,7 +212,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       for (const name of names) toolchainNamed(base, name);
     },
     assertTakesLogin: async (hub) => {
-      (await import('./hub-operations.js')).assertTakesLogin(base, hub);
+      await (await import('./hub-operations.js')).assertTakesLogin(base, hub);
     },
     login: async (hub, token) => (await import('./hub-operations.js')).login(base, keeper, hub, token),
     logout: async (hub) => (await import('./hub-operations.js')).logout(base, keeper, hub),
@@ -378,7 +395,7 @@ async function createContext(
     const network = await hub.network?.(settings);
     const ca = [...(await certificates(config, environment)), ...(network?.ca ?? [])];
     const spec = hub.credentials;
-    const client: HttpClient = createHttpClient({
+    return createHttpClient({
       ...HTTP_DEFAULTS,
       userAgent: `modeldl (node ${nodeVersion}; ${platform} ${arch})`,
       proxy: { ...network?.proxy, ...config.proxy },
@@ -392,10 +409,11 @@ async function createContext(
       ...(hub.answerChallenge === undefined
         ? {}
         : {
-            challenged: async (url, header, fetch) => hub.answerChallenge?.({ url, header, fetch }, settings),
+            challenged: async (url, header, fetch) =>
+              hub.answerChallenge?.({ url, header, fetch, signal }, settings),
           }),
       authorize: async (url) => {
-        const own = await hub.authorize?.(url, { ...settings, fetch: client.fetch, signal });
+        const own = await hub.authorize?.(url, settings);
         if (own !== undefined) return own;
         if (spec === undefined || new URL(spec.endpoint(settings)).origin !== url.origin) return undefined;
         const credential = await context.credential(hub);
@@ -403,7 +421,6 @@ async function createContext(
         return spec.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
       },
     });
-    return client;
   }
 
   return {

@@ -145,7 +145,8 @@ async function askHub(context: Context, hub: Hub, reference: Reference): Promise
   return snapshot;
 }
 
-async function asResolved(context: Context, asked: Reference, snapshot: Snapshot): Promise<Resolved> {
+/** What a hub listed, with what the store knows of it. */
+export async function asResolved(context: Context, asked: Reference, snapshot: Snapshot): Promise<Resolved> {
   const read = withReading(asked, snapshot.reading);
   return {
     reference: { ...read, id: snapshot.id },

@@ -93,6 +93,26 @@ export interface ConvertedModel extends PulledModel {
 }
 
 /** A model that was written to a hub. */
+export interface ExportedModel {
+  /** The stored model. */
+  readonly reference: string;
+  /** Hub whose program has it now. */
+  readonly to: string;
+  /** What the program calls it. */
+  readonly name: string;
+  /** Of the program's store, absolute. */
+  readonly directory: string;
+  /** The file that the program knows it by, absolute. */
+  readonly path: string;
+  readonly state: 'added' | 'replaced' | 'unchanged';
+  readonly files: number;
+  readonly bytes: number;
+  /** Of files that share their bytes with the cache, that do not, and that were there. */
+  readonly linkedBytes: number;
+  readonly writtenBytes: number;
+  readonly presentBytes: number;
+}
+
 export interface PushedModel {
   /** Pinned, as it is pulled from there. */
   readonly reference: string;
@@ -179,6 +199,46 @@ export interface ModelList {
   readonly models: readonly ListedModel[];
   /** Of all that are listed, but `physicalBytes` of the user's own cache. */
   readonly totals: { readonly models: number; readonly bytes: number; readonly physicalBytes: number };
+}
+
+/** A model at a hub. */
+export interface FoundModel {
+  /** As `pull` takes it. */
+  readonly reference: string;
+  readonly hub: string;
+  readonly id: string;
+  readonly task: string | null;
+  readonly library: string | null;
+  readonly license: string | null;
+  /** As the hub tells them; empty when it tells none. */
+  readonly precisions: readonly string[];
+  /** The hub's word for the model's size within its family: `n`, `x`. */
+  readonly scale: string | null;
+  readonly parameters: number | null;
+  /** Of its weights. */
+  readonly bytes: number | null;
+  readonly downloads: number | null;
+  readonly likes: number | null;
+  readonly updatedAt: string | null;
+  readonly gated: boolean | null;
+  readonly private: boolean | null;
+  readonly page: string | null;
+}
+
+export interface SearchResult {
+  readonly models: readonly FoundModel[];
+  /** Hubs that answered. */
+  readonly hubs: readonly {
+    readonly hub: string;
+    readonly models: number;
+    /** It has more than were asked for. */
+    readonly more: boolean;
+    readonly note: string | null;
+  }[];
+  /** Hubs that were not asked, since nobody named them and they cannot answer this. */
+  readonly leftOut: readonly { readonly hub: string; readonly reason: string }[];
+  /** By hubs that did not answer, or not to the end; `details.hub` says which. */
+  readonly errors: readonly ModeldlError[];
 }
 
 export interface ShownModel {
