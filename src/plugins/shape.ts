@@ -55,6 +55,7 @@ const hub = v.looseObject({
   resolve: call,
   checkAccess: v.optional(call),
   push: v.optional(call),
+  search: v.optional(call),
   prebuilt: v.optional(v.looseObject({ ids: call, exists: call })),
 });
 
