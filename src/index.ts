@@ -154,9 +154,12 @@ function userDirectory(
   return join(base, 'modeldl');
 }
 
-/** The schema of configuration files, with the settings of the hubs there are. */
-export function configurationSchema(plugins: Plugins = builtInPlugins()): ConfigSchema {
-  return configSchema(plugins.hubs);
+/** The schema of configuration files, with the settings of the hubs there are; `open` to those of plugins' hubs. */
+export function configurationSchema(
+  plugins: Plugins = builtInPlugins(),
+  options: { readonly open?: boolean } = {},
+): ConfigSchema {
+  return configSchema(plugins.hubs, options);
 }
 
 /** Of all large files together, besides one for each: no more than there are for small files. */
@@ -166,19 +169,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** @throws ModeldlError CONFIG, DISK */
 export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
-  const { environment, home, cwd } = options;
-  const plugins = options.plugins ?? builtInPlugins();
-  const configDir = userConfigDirectory(environment, home);
-  const configFile = options.configFile ?? environment['MODELDL_CONFIG'];
-  const loaded = await loadConfig({
-    cwd,
-    home,
-    configDir,
-    ...(configFile === undefined || configFile === '' ? {} : { file: configFile }),
-    cacheDir: userDirectory(environment, home, 'cache'),
-    environment,
-    hubs: plugins.hubs,
-  });
+  const { loaded, plugins, configDir } = await configure(options);
   const context = await createContext(options, plugins, loaded, configDir);
   const base: Context = context;
   const keeper: CredentialKeeper = {
@@ -228,6 +219,67 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     whoami: async (hub) => (await import('./hub-operations.js')).whoami(base, hub),
     close: () => context.close(),
   };
+}
+
+/** The configuration, and the plugins that it names beside the built-in ones. @throws ModeldlError CONFIG */
+async function configure(
+  options: ModeldlOptions,
+  untrusted: 'refuse' | 'ignore' = 'refuse',
+): Promise<{
+  readonly loaded: LoadedConfig;
+  readonly plugins: Plugins;
+  readonly states: readonly results.PluginState[];
+  readonly configDir: string;
+}> {
+  const { environment, home, cwd, signal, emit = () => undefined } = options;
+  const configDir = userConfigDirectory(environment, home);
+  const configFile = options.configFile ?? environment['MODELDL_CONFIG'];
+  let plugins = options.plugins ?? builtInPlugins();
+  let states: readonly results.PluginState[] = [];
+  const loaded = await loadConfig({
+    cwd,
+    home,
+    configDir,
+    ...(configFile === undefined || configFile === '' ? {} : { file: configFile }),
+    cacheDir: userDirectory(environment, home, 'cache'),
+    environment,
+    hubs: plugins.hubs,
+    untrusted,
+    loadPlugins: async (named) => {
+      // Loaded where there are any: it costs every start.
+      const { loadPlugins } = await import('./plugins/load.js');
+      const found = await loadPlugins(named, plugins, { configDir, emit, signal, untrusted });
+      ({ plugins, states } = found);
+      return found;
+    },
+  });
+  return { loaded, plugins, states, configDir };
+}
+
+/** Built-in and configured hubs and converters. Nothing of a project that is not trusted is run. @throws ModeldlError CONFIG */
+export async function pluginStates(options: ModeldlOptions): Promise<readonly results.PluginState[]> {
+  const builtIn = options.plugins ?? builtInPlugins();
+  const { states } = await configure({ ...options, plugins: builtIn }, 'ignore');
+  const of = (kind: 'hub' | 'converter', { name }: { readonly name: string }): results.PluginState => ({
+    ...{ name, kind, version: null, from: 'built-in', path: null, configuredIn: null, trusted: true },
+    ...{ state: 'loaded', error: null },
+  });
+  return [
+    ...builtIn.hubs.map((hub) => of('hub', hub)),
+    ...builtIn.converters.map((converter) => of('converter', converter)),
+    ...states,
+  ];
+}
+
+/**
+ * Trusts the project file above a directory as it is now, with the plugins that it names.
+ * @throws ModeldlError NOT_FOUND without one, CONFIG when it is broken
+ */
+export async function trustProject(
+  options: Pick<ModeldlOptions, 'cwd' | 'home' | 'environment'>,
+): Promise<results.TrustedProject> {
+  const configDir = userConfigDirectory(options.environment, options.home);
+  return (await import('./plugins/trust.js')).trustProject(configDir, options);
 }
 
 function withDefaults(options: ConvertOptions, config: Config): ConvertOptions {

@@ -346,6 +346,34 @@ export interface HubState {
   readonly problem: string | null;
 }
 
+/** A hub or converter and where it comes from; a plugin that was not loaded has one entry without a kind. */
+export interface PluginState {
+  /** Of the hub or converter; of the plugin as the configuration has it where nothing more is known. */
+  readonly name: string;
+  readonly kind: 'hub' | 'converter' | null;
+  /** Of the package; null for a module without one, and for what is built in. */
+  readonly version: string | null;
+  /** `built-in`, or the package or path that the configuration names. */
+  readonly from: string;
+  /** Absolute path of the module. */
+  readonly path: string | null;
+  /** Absolute path of the configuration file that names it. */
+  readonly configuredIn: string | null;
+  readonly trusted: boolean;
+  /** `refused`: its name is taken; `failed`: it could not be loaded; `untrusted`: it was not looked at. */
+  readonly state: 'loaded' | 'refused' | 'failed' | 'untrusted';
+  readonly error: { readonly message: string; readonly hint: string | null } | null;
+}
+
+export interface TrustedProject {
+  /** Absolute path of the project's file. */
+  readonly path: string;
+  /** Absolute paths of the plugins that it names: directories of packages, files of modules. */
+  readonly plugins: readonly string[];
+  /** Why others that it names could not be trusted. */
+  readonly missing: readonly string[];
+}
+
 export interface ConverterState {
   readonly name: string;
   readonly accepts: string;

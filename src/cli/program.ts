@@ -61,6 +61,11 @@ export const COMMANDS: readonly Entry[] = [
     summary: 'environments of the converters',
     load: () => import('./commands/toolchain.js'),
   },
+  {
+    name: 'plugins',
+    summary: 'where hubs and converters come from',
+    load: () => import('./commands/plugins.js'),
+  },
   { name: 'config', summary: 'configuration', load: () => import('./commands/config.js') },
 ];
 
