@@ -41,9 +41,11 @@ export function guardHub(hub: Hub, guard: Guard): Hub {
   const network = hub.network?.bind(hub);
   const checkAccess = hub.checkAccess?.bind(hub);
   const push = hub.push?.bind(hub);
-  const { prebuilt } = hub;
+  const search = hub.search?.bind(hub);
+  // What programs of this machine keep is for the built-in hubs.
+  const { prebuilt, program, key, ...rest } = hub;
   return {
-    ...hub,
+    ...rest,
     syntax: guardSyntax(hub.syntax, guard, told),
     ...(hub.settings === undefined ? {} : { settings: trusting(hub.settings) }),
     ...(hub.credentials === undefined ? {} : { credentials: guardCredentials(hub.credentials, guard, told) }),
@@ -97,6 +99,17 @@ export function guardHub(hub: Hub, guard: Guard): Hub {
       : {
           push: (model, target, context) =>
             blamed(guard, `writing \`${target.id}\``, () => push(model, target, context)),
+        }),
+    ...(search === undefined
+      ? {}
+      : {
+          async *search(query, context) {
+            try {
+              yield* search(query, context);
+            } catch (error) {
+              throw asKnown(error) ?? broken(guard, `failed while searching: ${said(error)}`, error);
+            }
+          },
         }),
     ...(prebuilt === undefined ? {} : { prebuilt: guardPrebuilt(prebuilt, guard, told) }),
   };

@@ -56,6 +56,14 @@ const hub = v.looseObject({
   checkAccess: v.optional(call),
   push: v.optional(call),
   search: v.optional(call),
+  searches: v.optional(
+    v.looseObject({
+      filters: v.array(v.picklist(['task', 'precision', 'library', 'license'])),
+      orders: v.array(v.picklist(['downloads', 'likes', 'updated'])),
+      local: v.optional(v.boolean()),
+      note: v.optional(text),
+    }),
+  ),
   prebuilt: v.optional(v.looseObject({ ids: call, exists: call })),
 });
 

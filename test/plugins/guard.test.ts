@@ -188,6 +188,42 @@ describe('a hub that resolves', () => {
   });
 });
 
+describe('a hub that searches', () => {
+  function search(hub: Partial<Hub>): Promise<unknown> {
+    const guarded = guardHub({ ...plain, ...hub }, makeGuard().guard);
+    return (async () => {
+      const hits: unknown[] = [];
+      for await (const hit of guarded.search?.({ text: 'bert', limit: 1 }, createHubContext(plain)) ?? [])
+        hits.push(hit);
+      return hits;
+    })();
+  }
+
+  it('gives what it finds, one by one', async () => {
+    async function* found() {
+      yield await Promise.resolve({ reference: { id: 'bert' } });
+    }
+    expect(await search({ search: found })).toEqual([{ reference: { id: 'bert' } }]);
+  });
+
+  it('and throws, is blamed', async () => {
+    // eslint-disable-next-line require-yield
+    async function* failing() {
+      await Promise.resolve();
+      throw new TypeError('x is not a function');
+    }
+    const error = await refusalOf(search({ search: failing }), 'INTERNAL');
+    expect(error.message).toContain('./acme.mjs failed while searching: TypeError: x is not a function');
+    expect(error.hint).toMatch(BUG);
+  });
+
+  it('keeps no hooks for programs of this machine', () => {
+    const guarded = guardHub({ ...plain, program: untyped({}), key: untyped({}) }, makeGuard().guard);
+    expect(guarded).not.toHaveProperty('program');
+    expect(guarded).not.toHaveProperty('key');
+  });
+});
+
 describe('what others depend on', () => {
   it('is something harmless when it fails, and is told once', () => {
     const { guard, warnings } = makeGuard();
