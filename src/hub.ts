@@ -55,12 +55,22 @@ export interface Hub {
    * @throws ModeldlError GATED, AUTH, NOT_FOUND, NETWORK
    */
   checkAccess?(snapshot: Snapshot, context: HubContext): Promise<void>;
+  /**
+   * Address of a file of a revision, where these tell it without asking: a lock need not hold it then, and is not
+   * believed about it.
+   */
+  addressOf?(path: string, model: PinnedModel, context: HubSettingsContext): string | undefined;
   readonly prebuilt?: PublishedConversions;
   /**
    * Writes a stored model to this hub under a name of it. What is there already is not sent.
    * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
    */
   push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
+}
+
+export interface PinnedModel {
+  readonly id: string;
+  readonly revision: string;
 }
 
 /** A stored model, as a hub writes it elsewhere. */
@@ -191,6 +201,8 @@ export interface Snapshot {
   /** What the hub's own tool changes in files, in this order: done once digests matched and archives are unpacked. */
   readonly edits?: readonly Edit[];
   readonly metadata: SnapshotMetadata;
+  /** Nobody but a lock says that these are the revision's files: they are kept apart from what the hub says. */
+  readonly unproven?: true;
   /** Where the revision ends in a reference that left it open (`Reference.openRevision`), when not where it says. */
   readonly reading?: Reading;
 }
@@ -229,6 +241,11 @@ export interface RemoteFile {
    * record, event or message.
    */
   readonly query?: string;
+  /**
+   * Its bytes come from its address, whatever is here with such a digest: only a lock says that this file has it. That
+   * they were fetched from there once is remembered.
+   */
+  readonly fresh?: true;
   /** More bytes than this are refused while they arrive. */
   readonly maxBytes?: number;
   /** The bytes are an archive whose members are the model's files. */

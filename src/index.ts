@@ -11,6 +11,7 @@ import { readFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { arch, platform, version as nodeVersion } from 'node:process';
 import envPaths from 'env-paths';
+import pLimit from 'p-limit';
 import { otherTools, type BlobSource } from './adopt.js';
 import { findCredential, removeCredential, saveCredential } from './config/credentials.js';
 import { loadConfig, type LoadedConfig } from './config/load.js';
@@ -249,6 +250,7 @@ async function createContext(
     create: options.createCache ?? true,
   });
 
+  const jobs = options.jobs ?? config.jobs ?? DEFAULTS.jobs;
   const lower = await openLower(config.cache?.readFrom ?? [], store);
   const tools = (config.adopt ?? DEFAULTS.adopt) === 'never' ? [] : otherTools(environment, home);
 
@@ -271,7 +273,8 @@ async function createContext(
     freshness,
     maxWaitMs,
     spaceCheck: options.spaceCheck ?? true,
-    jobs: options.jobs ?? config.jobs ?? DEFAULTS.jobs,
+    jobs,
+    transfers: pLimit(jobs),
     connections: createConnectionBudget(
       options.connections ?? config.connections ?? DEFAULTS.connections,
       FURTHER_CONNECTIONS,

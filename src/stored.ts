@@ -47,7 +47,8 @@ export function conversionMatches(
   reference: Reference,
   filter: ConversionFilter,
 ): boolean {
-  const { conversion, selection } = model.record;
+  const { conversion, selection, unproven } = model.record;
+  if (unproven === true && !/^[0-9a-f]{8}$/.test(reference.conversion ?? '')) return false;
   if (!wantsConversion(reference, filter)) return conversion === undefined;
   const named = reference.conversion;
   if (conversion === undefined) {
