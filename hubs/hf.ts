@@ -43,7 +43,9 @@ export const hf = {
   endpoint: hubEndpoint,
   checkAccess,
   resolve,
-  addressOf: (path, { id, revision }, context) => fileAddress(filesBase(hubEndpoint(context), id, revision), path),
+  // Whatever is no commit may lead elsewhere.
+  addressOf: (path, { id, revision }, context) =>
+    COMMIT.test(revision) ? fileAddress(filesBase(hubEndpoint(context), id, revision), path) : undefined,
   prebuilt: { ids: prebuiltIds, exists },
 } as const satisfies Hub;
 

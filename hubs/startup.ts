@@ -3,7 +3,13 @@
  * that is not named here is meant by its own name. Pure.
  */
 import { formatStandard } from '../src/reference.js';
-import type { StartupEntry, StartupHub, StartupHubs, StartupReading, StartupRefusal } from '../src/startup.js';
+import type {
+  StartupEntry,
+  StartupHub,
+  StartupHubs,
+  StartupReading,
+  StartupRefusal,
+} from '../src/startup.js';
 
 /** The microservice keeps a model in one directory, whatever its name has of slashes. */
 function flat(name: string): string {
@@ -52,10 +58,12 @@ const ollama: StartupHub = (entry) =>
         hint: 'leave out `revision`, or the part of `name` after `:`',
       };
     }
-    const tag = revision === undefined ? '' : revision.startsWith('sha256:') ? `@${revision}` : `:${revision}`;
+    const tag =
+      revision === undefined ? '' : revision.startsWith('sha256:') ? `@${revision}` : `:${revision}`;
     return {
       references: [`ollama:${name}${tag}`],
-      directory: () => `ollama/${flat(name)}${revision === undefined ? '' : `/${revision.replace(':', '-')}`}`,
+      directory: () =>
+        `ollama/${flat(name)}${revision === undefined ? '' : `/${revision.replace(':', '-')}`}`,
     };
   });
 
@@ -65,7 +73,10 @@ const ultralytics: StartupHub = (entry) =>
     const names = list.split(',').map((name) => name.trim());
     const all = names.find((name) => /^(all|yolo_all)$/.test(name));
     if (all !== undefined) {
-      return { refused: `\`${all}\` names no model`, hint: 'list the models that are wanted, separated by commas' };
+      return {
+        refused: `\`${all}\` names no model`,
+        hint: 'list the models that are wanted, separated by commas',
+      };
     }
     if (names.includes('')) return { refused: `a name is empty: ${list}`, hint: 'remove a comma' };
     return {
@@ -85,7 +96,8 @@ const PUBLISHED: Readonly<Record<string, string>> = { fp16: 'FP16', fp32: 'FP32'
 const omz: StartupHub = (entry) =>
   named(entry, (name) => {
     const { precision } = entry;
-    const published = precision === undefined || entry.converts ? undefined : PUBLISHED[precision.toLowerCase()];
+    const published =
+      precision === undefined || entry.converts ? undefined : PUBLISHED[precision.toLowerCase()];
     return {
       references: [reference('omz', name, entry.revision, published)],
       directory: () => `omz/${name}${published === undefined ? '' : `/${published}`}`,

@@ -118,7 +118,10 @@ function fetchedName({ url }: RemoteFile): string {
 }
 
 /** The blob that a file was when it was fetched from its address. */
-async function fetchedBefore(context: Context, { path, source }: WantedFile): Promise<StoredFile | undefined> {
+async function fetchedBefore(
+  context: Context,
+  { path, source }: WantedFile,
+): Promise<StoredFile | undefined> {
   const { digest } = source;
   const last = await readRef(context.store, fetchedName(source));
   if (digest === undefined || last?.id !== digestKey(digest)) return undefined;

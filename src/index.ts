@@ -29,6 +29,9 @@ import type { PushOptions } from './push.js';
 import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
 import type { ConversionFilter } from './stored.js';
+import type { LockOptions } from './lock.js';
+import type { StartupHubs } from './startup.js';
+import type { SyncOptions } from './sync.js';
 import { openStore, type Store } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
 import { createConnectionBudget } from './transfer/helpers.js';
@@ -41,6 +44,7 @@ export type * from './converter.js';
 export type * from './results.js';
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
 export type { ConvertOptions, ConversionFilter, LoadedConfig, PruneOptions, PullOptions, PushOptions };
+export type { LockOptions, SyncOptions };
 
 export interface ModeldlOptions {
   /** Absolute directory that relative paths start from. */
@@ -92,6 +96,11 @@ export interface Modeldl {
   planConvert(reference: string, options?: ConvertOptions): Promise<results.ConvertPlan>;
   /** Writes a model to a hub, pulling it first where it is not stored. */
   push(reference: string, target: string, options?: PushOptions): Promise<results.PushedModel>;
+  /** Brings in what a list of models asks for: the configuration's, or a startup file's. */
+  sync(options?: SyncOptions): Promise<results.SyncOutcome<results.SyncedModel>>;
+  planSync(options?: SyncOptions): Promise<results.SyncOutcome<results.SyncPlan>>;
+  /** Writes what these models are now into a lock beside the list. */
+  lock(options?: LockOptions): Promise<results.LockOutcome>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
@@ -167,6 +176,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
   });
   const context = await createContext(options, plugins, loaded, configDir);
   const base: Context = context;
+  const startup = async (): Promise<StartupHubs> => (await plugins.startup?.()) ?? {};
   const keeper: CredentialKeeper = {
     save: (hub, origin, token) => saveCredential(configDir, hub, origin, token),
     remove: (hub) => removeCredential(configDir, hub),
@@ -183,6 +193,10 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       (await import('./plan.js')).planConvert(base, reference, withDefaults(given, loaded.config)),
     push: async (reference, target, given = {}) =>
       (await import('./push.js')).push(base, reference, target, given),
+    sync: async (given = {}) => (await import('./sync.js')).sync(base, loaded, await startup(), given),
+    planSync: async (given = {}) =>
+      (await import('./sync.js')).planSync(base, loaded, await startup(), given),
+    lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),

@@ -1,6 +1,6 @@
 /** `modeldl.lock`: what each model of a list is, as text that people compare and merge. Pure but for reading the file. */
 import { stat } from 'node:fs/promises';
-import { platform } from 'node:process';
+import { arch, platform } from 'node:process';
 import * as v from 'valibot';
 import { isOwn } from './config/load.js';
 import { ModeldlError } from './errors.js';
@@ -77,7 +77,9 @@ const locked = v.strictObject({
   page: v.exactOptional(v.string()),
   files: v.array(file),
   /** Of the archives among the files. */
-  members: v.exactOptional(v.array(v.strictObject({ path: text, bytes: size, archive: text, digest: v.exactOptional(digest) }))),
+  members: v.exactOptional(
+    v.array(v.strictObject({ path: text, bytes: size, archive: text, digest: v.exactOptional(digest) })),
+  ),
   edits: v.exactOptional(
     v.array(
       v.strictObject({
@@ -110,6 +112,11 @@ export type LockedFile = v.InferOutput<typeof file>;
 export type LockedModel = v.InferOutput<typeof locked>;
 export type Lock = v.InferOutput<typeof lockSchema>;
 
+/** A conversion's key may depend on it. */
+export function platformName(): string {
+  return `${platform}-${arch}`;
+}
+
 /** `sha256:<hex>` → its parts. */
 export function digestOf(value: string): Digest {
   const at = value.indexOf(':');
@@ -131,7 +138,9 @@ export function requestKey(asked: LockedRequest): string {
 
 /** A request for people. */
 export function requestText({ reference, conversion }: LockedRequest): string {
-  return conversion === undefined ? reference : `${reference} to ${conversion.precision} for ${conversion.device}`;
+  return conversion === undefined
+    ? reference
+    : `${reference} to ${conversion.precision} for ${conversion.device}`;
 }
 
 /** @throws ModeldlError CONFIG naming the file and what is wrong with it, INTEGRITY for hostile names, DISK */
@@ -171,7 +180,9 @@ export function parseLock(path: string, content: string): Lock {
       'CONFIG',
       `The lock has version ${version.output.version}, and this modeldl reads ${VERSION}: ${path}`,
       {
-        hint: later ? 'update modeldl, or run `modeldl lock` to write it anew' : 'run `modeldl lock` to write it anew',
+        hint: later
+          ? 'update modeldl, or run `modeldl lock` to write it anew'
+          : 'run `modeldl lock` to write it anew',
         details: { file: path },
       },
     );
@@ -180,12 +191,23 @@ export function parseLock(path: string, content: string): Lock {
   if (!result.success) {
     const [issue] = result.issues;
     const key = v.getDotPath(issue) ?? '';
-    throw refused(path, `\`${key}\` is wrong: expected ${issue.expected ?? issue.message}, got ${issue.received}`);
+    throw refused(
+      path,
+      `\`${key}\` is wrong: expected ${issue.expected ?? issue.message}, got ${issue.received}`,
+    );
   }
   for (const model of result.output.models) {
     const rules = fileSystemRules(platform);
-    checkListing(model.files.map((one) => one.path), rules, path);
-    checkListing((model.members ?? []).map((one) => one.path), rules, path);
+    checkListing(
+      model.files.map((one) => one.path),
+      rules,
+      path,
+    );
+    checkListing(
+      (model.members ?? []).map((one) => one.path),
+      rules,
+      path,
+    );
     checkListing([...new Set((model.edits ?? []).map((one) => one.path))], rules, path);
     const into = model.files.flatMap(({ unpack }) => (unpack?.into === undefined ? [] : [unpack.into]));
     checkListing([...new Set(into)], rules, path);
@@ -219,7 +241,9 @@ function print(value: unknown, indent: string, key = ''): string {
     return `[\n${inner}${items.join(`,\n${inner}`)}\n${indent}]`;
   }
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
-  const entries = Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${print(item, inner, name)}`);
+  const entries = Object.entries(value).map(
+    ([name, item]) => `${JSON.stringify(name)}: ${print(item, inner, name)}`,
+  );
   return entries.length === 0 ? '{}' : `{\n${inner}${entries.join(`,\n${inner}`)}\n${indent}}`;
 }
 
@@ -247,7 +271,8 @@ function fileDifferences(one: LockedFile, other: RemoteFile): readonly string[] 
   const then = one.digest === undefined ? undefined : digestOf(one.digest);
   if (one.size !== undefined && other.size !== undefined && one.size !== other.size)
     return [`${path} has ${other.size} bytes instead of ${one.size}`];
-  const isAlike = then === undefined || other.digest === undefined || then.algorithm !== other.digest.algorithm;
+  const isAlike =
+    then === undefined || other.digest === undefined || then.algorithm !== other.digest.algorithm;
   if (isAlike || then.hex === other.digest.hex) return [];
   return [`${path} is ${digestText(other.digest)} instead of ${digestText(then)}`];
 }

@@ -39,6 +39,7 @@ import {
   updateRecord,
   type StoredModel,
 } from './store/models.js';
+import { forEach } from './several.js';
 import type { ModelKey } from './store/record.js';
 import { readSnapshot } from './store/snapshots.js';
 
@@ -93,20 +94,19 @@ async function forEachReference<Result>(
       hint: 'write `name@revision` for each',
     });
   }
-  const results: Result[] = [];
-  const errors: ModeldlError[] = [];
-  for (const text of references) {
-    const requested = redactReference(text);
-    try {
+  return forEach(
+    context,
+    references,
+    1,
+    (text) => {
       const reference = parse(context, text, options.unpack);
-      results.push(await work(requested, withRevision(reference, options.revision)));
-    } catch (thrown) {
+      return work(redactReference(text), withRevision(reference, options.revision));
+    },
+    async (text, thrown) => {
       const error = await withFileHint(context, text, thrown);
-      if (context.signal.aborted || !(error instanceof ModeldlError)) throw error;
-      errors.push(error.with({ reference: requested }));
-    }
-  }
-  return { results, errors };
+      return error instanceof ModeldlError ? error.with({ reference: redactReference(text) }) : error;
+    },
+  );
 }
 
 /** What a user typed, with the revision of the options. @throws ModeldlError USAGE */
@@ -220,11 +220,17 @@ async function confirm(context: Context, resolved: Resolved, { record }: StoredM
   const members = 'members' in snapshot ? (snapshot.members ?? []) : [];
   await rememberResolution(context, resolved, pinSnapshot(snapshot, revision, members));
   const model = await findModel(context.store, record);
-  if (model !== undefined) await updateRecord(context.store, model, { ...model.record, ...snapshot.metadata });
+  if (model !== undefined)
+    await updateRecord(context.store, model, { ...model.record, ...snapshot.metadata });
 }
 
 /** Is a stored model what the listing says now? Asked where nothing but a lock has listed its revision before. */
-async function agrees(context: Context, resolved: Resolved, model: StoredModel, options: PullOptions): Promise<boolean> {
+async function agrees(
+  context: Context,
+  resolved: Resolved,
+  model: StoredModel,
+  options: PullOptions,
+): Promise<boolean> {
   const { snapshot, reference, remembered } = resolved;
   const { hub, id, revision } = snapshot;
   const listing = knownListing(snapshot);

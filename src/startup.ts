@@ -64,9 +64,11 @@ const DEVICE = ['device', 'target_device'];
 
 /** What modeldl says by other means, or does not do. */
 const REFUSED: Readonly<Record<string, string>> = {
-  quantize: 'it names a data set; name its files with `calibration: path/to/data.yaml` beside `precision: int8`',
+  quantize:
+    'it names a data set; name its files with `calibration: path/to/data.yaml` beside `precision: int8`',
   model_group_id: 'write `reference: geti:project/model@version` in place of `hub` and `name`',
-  optimized_model_id: 'write `reference: geti:project/model@version//openvino-int8` in place of `hub` and `name`',
+  optimized_model_id:
+    'write `reference: geti:project/model@version//openvino-int8` in place of `hub` and `name`',
   export_type: 'write the variant as the reference has it: `geti:project/model//openvino-fp16`',
   model_only: 'the microservice has no use for it either; leave it out',
   url: 'it is for `hub: remote-url`',
@@ -112,7 +114,8 @@ export function startupSettings(
     else if (key === 'overwrite_models') overwrite = plain.output === true;
     else if (key === 'extra_quantization_params') {
       const extra = extraParameters(said);
-      if (extra === undefined) refused.push({ key: at, hint: 'write each in `settings`, such as `group-size: 64`' });
+      if (extra === undefined)
+        refused.push({ key: at, hint: 'write each in `settings`, such as `group-size: 64`' });
       else Object.assign(settings, extra);
     } else settings[key] = said;
   }
@@ -144,7 +147,10 @@ function extraParameters(text: string): Readonly<Record<string, string>> | undef
 }
 
 /** Settings that say how a server serves a model, not how one is converted. */
-const SERVING: ReadonlySet<string> = new Set(['ovms-task', ...OVMS_TASKS.flatMap((task) => settingsOf(task))]);
+const SERVING: ReadonlySet<string> = new Set([
+  'ovms-task',
+  ...OVMS_TASKS.flatMap((task) => settingsOf(task)),
+]);
 
 /** Parts the settings of the server from those of the conversion. `max_doc_length` and `vocoder` are both's. */
 export function partSettings(settings: Readonly<Record<string, string>>): {

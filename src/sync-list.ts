@@ -32,6 +32,8 @@ export interface Wanted {
 }
 
 export interface WantedList {
+  /** That relative paths in the list start from. */
+  readonly directory: string;
   /** The file that it is from. */
   readonly file: string;
   readonly lockFile: string;
@@ -78,7 +80,7 @@ export async function readWanted(
     const reader = { context: at, list, startupHubs, options, config: loaded.config };
     models.push(...(await wantedBy(reader, entry, index)));
   }
-  return { file: list.file, lockFile: list.lockFile, models };
+  return { directory: dirname(list.file), file: list.file, lockFile: list.lockFile, models };
 }
 
 function configured({ files }: LoadedConfig): ReadList {
@@ -193,7 +195,12 @@ async function wantedBy(reader: Reader, listed: ListedEntry, index: number): Pro
   const said = startupSettings(entry.config ?? {}, used);
   const [refused] = said.refused;
   if (refused !== undefined) throw wrong(place, refused.key, 'has no counterpart in modeldl', refused.hint);
-  const precision = agreed(place, 'precision', used.includes('precision') ? undefined : entry.precision, said.precision);
+  const precision = agreed(
+    place,
+    'precision',
+    used.includes('precision') ? undefined : entry.precision,
+    said.precision,
+  );
   const device = agreed(place, 'device', entry.device, said.device);
   const converts =
     entry.convert ??
@@ -246,10 +253,19 @@ function readEntry(place: Place): StartupReading {
       if (value === undefined) continue;
       throw wrong(place, key, 'stands beside `reference`, which says it too', `leave out \`${key}\``);
     }
-    return { references: [reference], directory: () => '', ...(entry.unpack === true ? { unpack: true } : {}) };
+    return {
+      references: [reference],
+      directory: () => '',
+      ...(entry.unpack === true ? { unpack: true } : {}),
+    };
   }
   if (hub === undefined) {
-    throw wrong(place, name === undefined ? 'reference' : 'hub', 'is missing', 'write `hub` and `name`, or `reference`');
+    throw wrong(
+      place,
+      name === undefined ? 'reference' : 'hub',
+      'is missing',
+      'write `hub` and `name`, or `reference`',
+    );
   }
   const asked = hub.toLowerCase();
   const own = reader.startupHubs[asked];
@@ -261,7 +277,9 @@ function readEntry(place: Place): StartupReading {
   }
   const known = reader.context.hubs.find((candidate) => candidate.name === asked);
   if (known === undefined) {
-    const names = [...new Set([...Object.keys(reader.startupHubs), ...reader.context.hubs.map((one) => one.name)])];
+    const names = [
+      ...new Set([...Object.keys(reader.startupHubs), ...reader.context.hubs.map((one) => one.name)]),
+    ];
     throw wrong(place, 'hub', `is unknown: ${hub}`, `the nearest known one is \`${closest(asked, names)}\``);
   }
   if (name === undefined) throw wrong(place, 'name', 'is missing', 'write the model’s name at its hub');
@@ -316,19 +334,32 @@ async function pullOf(chosen: Chosen): Promise<Wanted> {
     label,
     name: entry.name ?? null,
     text,
-    request: { reference: lockedText(place.reader.context, text, selection.unpack), ...selectionRequest(selection) },
+    request: {
+      reference: lockedText(place.reader.context, text, selection.unpack),
+      ...selectionRequest(selection),
+    },
     pull: { ...selection, ...(output === undefined ? {} : { output }) },
   };
 }
 
 /** Keys that only conversions heed. */
-const CONVERSION_KEYS = ['task', 'converter', 'toolchain', 'calibration', 'settings', 'prebuilt', 'layout', 'ovmsVersion'] as const;
+const CONVERSION_KEYS = [
+  'task',
+  'converter',
+  'toolchain',
+  'calibration',
+  'settings',
+  'prebuilt',
+  'layout',
+  'ovmsVersion',
+] as const;
 
 async function conversionOf(chosen: Chosen): Promise<Wanted> {
   const { place, said, text, reading } = chosen;
   const { entry, reader, label } = place;
   const { options, config } = reader;
-  const device = chosen.device ?? (entry.is_ovms === true ? 'CPU' : config.convert?.device) ?? DEFAULTS.convert.device;
+  const device =
+    chosen.device ?? (entry.is_ovms === true ? 'CPU' : config.convert?.device) ?? DEFAULTS.convert.device;
   const precision = chosen.precision ?? defaultPrecision(chosen, device);
   const given = Object.fromEntries(
     Object.entries({ ...said.settings, ...entry.settings }).map(([key, value]) => [key, String(value)]),
@@ -342,13 +373,21 @@ async function conversionOf(chosen: Chosen): Promise<Wanted> {
   );
   if (!serves && Object.keys(serving).length > 0) {
     const keys = Object.keys(serving).map((key) => (key === 'ovms-task' ? 'type' : key));
-    tell(place, `not used without \`--output\`, since they say how a server serves the model: ${keys.join(', ')}`);
+    tell(
+      place,
+      `not used without \`--output\`, since they say how a server serves the model: ${keys.join(', ')}`,
+    );
   }
   const settings = serves ? { ...conversion, ...serving } : conversion;
-  const base = serves ? '' : weights ? `${reading.directory(text)}/${precision.toUpperCase()}` : reading.directory(text);
+  const base = serves
+    ? ''
+    : weights
+      ? `${reading.directory(text)}/${precision.toUpperCase()}`
+      : reading.directory(text);
   const output = await outputOf(chosen, base);
   const selection = selectionOf(chosen);
-  const calibration = entry.calibration === undefined ? undefined : resolve(reader.context.cwd, entry.calibration);
+  const calibration =
+    entry.calibration === undefined ? undefined : resolve(reader.context.cwd, entry.calibration);
   const { task, converter, toolchain, ovmsVersion } = entry;
   const prebuilt = entry.prebuilt ?? config.convert?.prebuilt ?? DEFAULTS.convert.prebuilt;
   const same = {
@@ -413,19 +452,32 @@ async function outputOf(chosen: Chosen, below: string): Promise<string | undefin
   if (downloadPath !== undefined) {
     const problem = isAbsolute(downloadPath)
       ? 'it is absolute'
-      : pathProblem(downloadPath.replace(/^\.\/|\/$/g, ''), { caseInsensitive: true, normalizing: true, windows: true });
+      : pathProblem(downloadPath.replace(/^\.\/|\/$/g, ''), {
+          caseInsensitive: true,
+          normalizing: true,
+          windows: true,
+        });
     if (problem !== undefined && downloadPath !== '.') {
       const at = entry.download_path === undefined ? 'download_path' : `${key}.download_path`;
-      throw new ModeldlError('CONFIG', `\`${at}\` leads out of the directory of models, ${problem}: ${list.file}`, {
-        hint: 'write a path below it, such as `chat/models`; `--output` names the directory itself',
-        details: { file: list.file, key: at },
-      });
+      throw new ModeldlError(
+        'CONFIG',
+        `\`${at}\` leads out of the directory of models, ${problem}: ${list.file}`,
+        {
+          hint: 'write a path below it, such as `chat/models`; `--output` names the directory itself',
+          details: { file: list.file, key: at },
+        },
+      );
     }
   }
   if (entry.output !== undefined) {
     const output = resolve(context.cwd, entry.output);
     if (list.confined && !(await isBelow(context.cwd, output))) {
-      throw wrong(place, 'output', 'leads out of the project', 'name a directory below the file, or use `--output`');
+      throw wrong(
+        place,
+        'output',
+        'leads out of the project',
+        'name a directory below the file, or use `--output`',
+      );
     }
     return output;
   }
@@ -455,7 +507,13 @@ function lockedText(context: Context, text: string, unpack: boolean | undefined)
   return isLocal ? text : format(context, reference);
 }
 
-function selectionRequest({ include, exclude, allFiles, quant, unpack }: PullOptions): Omit<LockedRequest, 'reference'> {
+function selectionRequest({
+  include,
+  exclude,
+  allFiles,
+  quant,
+  unpack,
+}: PullOptions): Omit<LockedRequest, 'reference'> {
   return {
     ...(include === undefined ? {} : { include: [...include] }),
     ...(exclude === undefined ? {} : { exclude: [...exclude] }),

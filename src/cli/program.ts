@@ -55,6 +55,8 @@ export const COMMANDS: readonly Entry[] = [
     summary: 'environments of the converters',
     load: () => import('./commands/toolchain.js'),
   },
+  { name: 'sync', summary: 'bring in the models of a list', load: () => import('./commands/sync.js') },
+  { name: 'lock', summary: 'write down what these models are', load: () => import('./commands/lock.js') },
   { name: 'config', summary: 'configuration', load: () => import('./commands/config.js') },
 ];
 

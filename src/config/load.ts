@@ -203,9 +203,11 @@ function whatIsWrong(path: string, content: string, error: unknown): string {
 function* values(parsed: unknown): Generator<readonly [string, unknown]> {
   for (const [key, value] of leaves(parsed)) {
     if (!Array.isArray(value)) yield [key, value];
-    else for (const [at, item] of value.entries()) {
-      for (const [below, inner] of values(item)) yield [`${key}.${at}${below === '' ? '' : `.${below}`}`, inner];
-    }
+    else
+      for (const [at, item] of value.entries()) {
+        for (const [below, inner] of values(item))
+          yield [`${key}.${at}${below === '' ? '' : `.${below}`}`, inner];
+      }
   }
 }
 
@@ -246,7 +248,10 @@ export function checkConfig(
 }
 
 /** What is wrong in the part of a union that was meant: an entry that is no text was meant as an object. */
-function meantIssue(issue: v.BaseIssue<unknown>): { readonly key: string; readonly issue: v.BaseIssue<unknown> } {
+function meantIssue(issue: v.BaseIssue<unknown>): {
+  readonly key: string;
+  readonly issue: v.BaseIssue<unknown>;
+} {
   const key = v.getDotPath(issue) ?? '';
   const inner = issue.type === 'union' ? issue.issues?.find(({ path }) => path !== undefined) : undefined;
   if (inner === undefined) return { key, issue };
