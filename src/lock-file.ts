@@ -71,10 +71,8 @@ const locked = v.strictObject({
   id: text,
   revision: text,
   license: v.exactOptional(v.string()),
-  gated: v.exactOptional(v.boolean()),
   task: v.exactOptional(v.string()),
   library: v.exactOptional(v.string()),
-  page: v.exactOptional(v.string()),
   files: v.array(file),
   /** Of the archives among the files. */
   members: v.exactOptional(

@@ -181,7 +181,7 @@ function lockedModel(
   const { hub: name, id, revision, metadata, members } = snapshot;
   const hub = hubNamed(context, name);
   const sha256 = new Map(arrived.map((file) => [file.path, file.sha256]));
-  const { license, gated, task, library, page } = metadata;
+  const { license, task, library } = metadata;
   const edits = snapshot.edits as StoredSnapshot['edits'];
   const only = snapshot.files.length === 1 && hub.pinsByDigest === true ? revision : undefined;
   const files = snapshot.files.map((file): LockedFile => {
@@ -206,10 +206,8 @@ function lockedModel(
     id,
     revision,
     ...(license === undefined ? {} : { license }),
-    ...(gated === undefined ? {} : { gated }),
     ...(task === undefined ? {} : { task }),
     ...(library === undefined ? {} : { library }),
-    ...(page === undefined ? {} : { page }),
     files: files.sort(byPath),
     ...(members === undefined
       ? {}

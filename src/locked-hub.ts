@@ -62,7 +62,7 @@ async function lockedSnapshot(
   model: LockedModel,
   confirmed: boolean,
 ): Promise<Snapshot> {
-  const { hub: name, id, revision, files, members, edits, task, library, license, gated, page } = model;
+  const { hub: name, id, revision, files, members, edits, task, library, license } = model;
   const hub = context.hubs.find((candidate) => candidate.name === name);
   if (hub === undefined) throw wrong(lockFile, model, `\`hub\` is unknown: ${name}`);
   // It becomes a part of addresses.
@@ -83,7 +83,6 @@ async function lockedSnapshot(
       ...(fresh ? { fresh: true } : {}),
     };
   });
-  const facts = { license, gated, page };
   return {
     hub: name,
     id,
@@ -98,7 +97,7 @@ async function lockedSnapshot(
       ...(task === undefined ? {} : { task }),
       ...(library === undefined ? {} : { library }),
       // What a record says of a model under its own name, its hub has said.
-      ...(proven ? {} : Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined))),
+      ...(proven || license === undefined ? {} : { license }),
     },
   };
 }
@@ -135,15 +134,12 @@ function addressOf(
   }
   if (url.startsWith('data:')) return url;
   if (url.startsWith(ENDPOINT)) {
+    const rest = url.slice(ENDPOINT.length);
+    if (/(^|[\\/])(\.|%2e){1,2}([\\/?#]|$)/i.test(rest))
+      throw wrong(lockFile, model, `the address of ${path} leaves the endpoint: ${url}`);
     const endpoint = hub.endpoint?.(settings, model.id);
     if (endpoint === undefined) throw wrong(lockFile, model, `${hub.title} has no endpoint for ${path}`);
-    const base = `${endpoint.replace(/\/+$/, '')}/`;
-    const address = URL.canParse(url.slice(ENDPOINT.length), base)
-      ? new URL(url.slice(ENDPOINT.length), base)
-      : undefined;
-    if (address?.href.startsWith(new URL(base).href) !== true)
-      throw wrong(lockFile, model, `the address of ${path} leaves the endpoint: ${url}`);
-    return address.href;
+    return `${endpoint.replace(/\/+$/, '')}/${rest}`;
   }
   const address = URL.canParse(url) ? new URL(url) : undefined;
   const isWeb = address !== undefined && /^https?:$/.test(address.protocol);

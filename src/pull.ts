@@ -182,8 +182,7 @@ export async function pullResolved(
   if (reuse) {
     const stored = await storedModel(context, resolved, options);
     if (stored !== undefined) {
-      await confirm(context, resolved, stored);
-      return asFound(resolved, stored);
+      return asFound(resolved, await confirm(context, resolved, stored));
     }
   }
   const key = reuse ? chosenKey(resolved, options) : undefined;
@@ -212,16 +211,18 @@ export async function pullResolved(
 }
 
 /** A model that a lock brought in is known by its hub from now on: its listing agrees, as {@link intactModel} saw. */
-async function confirm(context: Context, resolved: Resolved, { record }: StoredModel): Promise<void> {
+async function confirm(context: Context, resolved: Resolved, stored: StoredModel): Promise<StoredModel> {
   const { snapshot, remembered } = resolved;
   const { hub, id, revision } = snapshot;
-  if (remembered || revision === undefined || context.locked === true || !context.store.writable) return;
-  if ((await readSnapshot(context.store, hub, id, revision)) !== undefined) return;
+  if (remembered || revision === undefined || context.locked === true || !context.store.writable)
+    return stored;
+  if ((await readSnapshot(context.store, hub, id, revision)) !== undefined) return stored;
   const members = 'members' in snapshot ? (snapshot.members ?? []) : [];
   await rememberResolution(context, resolved, pinSnapshot(snapshot, revision, members));
-  const model = await findModel(context.store, record);
-  if (model !== undefined)
-    await updateRecord(context.store, model, { ...model.record, ...snapshot.metadata });
+  const model = await findModel(context.store, stored.record);
+  if (model === undefined) return stored;
+  const record = { ...model.record, ...snapshot.metadata };
+  return (await updateRecord(context.store, model, record)) ?? stored;
 }
 
 /** Is a stored model what the listing says now? Asked where nothing but a lock has listed its revision before. */

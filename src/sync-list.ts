@@ -335,7 +335,7 @@ async function pullOf(chosen: Chosen): Promise<Wanted> {
     name: entry.name ?? null,
     text,
     request: {
-      reference: lockedText(place.reader.context, text, selection.unpack),
+      reference: lockedText(place, text, selection.unpack),
       ...selectionRequest(selection),
     },
     pull: { ...selection, ...(output === undefined ? {} : { output }) },
@@ -409,7 +409,7 @@ async function conversionOf(chosen: Chosen): Promise<Wanted> {
     name: entry.name ?? null,
     text,
     request: {
-      reference: lockedText(reader.context, text, selection.unpack),
+      reference: lockedText(place, text, selection.unpack),
       ...selectionRequest(selection),
       conversion: {
         ...same,
@@ -501,8 +501,13 @@ async function isBelow(directory: string, path: string): Promise<boolean> {
 }
 
 /** A reference as a lock has it: canonical; a local one as it is written, since a lock goes along with its project. */
-function lockedText(context: Context, text: string, unpack: boolean | undefined): string {
+function lockedText(place: Place, text: string, unpack: boolean | undefined): string {
+  const { context } = place.reader;
   const reference = parse(context, text, unpack);
+  if (reference.conversion !== undefined) {
+    const hint = 'write `precision` and `device` beside it, or leave out what follows `+`';
+    throw wrong(place, 'reference', `names a stored conversion, ${redactReference(text)}`, hint);
+  }
   const isLocal = context.hubs.some(({ name, syntax }) => name === reference.hub && syntax.paths === true);
   return isLocal ? text : format(context, reference);
 }

@@ -193,12 +193,26 @@ async function eachModel<Result>(
     MODELS_AT_ONCE,
     async (wanted) => run(await jobOf(work, wanted)),
     async ({ text, label }, thrown) => {
-      const error = await withFileHint(context, text, thrown);
+      const error = withLockHint(work, await withFileHint(context, text, thrown));
       return error instanceof ModeldlError
         ? error.with({ reference: redactReference(text), entry: label, list: list.file })
         : error;
     },
   );
+}
+
+/** Where only the lock says which bytes are right, it may be what is wrong. */
+function withLockHint({ frozen, list }: Work, error: unknown): unknown {
+  if (!frozen || !(error instanceof ModeldlError) || error.code !== 'INTEGRITY') return error;
+  if (error.details['differences'] !== undefined) return error;
+  return new ModeldlError('INTEGRITY', error.message, {
+    hint: `${error.hint ?? ''}; or the lock is wrong, ${list.lockFile}: \`modeldl lock\` writes it anew`.replace(
+      /^; or /,
+      '',
+    ),
+    cause: error.cause,
+    details: error.details,
+  });
 }
 
 async function jobOf(work: Work, wanted: Wanted): Promise<Job> {

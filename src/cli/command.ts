@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { parseDuration, parseRate } from '../config/units.js';
 import { ModeldlError } from '../errors.js';
 import type { Modeldl, ModeldlOptions } from '../index.js';
-import { redactReference } from '../redact.js';
 import type { Output, OutputStream } from './output.js';
 import { createProgress, type Progress, type ProgressMode } from './progress.js';
 
@@ -151,14 +150,5 @@ export function missingArgument(what: string, example: string): ModeldlError {
 export function needsYes(action: string): ModeldlError {
   return new ModeldlError('USAGE', `${action} needs a confirmation, and nobody can be asked here`, {
     hint: 'pass `-y`',
-  });
-}
-
-/** USAGE where a command takes no arguments: what is named would be ignored. */
-export function refuseArguments(call: Pick<Call<object>, 'arguments'>, command: string): void {
-  const [first] = call.arguments;
-  if (first === undefined) return;
-  throw new ModeldlError('USAGE', `\`${command}\` takes no arguments, got ${redactReference(first)}`, {
-    hint: 'the models are those of `models` in the configuration, or of the list after `--file`',
   });
 }

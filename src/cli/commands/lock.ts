@@ -1,5 +1,5 @@
 import type { LockedResult } from '../../results.js';
-import { refuseArguments, type CommandDefinition } from '../command.js';
+import type { CommandDefinition } from '../command.js';
 import { formatBytes, formatCount } from '../format.js';
 import { reportErrors } from '../report.js';
 import { listOptions, type ListFlags } from './sync.js';
@@ -27,7 +27,6 @@ export const command: CommandDefinition<LockFlags> = {
       );
   },
   async run(call) {
-    refuseArguments(call, 'modeldl lock');
     const modeldl = await call.open();
     const dryRun = call.flags.dryRun ?? false;
     const { results, errors, file, lock, removed, written } = await modeldl.lock({

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import type { SyncOptions } from '../../index.js';
 import type { SyncPlan } from '../../results.js';
-import { refuseArguments, type Call, type CommandDefinition } from '../command.js';
+import type { Call, CommandDefinition } from '../command.js';
 import { formatBytes, formatCount } from '../format.js';
 import { reportErrors } from '../report.js';
 
@@ -39,7 +39,6 @@ export const command: CommandDefinition<SyncFlags> = {
       );
   },
   async run(call) {
-    refuseArguments(call, 'modeldl sync');
     const modeldl = await call.open();
     const { frozen, dryRun } = call.flags;
     const options: SyncOptions = { ...listOptions(call), ...(frozen === undefined ? {} : { frozen }) };
@@ -52,7 +51,10 @@ export const command: CommandDefinition<SyncFlags> = {
     const { results, errors, file, lock } = await modeldl.sync(options);
     call.settle();
     const fetched = results.reduce((sum, { downloadedBytes }) => sum + downloadedBytes, 0);
-    call.output.note(`${formatCount(results.length, 'model')} in the store, ${formatBytes(fetched)} fetched`);
+    if (results.length > 0)
+      call.output.note(
+        `${formatCount(results.length, 'model')} in the store, ${formatBytes(fetched)} fetched`,
+      );
     const paths = results.map((model) => model.output ?? model.path);
     return report(call, paths, { file, lock, models: results }, errors);
   },
