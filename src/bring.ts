@@ -344,7 +344,7 @@ function recordOf(
     ...(key.selection === undefined ? {} : { selection: key.selection }),
     ...(reference.subpath === undefined ? {} : { subpath: reference.subpath }),
     ...(asked === undefined ? {} : { asked }),
-    ...('unproven' in snapshot && snapshot.unproven ? { unproven: true as const, asked: asked ?? {} } : {}),
+    ...('unproven' in snapshot ? { unproven: true as const, asked: asked ?? {} } : {}),
     ...singleFile(context, reference, selection, files),
     files: files.map((file) => ({ ...file })),
     leftOut: selection.leftOut.map(({ path, size }) => ({

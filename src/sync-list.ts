@@ -54,8 +54,6 @@ export interface ListOptions {
 const MAX_FILE_BYTES = 1024 * 1024;
 const MAX_MODELS = 100;
 const MAX_PATH = 4096;
-/** Of a file with aliases, which may stand for more than it holds. */
-const MAX_VALUES = 100_000;
 
 interface ReadList {
   readonly file: string;
@@ -107,7 +105,6 @@ const startupSchema = v.strictObject({
 
 async function readStartup(file: string): Promise<ReadList> {
   const parsed = parseFile(file, await startupText(file));
-  if (countValues(parsed) > MAX_VALUES) throw tooLarge(file, `it stands for more than ${MAX_VALUES} values`);
   refuseTokens(file, 'named', parsed);
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
     throw new ModeldlError('CONFIG', `Expected keys with values in the list of models: ${file}`, {
@@ -157,17 +154,6 @@ function tooLarge(file: string, why: string): ModeldlError {
     hint: 'divide it into several files',
     details: { file },
   });
-}
-
-/** Of what an alias stands for every time, up to the bound. */
-function countValues(value: unknown, count = 0): number {
-  if (typeof value !== 'object' || value === null) return count + 1;
-  let total = count + 1;
-  for (const inner of Object.values(value)) {
-    if (total > MAX_VALUES) break;
-    total = countValues(inner, total);
-  }
-  return total;
 }
 
 function nearest(key: string): string {

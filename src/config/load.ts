@@ -199,6 +199,20 @@ function whatIsWrong(path: string, content: string, error: unknown): string {
   return said(format, what, before.length, (before.at(-1)?.length ?? 0) + 1);
 }
 
+/** Of a file with aliases, which may stand for more than it holds. */
+const MAX_VALUES = 100_000;
+
+/** Of what an alias stands for every time, up to the bound. */
+function countValues(value: unknown, count = 0): number {
+  if (typeof value !== 'object' || value === null) return count + 1;
+  let total = count + 1;
+  for (const inner of Object.values(value)) {
+    if (total > MAX_VALUES) break;
+    total = countValues(inner, total);
+  }
+  return total;
+}
+
 /** Every value with its key, those in lists too. */
 function* values(parsed: unknown): Generator<readonly [string, unknown]> {
   for (const [key, value] of leaves(parsed)) {
@@ -213,6 +227,12 @@ function* values(parsed: unknown): Generator<readonly [string, unknown]> {
 
 /** @throws ModeldlError CONFIG naming the key */
 export function refuseTokens(path: string, kind: ConfigFile['kind'], parsed: unknown): void {
+  if (countValues(parsed) > MAX_VALUES) {
+    throw new ModeldlError('CONFIG', `The file stands for more than ${MAX_VALUES} values: ${path}`, {
+      hint: 'write out what its aliases repeat',
+      details: { file: path },
+    });
+  }
   for (const [key, value] of values(parsed)) {
     const names = /\.\d+(\.|$)/.test(key) ? TOKEN_NAME : TOKEN_KEY;
     const looksSecret = names.test(key) || (typeof value === 'string' && TOKEN_VALUE.test(value));
