@@ -91,7 +91,11 @@ async function lockBefore(context: Context, lockFile: string): Promise<Lock | un
 
 function describe(model: LockedModel, before: LockedModel | undefined): LockedResult {
   const { reference, asked, hub, id, revision, files, conversion } = model;
-  const chosen = files.filter(({ leftOut }) => leftOut !== true);
+  const members = (model.members ?? []).filter(({ digest }) => digest !== undefined);
+  const chosen =
+    members.length > 0
+      ? members.map(({ bytes }) => ({ size: bytes }))
+      : files.filter(({ leftOut }) => leftOut !== true);
   const made = conversion !== undefined && 'key' in conversion ? conversion : undefined;
   const same = before !== undefined && printLock([before]) === printLock([model]);
   return {

@@ -53,7 +53,8 @@ export function lockedContext(
   });
   // What other caches and tools hold is no proof; a listing that is stored needs none.
   const alone = known === undefined ? { lower: [], elsewhere: [], locked: true as const } : {};
-  return { ...context, ...alone, hubs, freshness: context.freshness === 'offline' ? 'offline' : 'online' };
+  // What answers needs no network, also where that is forbidden: then its client still opens no socket.
+  return { ...context, ...alone, hubs, freshness: 'online' };
 }
 
 async function lockedSnapshot(

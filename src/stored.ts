@@ -121,6 +121,11 @@ async function absenceHint(
   filter: ConversionFilter,
   beside: readonly StoredModel[],
 ): Promise<string> {
+  const apart = beside.filter(({ record }) => record.unproven === true && record.conversion === undefined);
+  if (apart.length > 0 && !wantsConversion(reference, filter)) {
+    const pull = `modeldl pull ${format(context, reference)}`;
+    return `only a lock has told of it, and it is ${apart.map(exactReference).join(', ')}; \`${pull}\` asks its hub`;
+  }
   if (!wantsConversion(reference, filter)) {
     const stored = await storedBefore(context, reference);
     return stored.length === 0

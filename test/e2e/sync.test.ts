@@ -4,6 +4,7 @@ import { cp, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/pr
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { startHfHub, type HfHub, type HfRepo } from '../helpers/hf-hub.js';
+import { startOllamaRegistry } from '../helpers/ollama-registry.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
 
 const WEIGHTS = Buffer.alloc(9 * 1024 * 1024, 'weights');
@@ -443,6 +444,10 @@ describe('modeldl sync --frozen', () => {
     expect(evil.requests.every(({ headers }) => headers.authorization === undefined)).toBe(true);
     const pinned = `org/two@${hub.commitOf('org/two')}`;
     expect((await world.run('path', pinned)).exitCode).toBe(3);
+    const [exact = ''] = (await world.run('list', '--quiet')).stdout.split('\n');
+    expect((await world.run('path', pinned)).stderr).toContain(exact);
+    expect((await world.run('path', exact)).stdout).toBe(run.stdout);
+    expect((await world.run('sync', '--frozen', '--offline')).stdout).toBe(run.stdout);
     expect((await world.run('pull', pinned, '--offline')).exitCode).toBe(5);
     const pulled = await world.run('pull', pinned);
     expect(await readFile(join(pulled.stdout, 'model.onnx'), 'utf8')).toBe('two');
@@ -484,6 +489,65 @@ describe('modeldl sync --frozen', () => {
     await list('org/two');
     expect((await world.run('sync', '--frozen')).stderr).toContain('There is no lock');
     expect((await world.run('sync', '--frozen', '--refresh')).exitCode).toBe(2);
+  });
+});
+
+describe('a startup list of the microservice', () => {
+  it('is brought in, laid out below --output, locked beside itself, and frozen from a registry too', async () => {
+    const bytes = Buffer.from('GGUF weights');
+    const registry = await startOllamaRegistry({
+      models: [
+        {
+          name: 'library/llama3.2:1b',
+          config: { model_format: 'gguf', model_type: '1.2B', file_type: 'Q8_0' },
+          layers: [{ kind: 'model', bytes }],
+        },
+      ],
+    });
+    onTestFinished(() => registry.close());
+    const user = at('.config/modeldl');
+    await mkdir(user, { recursive: true });
+    const hubs = { ollama: { endpoint: registry.endpoint } };
+    await writeFile(join(user, 'config.json'), JSON.stringify({ hubs }));
+    await writeFile(
+      at('startup.yaml'),
+      'download_path: chat\nparallel_downloads: true\nmodels:\n' +
+        '  - {name: org/two, hub: HuggingFace, type: llm}\n  - {name: llama3.2, hub: ollama, revision: 1b}\n',
+    );
+    const first = await world.run('sync', '--file', 'startup.yaml', '-o', 'opt');
+    expect(first.exitCode, first.stderr).toBe(0);
+    expect(first.stdout.split('\n')).toEqual([
+      at('opt/chat/huggingface/org_two'),
+      at('opt/chat/ollama/llama3.2/1b'),
+    ]);
+    expect(await readFile(at('opt/chat/huggingface/org_two/model.onnx'), 'utf8')).toBe('two');
+    expect(first.stderr).toContain('not used, since nothing is converted: type');
+    expect((await world.run('lock', '--file', 'startup.yaml')).stdout).toBe(at('startup.lock'));
+    expect(await readFile(at('startup.lock'), 'utf8')).not.toContain(registry.endpoint);
+    await rm(world.cacheDir, { recursive: true });
+    const before = registry.asked().length;
+    const frozen = await world.run('sync', '--file', 'startup.yaml', '--frozen');
+    expect(frozen.exitCode, frozen.stderr).toBe(0);
+    const asked = registry.asked().slice(before);
+    expect(asked.length).toBeGreaterThan(0);
+    expect(asked.filter((request) => request.includes('/manifests/'))).toEqual([]);
+    const [, model = ''] = frozen.stdout.split('\n');
+    const [weights = ''] = (await readdir(model)).filter((name) => name.endsWith('.gguf'));
+    expect(await readFile(join(model, weights))).toEqual(bytes);
+  });
+
+  it('is refused by name where something of it has no counterpart, before anything is asked', async () => {
+    await writeFile(
+      at('startup.json'),
+      JSON.stringify({
+        download_path: 'x',
+        models: [{ name: 'org/two', hub: 'huggingface', config: { quantize: 'coco8' } }],
+      }),
+    );
+    const run = await world.run('sync', '--file', 'startup.json', '--json');
+    expect(run.exitCode).toBe(2);
+    expect(documentOf(run).error?.message).toContain('`models.0.config.quantize` has no counterpart');
+    expect(hub.requests).toEqual([]);
   });
 });
 
