@@ -133,6 +133,8 @@ function addressOf(
     if (own !== undefined) return own;
     throw wrong(lockFile, model, `it tells no address of ${path}, and neither does ${hub.title}`);
   }
+  if (file.digest === undefined && file.leftOut !== true)
+    throw wrong(lockFile, model, `it says where ${path} is, and not what its digest is`);
   if (url.startsWith('data:')) return url;
   if (url.startsWith(ENDPOINT)) {
     const rest = url.slice(ENDPOINT.length);

@@ -1,7 +1,7 @@
 /** `modeldl sync`: makes the store hold what a list of models asks for, by the lock where there is one. */
 import pLimit from 'p-limit';
 import type { LoadedConfig } from './config/load.js';
-import { format, withFileHint, type Context } from './context.js';
+import { format, hubNamed, withFileHint, type Context } from './context.js';
 import { convert } from './convert.js';
 import { ModeldlError } from './errors.js';
 import {
@@ -255,7 +255,9 @@ function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: 
   const ids = [asked.id, `${asked.id}:${asked.revision ?? ''}`, `${asked.id}:latest`].map((one) =>
     one.toLowerCase(),
   );
-  const isSame = published || (hub === asked.hub && ids.includes(id.toLowerCase()));
+  const { precision = '', device = '' } = locked.asked.conversion ?? {};
+  const names = hubNamed(context, asked.hub).prebuilt?.ids(asked.id, { precision, device }) ?? [];
+  const isSame = hub === asked.hub && (published ? names.includes(id) : ids.includes(id.toLowerCase()));
   const named = asked.sha256 ?? asked.revision;
   const isPinned = /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(named ?? '');
   if (!isSame || (isPinned && named !== revision && !published)) {

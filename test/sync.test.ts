@@ -147,6 +147,13 @@ describe('a list with conversions', () => {
     ]);
     await rm(join(directory, 'cache'), { recursive: true });
     hub.clearRequests();
+    const text = await lockText();
+    await writeFile(join(directory, 'modeldl.lock'), text.replaceAll('OpenVINO/Chat-int8-ov', 'org/Alone'));
+    const other = await (await open(models)).sync({ frozen: true });
+    expect(other.errors.map(({ message }) => message)).toEqual([
+      expect.stringContaining('The lock has hf:org/Alone@'),
+    ]);
+    await writeFile(join(directory, 'modeldl.lock'), text);
     const { results, errors } = await (await open(models)).sync({ frozen: true });
     expect(errors).toEqual([]);
     expect(results).toMatchObject([{ kind: 'converted', precision: 'int8', converter: null }]);

@@ -389,6 +389,15 @@ describe('modeldl sync --frozen', () => {
     ['one that is written otherwise', address('{endpoint}/x/%2E%2e/x'), 2, 'leaves the endpoint'],
     ['an address without encryption', address('http://192.0.2.1/x'), 2, 'Not encrypted'],
     ['an address of files of this machine', address('file:///etc/passwd'), 2, 'no web address'],
+    [
+      'an address without a digest',
+      eachFile((file) => {
+        file.url = 'https://host.invalid/x';
+        delete file.digest;
+      }),
+      2,
+      'not what its digest is',
+    ],
     ['an address with a login', address('https://a:b@host.invalid/x'), 2, 'without a login'],
   ] as const) {
     it(`refuses a lock with ${what}`, async () => {
