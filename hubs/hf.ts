@@ -47,6 +47,11 @@ export const hf = {
   addressOf: (path, { id, revision }, context) =>
     COMMIT.test(revision) ? fileAddress(filesBase(hubEndpoint(context), id, revision), path) : undefined,
   prebuilt: { ids: prebuiltIds, exists },
+  async *search(query, context) {
+    const { search } = await import('./hf/search.js');
+    yield* search(query, context);
+  },
+  searches: { filters: ['task', 'library', 'license'], orders: ['downloads', 'likes', 'updated'] },
 } as const satisfies Hub;
 
 /**

@@ -3,7 +3,7 @@ import { closest } from 'fastest-levenshtein';
 import { ModeldlError, throwIfAborted } from '../src/errors.js';
 import type { Hub, HubContext, Snapshot } from '../src/hub.js';
 import type { Reference } from '../src/reference.js';
-import { authorize } from './oci/access.js';
+import { answerChallenge } from './oci/access.js';
 import { allowAddress, apiAddress } from './oci/address.js';
 import { candidates, contentsOf, metadataOf, type Index, type Manifest } from './oci/manifest.js';
 import { checked, DEFAULT_TAG, digestOf, placeOf, syntax, type Place } from './oci/reference.js';
@@ -30,12 +30,12 @@ export const oci = {
     },
   },
   allow: allowAddress,
-  authorize,
+  answerChallenge,
   resolve,
   push,
 } as const satisfies Hub;
 
-/** One request for what is asked, one more for an index; before them one for each registry, and one for its token. */
+/** One request for what is asked, one more for an index; where the registry wants a login, two more. */
 async function resolve(reference: Reference, context: HubContext): Promise<Snapshot> {
   throwIfAborted(context.signal);
   const { id, revision = DEFAULT_TAG } = checked(reference, syntax.format(reference));

@@ -23,4 +23,9 @@ export const omz = {
     const { resolve } = await import('./omz/resolve.js');
     return resolve(reference, context);
   },
+  async *search(query) {
+    const { search } = await import('./omz/search.js');
+    yield* search(query);
+  },
+  searches: { filters: ['task', 'precision', 'library'], orders: [], local: true },
 } as const satisfies Hub;

@@ -22,4 +22,12 @@ export const openvino = {
   addressOf: (path, { id, revision }, context) => hf.addressOf(path, { id: fullId(id), revision }, context),
   checkAccess: (snapshot, context) => hf.checkAccess({ ...snapshot, id: fullId(snapshot.id) }, context),
   prebuilt: { ids: publishedIds, exists: (id, context) => hf.prebuilt.exists(fullId(id), context) },
+  async *search(query, context) {
+    const { search } = await import('./openvino/search.js');
+    yield* search(query, context);
+  },
+  searches: {
+    filters: ['task', 'precision', 'library', 'license'],
+    orders: ['downloads', 'likes', 'updated'],
+  },
 } as const satisfies Hub;

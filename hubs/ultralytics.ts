@@ -31,6 +31,11 @@ export const ultralytics = {
   addressOf: (path, { id, revision }, context) =>
     path === assetOf(id) ? assetAddress(endpointOf(context), revision, path) : undefined,
   resolve,
+  async *search(query) {
+    const { search } = await import('./ultralytics/search.js');
+    yield* search(query);
+  },
+  searches: { filters: ['task', 'library'], orders: [], local: true },
 } as const satisfies Hub;
 
 interface Found {

@@ -142,10 +142,12 @@ async function fetchSelected(
     }
     const fetched = await fetchFiles(context, text, scope, http, plan.missing, known, elsewhere);
     const unpacked: StoredFile[] = [];
+    const came = new Map<string, string>();
     for (const [archive, open] of opened) {
       const chosen = selection.chosen.filter(({ file }) => file.archive === archive);
       const names = new Map(chosen.map(({ path, file }) => [file.path, path]));
       for (const file of await open.extract(new Set(names.keys()))) {
+        came.set(file.path, file.sha256);
         unpacked.push({ ...file, path: names.get(file.path) ?? file.path });
       }
     }
@@ -159,7 +161,11 @@ async function fetchSelected(
       (onlyArchive !== undefined && snapshot.files.length === 1
         ? onlyArchive.sha256
         : contentRevision(files));
-    const pinned = pinSnapshot(recorded(listed, files), revision, members);
+    const pinned = pinSnapshot(
+      recorded(listed, files),
+      revision,
+      recordedMembers(context, resolved, members, came),
+    );
     return {
       snapshot: pinned,
       selection,
@@ -195,9 +201,51 @@ function withReplacement(context: Context, { reference, remembered }: Resolved, 
   if (!replaces || !remembered || !(error instanceof ModeldlError) || error.code !== 'INTEGRITY')
     return error;
   return new ModeldlError('INTEGRITY', error.message, {
-    hint: `if the file was replaced at its hub, \`modeldl pull --refresh --force ${format(context, reference)}\` takes the new one`,
+    hint: replacementHint(context, reference),
     cause: error.cause,
     details: error.details,
+  });
+}
+
+function replacementHint(context: Context, reference: Reference): string {
+  return `if the file was replaced at its hub, \`modeldl pull --refresh --force ${format(context, reference)}\` takes the new one`;
+}
+
+/**
+ * An archive that its hub packs for every request has no digest to hold it to. So what came out of it first is what the
+ * revision means from now on, member by member.
+ * @throws ModeldlError INTEGRITY for a member that is another one now
+ */
+function recordedMembers(
+  context: Context,
+  { snapshot, reference }: Resolved,
+  members: NonNullable<StoredSnapshot['members']>,
+  came: ReadonlyMap<string, string>,
+): NonNullable<StoredSnapshot['members']> {
+  const packed = new Set(
+    snapshot.files.flatMap(({ path, digest, unpack }) =>
+      unpack !== undefined && digest === undefined ? [path] : [],
+    ),
+  );
+  if (snapshot.revision === undefined || packed.size === 0) return members;
+  const earlier = new Map(
+    ('members' in snapshot ? (snapshot.members ?? []) : []).map(({ path, sha256 }) => [path, sha256]),
+  );
+  return members.map((member) => {
+    const then = earlier.get(member.path);
+    const now = came.get(member.path);
+    if (then !== undefined && now !== undefined && then !== now) {
+      throw new ModeldlError(
+        'INTEGRITY',
+        `${member.path} in ${member.archive} is not what was first pulled: expected sha256 ${then}, got ${now}`,
+        {
+          hint: replacementHint(context, reference),
+          details: { file: member.path, expected: then, actual: now },
+        },
+      );
+    }
+    const sha256 = now ?? then;
+    return packed.has(member.archive) && sha256 !== undefined ? { ...member, sha256 } : member;
   });
 }
 

@@ -1,7 +1,7 @@
 /** Hubs as a user sees them: which there are, whether they answer, and logging in. */
 import { hubContext, hubNamed, serverOf, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
-import type { Credential, CredentialSpec, Hub, Identity } from './hub.js';
+import type { Credential, CredentialSpec, Hub, Identity, UserKey } from './hub.js';
 import { redactSecrets } from './redact.js';
 import type { HubState, LoggedIn } from './results.js';
 
@@ -49,9 +49,25 @@ async function describe(context: Context, hub: Hub, check: boolean): Promise<Hub
   };
 }
 
-/** @throws ModeldlError USAGE for an unknown hub, and for one that takes no login */
-export function assertTakesLogin(context: Context, name: string): void {
-  withCredentials(context, name);
+/** @throws ModeldlError USAGE for an unknown hub, and for one that takes no token, saying what it takes instead */
+export async function assertTakesLogin(context: Context, name: string): Promise<void> {
+  const hub = hubNamed(context, name);
+  if (hub.key === undefined) {
+    withCredentials(context, name);
+    return;
+  }
+  const line = await hub.key.publicLine(settingsContext(context, hub));
+  throw new ModeldlError(
+    'USAGE',
+    `${hub.title} takes no token: accounts know its key, ${hub.key.file(settingsContext(context, hub))}`,
+    { hint: keyHint(hub.key, line), details: { url: hub.key.page } },
+  );
+}
+
+function keyHint({ page, made }: UserKey, line: string | undefined): string {
+  return line === undefined
+    ? `there is none yet: ${made}; its public part is added at ${page}`
+    : `add its public part to your account at ${page}: \`${line}\``;
 }
 
 /** Checks a token with its hub, then keeps it. @throws ModeldlError AUTH, NETWORK, USAGE */
@@ -82,6 +98,8 @@ export async function logout(
 
 /** Who the credential in use belongs to. @throws ModeldlError AUTH without one or when the hub refuses it */
 export async function whoami(context: Context, name: string): Promise<LoggedIn> {
+  const known = hubNamed(context, name);
+  if (known.key !== undefined) return byKey(context, known, known.key);
   const { hub, spec } = withCredentials(context, name);
   const credential = await context.credential(hub);
   if (credential === undefined) {
@@ -92,6 +110,23 @@ export async function whoami(context: Context, name: string): Promise<LoggedIn> 
   }
   const identity = await whoamiWith(context, hub, spec, credential);
   return { ...identity, hub: hub.name, source: credential.source };
+}
+
+/** The key is what its hub would know; whose account has it, only that one does. */
+async function byKey(context: Context, hub: Hub, key: UserKey): Promise<LoggedIn> {
+  const settings = settingsContext(context, hub);
+  const line = await key.publicLine(settings);
+  const file = key.file(settings);
+  if (line !== undefined)
+    return {
+      name: line,
+      hub: hub.name,
+      source: `the key in ${file}, for the account that has it at ${key.page}`,
+    };
+  throw new ModeldlError('AUTH', `Unknown to ${hub.title}: no key in ${file}`, {
+    hint: keyHint(key, line),
+    details: { url: key.page, file },
+  });
 }
 
 async function whoamiWith(

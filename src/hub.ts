@@ -2,7 +2,8 @@
  * The interface of a hub: a source of models. A hub turns a reference into a snapshot and returns data;
  * transfer, retries, verification, archives, the cache and progress live in modeldl.
  */
-import type { Reference, ReferenceSyntax } from './reference.js';
+import type { Emit } from './events.js';
+import type { Reference, ReferenceParts, ReferenceSyntax } from './reference.js';
 
 export interface Hub {
   /** Word for this hub in references, configuration and output: `hf`. */
@@ -35,7 +36,7 @@ export interface Hub {
    * Request headers for an address, where another tool's configuration holds credentials by address (npm, pip) and
    * `credentials` cannot say it. Asked for every hop, and only while this hub's listing or files are fetched.
    */
-  authorize?(url: URL, context: AuthorizationContext): Promise<Readonly<Record<string, string>> | undefined>;
+  authorize?(url: URL, context: HubSettingsContext): Promise<Readonly<Record<string, string>> | undefined>;
   /**
    * Answers the challenge of a registry, a 401 with `WWW-Authenticate`: the request is sent once more with what is
    * granted, and so are those below the same address. Undefined when there is nothing to answer with.
@@ -66,6 +67,162 @@ export interface Hub {
    * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
    */
   push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
+  readonly program?: LocalProgram;
+  readonly key?: UserKey;
+  /**
+   * Models by words and filters, likeliest first. It is read no further than needed, so pages are asked for one by one.
+   * Only what `searches` names is ever asked of it.
+   * @throws ModeldlError USAGE for a text or value that it cannot look for, AUTH, NETWORK
+   */
+  search?(query: SearchQuery, context: HubContext): AsyncIterable<SearchHit>;
+  /** What `search` can do beside words; without it nothing. */
+  readonly searches?: SearchAbilities;
+}
+
+export type SearchFilter = 'task' | 'precision' | 'library' | 'license';
+export type SearchOrder = 'downloads' | 'likes' | 'updated';
+
+export interface SearchAbilities {
+  readonly filters: readonly SearchFilter[];
+  readonly orders: readonly SearchOrder[];
+  /** It looks at lists that are shipped, and makes no request. */
+  readonly local?: boolean;
+  /** What else people have to know of its answers. */
+  readonly note?: string;
+}
+
+/** Values are lower-case, but for `library`. */
+export interface SearchQuery {
+  /** Words with blanks between them; empty when anything is meant that the filters take. */
+  readonly text: string;
+  /** In the words of Hugging Face, or in this hub's own. */
+  readonly task?: string;
+  /** `int8`. */
+  readonly precision?: string;
+  /** Library or framework that it was made with or for. */
+  readonly library?: string;
+  /** SPDX identifier, or what the hub has instead. */
+  readonly license?: string;
+  /** Most first; without it the hub's own order. */
+  readonly order?: SearchOrder;
+  /** So many are read at most. */
+  readonly limit: number;
+}
+
+export interface SearchHit {
+  /** What `pull` takes. */
+  readonly reference: ReferenceParts;
+  /** The hub's word for what the model does. */
+  readonly task?: string;
+  readonly library?: string;
+  readonly license?: string;
+  /** Of its weights: `bf16`, `int8`. */
+  readonly precisions?: readonly string[];
+  /** The hub's word for its size within its family: `n`, `x`. */
+  readonly scale?: string;
+  /** Number of its weights. */
+  readonly parameters?: number;
+  /** Of its weights. */
+  readonly bytes?: number;
+  readonly downloads?: number;
+  readonly likes?: number;
+  /** ISO 8601. */
+  readonly updatedAt?: string;
+  /** Its files are for those who asked for access. */
+  readonly gated?: boolean;
+  readonly private?: boolean;
+  /** Page for people. */
+  readonly page?: string;
+}
+
+/** This hub's own program on this machine, which keeps models in a store of its own. */
+export interface LocalProgram {
+  /**
+   * Has the program, which runs, pull a model into its store, and lists what lies there. Stops it when aborted.
+   * @throws ModeldlError NETWORK without it, USAGE, NOT_FOUND and DISK for a store that is not here or cannot be read,
+   * and as {@link Hub.resolve}
+   */
+  pull(reference: Reference, context: LocalPullContext): Promise<LocalPull>;
+  /**
+   * What makes a stored model one of the program's, without a second copy. Nothing is written.
+   * @param name the program's name for it; by default one that is made of the model's own
+   * @throws ModeldlError USAGE, UNSUPPORTED for a model that the program does not take, NOT_FOUND without its store
+   */
+  register(
+    model: ModelToRegister,
+    name: string | undefined,
+    context: HubSettingsContext,
+  ): Promise<Registration>;
+}
+
+export interface LocalPullContext extends HubContext {
+  /** Tells how far the program is. */
+  readonly emit: Emit;
+}
+
+export interface LocalPull {
+  readonly snapshot: Snapshot;
+  /** For messages: `the Ollama store`. */
+  readonly title: string;
+  /** Of the program's store, absolute. */
+  readonly directory: string;
+  /** Where the store has bytes of the listing, absolute, by their sha256. */
+  readonly blobs: ReadonlyMap<string, string>;
+}
+
+export interface ModelToRegister {
+  readonly hub: string;
+  readonly id: string;
+  /** Pinned, for messages and hints. */
+  readonly reference: string;
+  readonly files: readonly FileToRegister[];
+}
+
+export interface FileToRegister {
+  readonly path: string;
+  readonly bytes: number;
+  /** Lower-case hex. */
+  readonly sha256: string;
+  /** Absolute path. */
+  readonly location: string;
+  /** That its path names, upper case; of GGUF files. */
+  readonly quantization?: string;
+}
+
+export interface Registration {
+  /** What the program calls the model. */
+  readonly name: string;
+  /** Of its store, absolute. */
+  readonly directory: string;
+  /** Files that are named by what they hold, relative to the store. */
+  readonly contents: readonly RegisteredContent[];
+  /** The file that the program knows the model by, relative to the store; the last one that is written. */
+  readonly entry: { readonly path: string; readonly bytes: Uint8Array };
+  /** Is what the program knows under this name, as its entry has it, this model, perhaps with more beside it? */
+  isSame(entry: Uint8Array): boolean;
+  /** What to do where the store may not be written to. */
+  readonly unwritableHint: string;
+  /** What a user should know about the model there. */
+  readonly notes: readonly string[];
+}
+
+export interface RegisteredContent {
+  readonly path: string;
+  readonly bytes: number;
+  /** Absolute path of a stored file, or what to write. */
+  readonly from: string | Uint8Array;
+}
+
+/** What a hub knows its users by in place of a token: a key that its own program made. */
+export interface UserKey {
+  /** Page where its public part is added to an account. */
+  readonly page: string;
+  /** What makes the key. */
+  readonly made: string;
+  /** Path of the private part, which never leaves the machine. */
+  file(context: HubSettingsContext): string;
+  /** The public part as one line; undefined where there is no key. @throws ModeldlError CONFIG */
+  publicLine(context: HubSettingsContext): Promise<string | undefined>;
 }
 
 export interface PinnedModel {
@@ -130,6 +287,8 @@ export interface Challenge {
   readonly header: string;
   /** For asking whoever gives tokens; challenges to that are not answered. */
   readonly fetch: typeof globalThis.fetch;
+  /** The run's: what is got for one request serves others as well, which that one's end must not stop. */
+  readonly signal: AbortSignal;
 }
 
 /** Headers for every address below a prefix of the origin that asked for them. */
@@ -159,14 +318,6 @@ export interface HubSettingsContext {
   readonly settings: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly home: string;
-}
-
-/** What a hub may use while it makes the headers of a request: some trade a login for a token first. */
-export interface AuthorizationContext extends HubSettingsContext {
-  /** As of {@link HubContext}; it asks `authorize` too, whose headers a request's own win over. */
-  readonly fetch: typeof globalThis.fetch;
-  /** The run's: what is got for one request serves others as well, which that one's end must not stop. */
-  readonly signal: AbortSignal;
 }
 
 export interface HubContext extends HubSettingsContext {

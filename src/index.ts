@@ -21,6 +21,7 @@ import { serverOf, settingsContext, type Context, type Freshness } from './conte
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
+import type { ExportOptions } from './export.js';
 import type { Credential, Hub } from './hub.js';
 import type { CredentialKeeper } from './hub-operations.js';
 import { builtInPlugins, type Plugins } from './plugins.js';
@@ -28,6 +29,7 @@ import type { PullOptions } from './pull.js';
 import type { PushOptions } from './push.js';
 import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
+import type { SearchOptions } from './search.js';
 import type { ConversionFilter } from './stored.js';
 import type { LockOptions } from './lock.js';
 import type { StartupHubs } from './startup.js';
@@ -43,8 +45,17 @@ export type * from './hub.js';
 export type * from './converter.js';
 export type * from './results.js';
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
-export type { ConvertOptions, ConversionFilter, LoadedConfig, PruneOptions, PullOptions, PushOptions };
 export type { LockOptions, SyncOptions };
+export type {
+  ConvertOptions,
+  ConversionFilter,
+  ExportOptions,
+  LoadedConfig,
+  PruneOptions,
+  PullOptions,
+  PushOptions,
+  SearchOptions,
+};
 
 export interface ModeldlOptions {
   /** Absolute directory that relative paths start from. */
@@ -101,6 +112,8 @@ export interface Modeldl {
   planSync(options?: SyncOptions): Promise<results.SyncOutcome<results.SyncPlan>>;
   /** Writes what these models are now into a lock beside the list. */
   lock(options?: LockOptions): Promise<results.LockOutcome>;
+  /** Registers a model with another program on this machine, pulling it first where it is not stored. */
+  export(reference: string, options: ExportOptions): Promise<results.ExportedModel>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
@@ -112,6 +125,8 @@ export interface Modeldl {
     references: readonly string[],
     options: { readonly repair: boolean },
   ): Promise<readonly results.VerifiedModel[]>;
+  /** Models at hubs, by words that their names have and by filters. */
+  search(words: string, options?: SearchOptions): Promise<results.SearchResult>;
   hubs(options: { readonly check: boolean }): Promise<readonly results.HubState[]>;
   converters(): Promise<readonly results.ConverterState[]>;
   /** Optional native packages; found without loading them. */
@@ -149,9 +164,12 @@ function userDirectory(
   return join(base, 'modeldl');
 }
 
-/** The schema of configuration files, with the settings of the hubs there are. */
-export function configurationSchema(plugins: Plugins = builtInPlugins()): ConfigSchema {
-  return configSchema(plugins.hubs);
+/** The schema of configuration files, with the settings of the hubs there are; `open` to those of plugins' hubs. */
+export function configurationSchema(
+  plugins: Plugins = builtInPlugins(),
+  options: { readonly open?: boolean } = {},
+): ConfigSchema {
+  return configSchema(plugins.hubs, options);
 }
 
 /** Of all large files together, besides one for each: no more than there are for small files. */
@@ -161,19 +179,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** @throws ModeldlError CONFIG, DISK */
 export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
-  const { environment, home, cwd } = options;
-  const plugins = options.plugins ?? builtInPlugins();
-  const configDir = userConfigDirectory(environment, home);
-  const configFile = options.configFile ?? environment['MODELDL_CONFIG'];
-  const loaded = await loadConfig({
-    cwd,
-    home,
-    configDir,
-    ...(configFile === undefined || configFile === '' ? {} : { file: configFile }),
-    cacheDir: userDirectory(environment, home, 'cache'),
-    environment,
-    hubs: plugins.hubs,
-  });
+  const { loaded, plugins, configDir } = await configure(options);
   const context = await createContext(options, plugins, loaded, configDir);
   const base: Context = context;
   const startup = async (): Promise<StartupHubs> => (await plugins.startup?.()) ?? {};
@@ -197,6 +203,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     planSync: async (given = {}) =>
       (await import('./sync.js')).planSync(base, loaded, await startup(), given),
     lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
+    export: async (reference, given) => (await import('./export.js')).exportModel(base, reference, given),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),
@@ -206,6 +213,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     planPrune: async (given) => (await import('./remove.js')).planPrune(base, given),
     prune: async (plan, given) => (await import('./remove.js')).prune(base, plan, given),
     verify: async (references, given) => (await import('./verify.js')).verify(base, references, given),
+    search: async (words, given = {}) => (await import('./search.js')).search(base, words, given),
     hubs: async (given) => (await import('./hub-operations.js')).hubs(base, given),
     converters: async () => (await import('./toolchains.js')).converters(base),
     runtimes: async () => (await import('./toolchains.js')).runtimes(plugins.runtimes ?? []),
@@ -219,13 +227,74 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       for (const name of names) toolchainNamed(base, name);
     },
     assertTakesLogin: async (hub) => {
-      (await import('./hub-operations.js')).assertTakesLogin(base, hub);
+      await (await import('./hub-operations.js')).assertTakesLogin(base, hub);
     },
     login: async (hub, token) => (await import('./hub-operations.js')).login(base, keeper, hub, token),
     logout: async (hub) => (await import('./hub-operations.js')).logout(base, keeper, hub),
     whoami: async (hub) => (await import('./hub-operations.js')).whoami(base, hub),
     close: () => context.close(),
   };
+}
+
+/** The configuration, and the plugins that it names beside the built-in ones. @throws ModeldlError CONFIG */
+async function configure(
+  options: ModeldlOptions,
+  untrusted: 'refuse' | 'ignore' = 'refuse',
+): Promise<{
+  readonly loaded: LoadedConfig;
+  readonly plugins: Plugins;
+  readonly states: readonly results.PluginState[];
+  readonly configDir: string;
+}> {
+  const { environment, home, cwd, signal, emit = () => undefined } = options;
+  const configDir = userConfigDirectory(environment, home);
+  const configFile = options.configFile ?? environment['MODELDL_CONFIG'];
+  let plugins = options.plugins ?? builtInPlugins();
+  let states: readonly results.PluginState[] = [];
+  const loaded = await loadConfig({
+    cwd,
+    home,
+    configDir,
+    ...(configFile === undefined || configFile === '' ? {} : { file: configFile }),
+    cacheDir: userDirectory(environment, home, 'cache'),
+    environment,
+    hubs: plugins.hubs,
+    untrusted,
+    loadPlugins: async (named) => {
+      // Loaded where there are any: it costs every start.
+      const { loadPlugins } = await import('./plugins/load.js');
+      const found = await loadPlugins(named, plugins, { configDir, emit, signal, untrusted });
+      ({ plugins, states } = found);
+      return found;
+    },
+  });
+  return { loaded, plugins, states, configDir };
+}
+
+/** Built-in and configured hubs and converters. Nothing of a project that is not trusted is run. @throws ModeldlError CONFIG */
+export async function pluginStates(options: ModeldlOptions): Promise<readonly results.PluginState[]> {
+  const builtIn = options.plugins ?? builtInPlugins();
+  const { states } = await configure({ ...options, plugins: builtIn }, 'ignore');
+  const of = (kind: 'hub' | 'converter', { name }: { readonly name: string }): results.PluginState => ({
+    ...{ name, kind, version: null, from: 'built-in', path: null, configuredIn: null, trusted: true },
+    ...{ state: 'loaded', error: null },
+  });
+  return [
+    ...builtIn.hubs.map((hub) => of('hub', hub)),
+    ...builtIn.converters.map((converter) => of('converter', converter)),
+    ...states,
+  ];
+}
+
+/**
+ * Trusts the project file above a directory as it is now, with the plugins that it names.
+ * @throws ModeldlError NOT_FOUND without one, CONFIG when it is broken
+ */
+export async function trustProject(
+  options: Pick<ModeldlOptions, 'cwd' | 'home' | 'environment'>,
+): Promise<results.TrustedProject> {
+  const configDir = userConfigDirectory(options.environment, options.home);
+  return (await import('./plugins/trust.js')).trustProject(configDir, options);
 }
 
 function withDefaults(options: ConvertOptions, config: Config): ConvertOptions {
@@ -343,7 +412,7 @@ async function createContext(
     const network = await hub.network?.(settings);
     const ca = [...(await certificates(config, environment)), ...(network?.ca ?? [])];
     const spec = hub.credentials;
-    const client: HttpClient = createHttpClient({
+    return createHttpClient({
       ...HTTP_DEFAULTS,
       userAgent: `modeldl (node ${nodeVersion}; ${platform} ${arch})`,
       proxy: { ...network?.proxy, ...config.proxy },
@@ -357,10 +426,11 @@ async function createContext(
       ...(hub.answerChallenge === undefined
         ? {}
         : {
-            challenged: async (url, header, fetch) => hub.answerChallenge?.({ url, header, fetch }, settings),
+            challenged: async (url, header, fetch) =>
+              hub.answerChallenge?.({ url, header, fetch, signal }, settings),
           }),
       authorize: async (url) => {
-        const own = await hub.authorize?.(url, { ...settings, fetch: client.fetch, signal });
+        const own = await hub.authorize?.(url, settings);
         if (own !== undefined) return own;
         if (spec === undefined || new URL(spec.endpoint(settings)).origin !== url.origin) return undefined;
         const credential = await context.credential(hub);
@@ -368,7 +438,6 @@ async function createContext(
         return spec.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
       },
     });
-    return client;
   }
 
   return {

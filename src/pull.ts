@@ -47,6 +47,8 @@ export interface PullOptions extends BringOptions {
   readonly revision?: string;
   /** Unpack an archive without a subpath. */
   readonly unpack?: boolean;
+  /** Have the hub's own program on this machine fetch it into its store, and take it from there. */
+  readonly daemon?: boolean;
   /** Make the tree again even when it looks right, fetching only blobs that are missing: for repairs. */
   readonly rebuild?: boolean;
 }
@@ -62,10 +64,15 @@ export async function pull(
   }
   return forEachReference(context, references, options, async (requested, reference) => {
     await requireOutput(options);
-    const pulled = await pullModel(context, reference, options);
+    const pulled = await (options.daemon === true ? viaDaemon : pullModel)(context, reference, options);
     await writeModelOutput(context, pulled.model, options);
     return describePulled(pulled, requested, options.output);
   });
+}
+
+/** Loaded when it is asked for, which is rare. */
+async function viaDaemon(context: Context, reference: Reference, options: PullOptions): Promise<Pulled> {
+  return (await import('./daemon.js')).pullByDaemon(context, reference, options);
 }
 
 /** What `pull` would do, without fetching files. @throws nothing: errors are in the outcome */
@@ -74,6 +81,11 @@ export async function planPull(
   references: readonly string[],
   options: PullOptions,
 ): Promise<Outcome<PullPlan>> {
+  if (options.daemon === true) {
+    throw new ModeldlError('USAGE', '`--daemon` and `--dry-run` exclude each other', {
+      hint: 'leave out `--daemon`: the files are the same',
+    });
+  }
   return forEachReference(context, references, options, async (requested, reference) => {
     if (reference.conversion !== undefined)
       return describeStored(await storedSelection(context, reference, options), requested);

@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { format, hubContext, hubNamed, parse, withFileHint, type Context } from './context.js';
 import { diskError, ModeldlError } from './errors.js';
 import type { FileToPush, Hub, ModelToPush, PushContext } from './hub.js';
-import { pullModel } from './pull.js';
+import { pullModel, type PullOptions } from './pull.js';
 import type { Reference } from './reference.js';
 import { pinnedReference } from './resolve.js';
 import type { PushedModel } from './results.js';
@@ -82,10 +82,15 @@ function idAt(context: Context, text: string, { hub }: Reference): string {
   });
 }
 
-async function modelToPush(context: Context, text: string): Promise<StoredModel> {
+/** The stored model that a reference means, pulled where it is not stored. @throws ModeldlError */
+export async function modelToPush(
+  context: Context,
+  text: string,
+  options: PullOptions = {},
+): Promise<StoredModel> {
   try {
     const reference = parse(context, text);
-    if (reference.conversion === undefined) return (await pullModel(context, reference, {})).model;
+    if (reference.conversion === undefined) return (await pullModel(context, reference, options)).model;
     const model = await findStored(context, reference, {});
     await assertIntact(context, model);
     return model;

@@ -145,7 +145,8 @@ async function askHub(context: Context, hub: Hub, reference: Reference): Promise
   return snapshot;
 }
 
-async function asResolved(context: Context, asked: Reference, snapshot: Snapshot): Promise<Resolved> {
+/** What a hub listed, with what the store knows of it. */
+export async function asResolved(context: Context, asked: Reference, snapshot: Snapshot): Promise<Resolved> {
   const read = withReading(asked, snapshot.reading);
   return {
     reference: { ...read, id: snapshot.id },
@@ -188,7 +189,13 @@ async function withMembers(
   const stored = await anySnapshot(context, hub, id, revision);
   if (stored === undefined) return snapshot;
   await rememberRef(context, reference, stored);
-  return stored.members === undefined ? snapshot : { ...snapshot, revision, members: stored.members };
+  if (stored.members === undefined) return snapshot;
+  // What was replaced at its hub is asked for anew: no digest holds it to what came before.
+  const isAnew = context.freshness === 'refresh' && hubNamed(context, hub).replacesFiles === true;
+  const members = isAnew
+    ? stored.members.map(({ path, bytes, archive }) => ({ path, bytes, archive }))
+    : stored.members;
+  return { ...snapshot, revision, members };
 }
 
 /** Remembers a pinned listing, and that the reference floated to it: by the hub's name and by the one that was asked. */

@@ -93,6 +93,26 @@ export interface ConvertedModel extends PulledModel {
 }
 
 /** A model that was written to a hub. */
+export interface ExportedModel {
+  /** The stored model. */
+  readonly reference: string;
+  /** Hub whose program has it now. */
+  readonly to: string;
+  /** What the program calls it. */
+  readonly name: string;
+  /** Of the program's store, absolute. */
+  readonly directory: string;
+  /** The file that the program knows it by, absolute. */
+  readonly path: string;
+  readonly state: 'added' | 'replaced' | 'unchanged';
+  readonly files: number;
+  readonly bytes: number;
+  /** Of files that share their bytes with the cache, that do not, and that were there. */
+  readonly linkedBytes: number;
+  readonly writtenBytes: number;
+  readonly presentBytes: number;
+}
+
 export interface PushedModel {
   /** Pinned, as it is pulled from there. */
   readonly reference: string;
@@ -229,6 +249,46 @@ export interface ModelList {
   readonly totals: { readonly models: number; readonly bytes: number; readonly physicalBytes: number };
 }
 
+/** A model at a hub. */
+export interface FoundModel {
+  /** As `pull` takes it. */
+  readonly reference: string;
+  readonly hub: string;
+  readonly id: string;
+  readonly task: string | null;
+  readonly library: string | null;
+  readonly license: string | null;
+  /** As the hub tells them; empty when it tells none. */
+  readonly precisions: readonly string[];
+  /** The hub's word for the model's size within its family: `n`, `x`. */
+  readonly scale: string | null;
+  readonly parameters: number | null;
+  /** Of its weights. */
+  readonly bytes: number | null;
+  readonly downloads: number | null;
+  readonly likes: number | null;
+  readonly updatedAt: string | null;
+  readonly gated: boolean | null;
+  readonly private: boolean | null;
+  readonly page: string | null;
+}
+
+export interface SearchResult {
+  readonly models: readonly FoundModel[];
+  /** Hubs that answered. */
+  readonly hubs: readonly {
+    readonly hub: string;
+    readonly models: number;
+    /** It has more than were asked for. */
+    readonly more: boolean;
+    readonly note: string | null;
+  }[];
+  /** Hubs that were not asked, since nobody named them and they cannot answer this. */
+  readonly leftOut: readonly { readonly hub: string; readonly reason: string }[];
+  /** By hubs that did not answer, or not to the end; `details.hub` says which. */
+  readonly errors: readonly ModeldlError[];
+}
+
 export interface ShownModel {
   readonly reference: string;
   readonly hub: string;
@@ -332,6 +392,34 @@ export interface HubState {
   /** Only with a check: did the endpoint answer. */
   readonly reachable: boolean | null;
   readonly problem: string | null;
+}
+
+/** A hub or converter and where it comes from; a plugin that was not loaded has one entry without a kind. */
+export interface PluginState {
+  /** Of the hub or converter; of the plugin as the configuration has it where nothing more is known. */
+  readonly name: string;
+  readonly kind: 'hub' | 'converter' | null;
+  /** Of the package; null for a module without one, and for what is built in. */
+  readonly version: string | null;
+  /** `built-in`, or the package or path that the configuration names. */
+  readonly from: string;
+  /** Absolute path of the module. */
+  readonly path: string | null;
+  /** Absolute path of the configuration file that names it. */
+  readonly configuredIn: string | null;
+  readonly trusted: boolean;
+  /** `refused`: its name is taken; `failed`: it could not be loaded; `untrusted`: it was not looked at. */
+  readonly state: 'loaded' | 'refused' | 'failed' | 'untrusted';
+  readonly error: { readonly message: string; readonly hint: string | null } | null;
+}
+
+export interface TrustedProject {
+  /** Absolute path of the project's file. */
+  readonly path: string;
+  /** Absolute paths of the plugins that it names: directories of packages, files of modules. */
+  readonly plugins: readonly string[];
+  /** Why others that it names could not be trusted. */
+  readonly missing: readonly string[];
 }
 
 export interface ConverterState {

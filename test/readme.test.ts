@@ -147,6 +147,7 @@ describe('the tables of the README', () => {
       'src/config/environment.ts',
       'src/cli/program.ts',
       'hubs/hf.ts',
+      'hubs/ollama/daemon.ts',
     ];
     const texts = await Promise.all(sources.map((path) => readFile(join(ROOT, path), 'utf8')));
     const read = texts.flatMap((text) =>
@@ -258,6 +259,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   remove: ['--precision', '--device', '--converter', '--prune'],
   prune: ['--older-than', '--max-size', '--partials', '--toolchains'],
   verify: ['--repair'],
+  search: ['--hub', '--task', '--precision', '--library', '--license', '--sort', '--limit', '--timeout'],
   login: ['--token-stdin'],
   hubs: ['--check'],
 };

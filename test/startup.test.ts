@@ -5,6 +5,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { hubs } from '../hubs/index.js';
 import { startupHubs } from '../hubs/startup.js';
 import type { ModelEntry } from '../src/config/models.js';
+import { configSchema } from '../src/config/schema.js';
 import type { Context } from '../src/context.js';
 import { readWanted, type ListOptions, type Wanted } from '../src/sync-list.js';
 import { temporaryDirectory } from './helpers/store.js';
@@ -30,7 +31,8 @@ async function read(text: string, options: ListOptions = {}): Promise<readonly W
     hubSettings: () => ({}),
     emit: (event: { readonly message?: string }) => told.push(event.message ?? ''),
   } as unknown as Context;
-  const loaded = { config: {}, sources: new Map<string, string>(), files: [] };
+  const schema = configSchema(hubs);
+  const loaded = { config: {}, sources: new Map<string, string>(), files: [], schema, userSchema: schema };
   return (await readWanted(context, loaded, startupHubs, { file, ...options })).models;
 }
 

@@ -8,6 +8,7 @@
  * - Addresses: the SDK puts ids and tree revisions into them as they are, so it gets only checked names and commits.
  * - Answers: the SDK casts them; here they are JSON, bounded and validated.
  */
+import type { PipelineType } from '@huggingface/hub';
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext, Identity } from '../../src/hub.js';
@@ -51,6 +52,40 @@ const entrySchema = v.object({
 
 export type TreeEntry = v.InferOutput<typeof entrySchema>;
 
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+/** What is only shown is left out where it is odd, not the whole list with it. */
+const shown = <Schema extends v.GenericSchema>(
+  schema: Schema,
+): v.SchemaWithFallback<v.NullishSchema<Schema, undefined>, undefined> =>
+  v.fallback(v.nullish(schema), undefined);
+const listedSchema = v.object({
+  name: v.string(),
+  updatedAt: shown(v.date()),
+  private: shown(v.boolean()),
+  gated: shown(v.union([v.boolean(), v.string()])),
+  downloads: shown(count),
+  likes: shown(count),
+  task: shown(v.string()),
+  library_name: shown(v.string()),
+  tags: shown(v.array(v.string())),
+  /** Counts of weights by the type that they are stored in. */
+  safetensors: shown(v.object({ parameters: shown(v.record(v.string(), count)), total: shown(count) })),
+});
+
+/** A model in the list of all. */
+export type ListedModel = v.InferOutput<typeof listedSchema>;
+
+export interface ListQuery {
+  /** Part of the id; empty for all. */
+  readonly text: string;
+  readonly owner?: string;
+  readonly task?: string;
+  /** All of which a model has. */
+  readonly tags: readonly string[];
+  readonly sort: 'downloads' | 'likes' | 'lastModified';
+  readonly limit: number;
+}
+
 const refNames = v.optional(v.array(v.looseObject({ name: v.string() })), []);
 const refsSchema = v.object({ branches: refNames, tags: refNames });
 
@@ -66,6 +101,8 @@ export interface HubApi {
   info(id: string, revision: string): Promise<ModelInfo>;
   /** Ids of an owner's models that a text is part of, most downloaded first. */
   names(owner: string, text: string, limit: number): Promise<readonly string[]>;
+  /** The list of models: a request for 500 of them, as far as it is read. */
+  models(query: ListQuery): AsyncIterable<ListedModel>;
   /** All entries of a commit, directories included. */
   tree(id: string, commit: string): Promise<readonly TreeEntry[]>;
   whoami(): Promise<Identity>;
@@ -168,6 +205,24 @@ export function openApi(context: HubContext, asked: Asked): HubApi {
       });
       for await (const { name } of found) if (isModelId(name)) names.push(name);
       return names;
+    },
+    models: async function* ({ text, owner, task, tags, sort, limit }) {
+      const { listModels } = await import('@huggingface/hub');
+      const pages = listModels({
+        search: {
+          query: text,
+          tags: [...tags],
+          ...(owner === undefined ? {} : { owner }),
+          // The hub knows its tasks, and the SDK's type those of its day.
+          ...(task === undefined ? {} : { task: task as PipelineType }),
+        },
+        sort,
+        limit,
+        additionalFields: ['library_name', 'tags', 'safetensors'],
+        hubUrl: endpoint,
+        fetch: refusingLoops(bridge(v.array(v.looseObject({ id: v.string() }))), asked),
+      });
+      for await (const model of pages) if (isModelId(model.name)) yield validated(listedSchema, model);
     },
     tree: async (id, commit) => {
       const { listFiles } = await import('@huggingface/hub');

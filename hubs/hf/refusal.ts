@@ -92,7 +92,9 @@ export async function refusal(
         credential === undefined
           ? `${upper(model)} does not exist at ${hub}: ${page}`
           : `${upper(model)} does not exist at ${hub}, or is private to others (token from ${credential.source}): ${page}`,
-        'check the name, for example by a search on the hub',
+        asked.id === undefined
+          ? 'check the endpoint'
+          : `check the name; \`modeldl search ${asked.id.split('/').at(-1) ?? ''}\` looks for it`,
       );
     case 429:
       return refused(

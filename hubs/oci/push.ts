@@ -9,7 +9,7 @@ import { MAX_MANIFEST_BYTES } from './manifest.js';
 import { pack, sha256Of } from './pack.js';
 import { checked, DEFAULT_TAG, digestOf, placeOf, syntax, type Place } from './reference.js';
 import { notARegistry, refusal, saidBy } from './refusal.js';
-import { ask, bodyOf } from './registry.js';
+import { bodyOf } from './registry.js';
 
 /** More do not make it faster where the way to the registry is narrow, and that is the usual case. */
 const FILES_AT_ONCE = 4;
@@ -110,7 +110,7 @@ async function pushFile(
 }
 
 async function isThere(place: Place, digest: string, context: PushContext): Promise<boolean> {
-  const response = await ask(apiAddress(place, `blobs/${digest}`, context), { method: 'HEAD' }, context);
+  const response = await send(apiAddress(place, `blobs/${digest}`, context), { method: 'HEAD' }, context);
   await response.body?.cancel();
   if (response.status === 404) return false;
   if (response.ok) return true;
@@ -132,7 +132,7 @@ async function openUpload(
       address.searchParams.set('mount', digest);
       address.searchParams.set('from', source);
     }
-    const response = await ask(address.href, { method: 'POST' }, context);
+    const response = await send(address.href, { method: 'POST' }, context);
     const text = (await bodyOf(response)) ?? '';
     if (response.status === 201 && source !== undefined) return 'mounted';
     if (response.status !== 202) throw await refused(response, text, place, context);
@@ -161,7 +161,7 @@ async function pushConfig(place: Place, config: string, context: PushContext): P
   if (upload === 'mounted') return;
   const headers = { 'content-type': 'application/octet-stream' };
   const request = { method: 'PUT', headers, body: config };
-  const response = await ask(uploadAddress(upload, digest), request, context);
+  const response = await send(uploadAddress(upload, digest), request, context);
   const text = (await bodyOf(response)) ?? '';
   if (response.status !== 201) throw await refused(response, text, place, context);
 }
@@ -174,7 +174,7 @@ async function pushManifest(
 ): Promise<void> {
   const headers = { 'content-type': 'application/vnd.oci.image.manifest.v1+json' };
   const request = { method: 'PUT', headers, body: manifest };
-  const response = await ask(apiAddress(place, `manifests/${tag}`, context), request, context);
+  const response = await send(apiAddress(place, `manifests/${tag}`, context), request, context);
   const text = (await bodyOf(response)) ?? '';
   if (response.status !== 201) throw await refused(response, text, place, context);
 }
@@ -188,6 +188,10 @@ function otherBytes(file: FileToPush, { origin, id }: ModelToPush, place: Place)
       details: { file: file.path },
     },
   );
+}
+
+function send(address: string, request: RequestInit, { fetch, signal }: PushContext): Promise<Response> {
+  return fetch(address, { ...request, signal });
 }
 
 async function refused(
@@ -215,6 +219,6 @@ async function refused(
     response,
     text,
     { what: `writing to ${what}`, otherwise: '' },
-    await loginTo(originOf(place.host, context), context),
+    await loginTo(originOf(place.host, context), context, context.signal),
   );
 }

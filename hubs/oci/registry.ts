@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext } from '../../src/hub.js';
-import { loginTo, renew } from './access.js';
+import { loginTo } from './access.js';
 import { apiAddress, originOf } from './address.js';
 import { MANIFEST_TYPES, MAX_MANIFEST_BYTES, readManifest, type Index, type Manifest } from './manifest.js';
 import { digestOf, type Place } from './reference.js';
@@ -33,7 +33,10 @@ export async function fetchManifest(
   const promised = digestOf(revision);
   const name = promised === undefined ? revision : `sha256:${promised}`;
   const address = apiAddress(place, `manifests/${name}`, context);
-  const response = await ask(address, { headers: { accept: MANIFEST_TYPES.join(', ') } }, context);
+  const response = await context.fetch(address, {
+    headers: { accept: MANIFEST_TYPES.join(', ') },
+    signal: context.signal,
+  });
   const text = await bodyOf(response);
   const what = `${place.host}/${place.repository}`;
   if (response.status === 404 && text !== undefined) return { missing: saidBy(text) };
@@ -42,7 +45,7 @@ export async function fetchManifest(
       response,
       text ?? '',
       { what: `the model ${what}`, otherwise: ', or does not have it' },
-      await loginTo(originOf(place.host, context), context),
+      await loginTo(originOf(place.host, context), context, context.signal),
     );
   if (text === undefined || Buffer.byteLength(text) > MAX_MANIFEST_BYTES) throw notARegistry(response);
   const digest = createHash('sha256').update(text).digest('hex');
@@ -81,7 +84,7 @@ async function names<Schema extends v.GenericSchema>(
   context: HubContext,
 ): Promise<v.InferOutput<Schema> | undefined> {
   try {
-    const response = await ask(address, {}, context);
+    const response = await context.fetch(address, { signal: context.signal });
     const text = await bodyOf(response);
     const answer = response.ok ? v.safeParse(schema, parseJson(text ?? '')) : undefined;
     return answer?.success === true ? answer.output : undefined;
@@ -89,23 +92,6 @@ async function names<Schema extends v.GenericSchema>(
     if (error instanceof ModeldlError && !context.signal.aborted) return undefined;
     throw error;
   }
-}
-
-/** A request that is made again once where the registry takes the token no more, or asks for one only here. */
-export async function ask(
-  address: string,
-  request: {
-    readonly method?: string;
-    readonly headers?: Readonly<Record<string, string>>;
-    readonly body?: string;
-  },
-  context: HubContext,
-): Promise<Response> {
-  const send = (): Promise<Response> => context.fetch(address, { ...request, signal: context.signal });
-  const response = await send();
-  if (!renew(response, context)) return response;
-  await response.body?.cancel();
-  return send();
 }
 
 /** The body of an answer in JSON; undefined for any other, which is not read. */

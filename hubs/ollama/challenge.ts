@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { Challenge, Grant, HubSettingsContext } from '../../src/hub.js';
+import { bearerChallenge, type BearerChallenge } from '../challenge.js';
 import { mayGrant } from './endpoint.js';
 import { readKey, signed } from './key.js';
 import { parseJson } from './manifest.js';
@@ -18,10 +19,10 @@ const NO_BODY = Buffer.from(createHash('sha256').digest('hex')).toString('base64
  * @throws ModeldlError CONFIG for a key that cannot be used, AUTH when it is refused, NETWORK
  */
 export async function answerChallenge(
-  { url, header, fetch }: Challenge,
+  { url, header, fetch, signal }: Challenge,
   context: HubSettingsContext,
 ): Promise<Grant | undefined> {
-  const challenge = parseChallenge(header);
+  const challenge = bearerChallenge(header);
   const repository = /^\/v2\/[^/]+\/[^/]+\//.exec(url.pathname)?.[0];
   if (challenge === undefined || repository === undefined || !mayGrant(challenge.realm, url))
     return undefined;
@@ -35,6 +36,7 @@ export async function answerChallenge(
   const response = await fetch(address, {
     headers: { authorization: signed(key, `GET,${address},${NO_BODY}`) },
     redirect: 'manual',
+    signal,
   });
   const text = await response.text();
   const { host } = challenge.realm;
@@ -52,37 +54,15 @@ export async function answerChallenge(
   };
 }
 
-export interface ParsedChallenge {
-  readonly realm: URL;
-  readonly service: string;
-  readonly scopes: readonly string[];
-}
-
-/** `Bearer realm="…",service="…",scope="…"` (RFC 6750); undefined for other ways of logging in. */
-export function parseChallenge(header: string): ParsedChallenge | undefined {
-  const [, parameters] = /^Bearer\s+(.*)$/is.exec(header.trim()) ?? [];
-  if (parameters === undefined) return undefined;
-  const named = new Map(
-    [...parameters.matchAll(/([a-z_]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))/gi)].map(
-      ([, name = '', quoted, plain]) => [name.toLowerCase(), quoted ?? plain ?? ''],
-    ),
-  );
-  const realm = named.get('realm') ?? '';
-  if (!URL.canParse(realm)) return undefined;
-  const url = new URL(realm);
-  if (!/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') return undefined;
-  return { realm: url, service: named.get('service') ?? '', scopes: (named.get('scope') ?? '').split(' ') };
-}
-
 /** The address that is signed and asked, character for character. Its query is sorted by name, as Ollama's is. */
 export function tokenAddress(
-  { realm, service, scopes }: ParsedChallenge,
+  { realm, service, scopes }: BearerChallenge,
   seconds: number,
   nonce: string,
 ): string {
   const address = new URL(realm);
   for (const [name, value] of [
-    ['service', service],
+    ['service', service ?? ''],
     ...scopes.map((scope) => ['scope', scope] as const),
     ['ts', String(seconds)],
     ['nonce', nonce],

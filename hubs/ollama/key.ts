@@ -37,6 +37,12 @@ export async function readKey(context: Pick<HubSettingsContext, 'home'>): Promis
   }
 }
 
+/** The public part as Ollama's `.pub` file has it, which an account takes. @throws ModeldlError CONFIG */
+export async function publicLineOf(context: Pick<HubSettingsContext, 'home'>): Promise<string | undefined> {
+  const key = await readKey(context);
+  return key === undefined ? undefined : `${TYPE} ${key.publicKey}`;
+}
+
 function unusable(path: string, why: string, cause: unknown): ModeldlError {
   return new ModeldlError('CONFIG', `Cannot use the key of Ollama in ${path}: ${why}`, {
     hint: 'Ollama makes a new one when it is started without; register that at https://ollama.com/settings/keys',

@@ -4,6 +4,7 @@ import { ModeldlError } from '../../src/errors.js';
 
 /** What registries and Ollama's own files have: Docker's manifest, with Ollama's types of layers. */
 export const MANIFEST_TYPE = 'application/vnd.docker.distribution.manifest.v2+json';
+export const LAYER_PREFIX = 'application/vnd.ollama.image.';
 const LAYER_TYPE = /^application\/vnd\.ollama\.image\.([a-z][a-z0-9.+-]{0,63})$/;
 
 const digest = v.pipe(v.string(), v.regex(/^sha256[:-][0-9a-f]{64}$/));

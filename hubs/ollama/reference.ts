@@ -7,6 +7,7 @@ import {
   formatSubpath,
   malformed,
   splitSubpath,
+  type Reference,
   type ReferenceParts,
   type ReferenceSyntax,
 } from '../../src/reference.js';
@@ -14,7 +15,7 @@ import {
 /** A name that says no host is one of this registry. */
 export const PUBLIC_HOST = 'registry.ollama.ai';
 /** Namespace of a name that says none. */
-const LIBRARY = 'library';
+export const LIBRARY = 'library';
 export const DEFAULT_TAG = 'latest';
 
 /** Bounds of Ollama's own reader (types/model/name.go). */
@@ -94,9 +95,28 @@ export function readName(text: string, reference: string): Name {
   };
 }
 
+/** A tag is part of the id; a digest says what it meant. @throws ModeldlError USAGE */
+export function askedName(reference: Reference): { name: Name; hex: string | undefined } {
+  const text = syntax.format(reference);
+  const name = readName(reference.id, text);
+  const { revision } = reference;
+  const hex = revision === undefined ? undefined : digestOf(revision);
+  if (hex !== undefined) return { name, hex };
+  const tag = revision ?? name.tag ?? DEFAULT_TAG;
+  checkTag(tag, text);
+  return { name: { ...name, tag }, hex };
+}
+
 export function checkTag(tag: string, reference: string): void {
   if (HEX.test(tag)) throw malformed(reference, 'the tag looks like a digest', HINT);
   if (!MODEL_OR_TAG.test(tag)) throw malformed(reference, `\`${tag}\` is no tag`, HINT);
+}
+
+/** Can it be written, and read as what it is? */
+export function isName({ namespace, model, tag = DEFAULT_TAG }: Name): boolean {
+  return (
+    NAMESPACE.test(namespace) && [model, tag].every((part) => MODEL_OR_TAG.test(part) && !HEX.test(part))
+  );
 }
 
 /** The shortest text that means this name. */

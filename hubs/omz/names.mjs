@@ -24,15 +24,24 @@ const places = (file) =>
     .map((path) => path.slice('models/'.length, -file.length - 1));
 const composites = places('composite-model.yml');
 const tasks = new Map();
+const frameworks = new Map();
+const precisions = new Map();
+const add = (map, key, value) => map.set(key, [...(map.get(key) ?? []), value].sort(compare));
 for (const [file, listed] of [
   ['model.yml', places('model.yml')],
   ['composite-model.yml', composites],
 ]) {
   for (const place of listed) {
-    const { task_type: task } = load(git('show', `${release}:models/${place}/${file}`), {
-      schema: CORE_SCHEMA,
-    });
-    tasks.set(task, [...(tasks.get(task) ?? []), place].sort(compare));
+    const {
+      task_type: task,
+      framework,
+      files = [],
+    } = load(git('show', `${release}:models/${place}/${file}`), { schema: CORE_SCHEMA });
+    const name = place.slice(place.lastIndexOf('/') + 1);
+    const folders = files.flatMap((part) => /^(FP[^/]*)\/[^/]+$/.exec(part.name)?.[1] ?? []);
+    add(tasks, task, place);
+    if (framework !== 'dldt') add(frameworks, framework, name);
+    if (folders.length > 0) add(precisions, [...new Set(folders)].sort(compare).join(' '), name);
   }
 }
 const sorted = (map) => Object.fromEntries([...map].sort(([a], [b]) => compare(a, b)));
@@ -51,4 +60,10 @@ export const COMPOSITES: readonly string[] = ${JSON.stringify(composites.sort(co
 
 /** Folders below \`models\` by task; the last segment is the name. */
 export const PLACES: Readonly<Record<string, readonly string[]>> = ${JSON.stringify(sorted(tasks))};
+
+/** Names by framework; all others are OpenVINO IR. */
+export const FRAMEWORKS: Readonly<Record<string, readonly string[]>> = ${JSON.stringify(sorted(frameworks))};
+
+/** Names of models in IR by the folders that they have. */
+export const FOLDERS: Readonly<Record<string, readonly string[]>> = ${JSON.stringify(sorted(precisions))};
 `);

@@ -26,6 +26,11 @@ export const COMMANDS: readonly Entry[] = [
   { name: 'pull', summary: 'fetch models into the store', load: () => import('./commands/pull.js') },
   { name: 'convert', summary: 'convert a model to OpenVINO IR', load: () => import('./commands/convert.js') },
   { name: 'push', summary: 'write a model to a registry', load: () => import('./commands/push.js') },
+  {
+    name: 'export',
+    summary: 'register a model with another program here',
+    load: () => import('./commands/export.js'),
+  },
   { name: 'list', alias: 'ls', summary: 'what is stored', load: () => import('./commands/list.js') },
   {
     name: 'show',
@@ -41,6 +46,7 @@ export const COMMANDS: readonly Entry[] = [
   { name: 'remove', alias: 'rm', summary: 'remove models', load: () => import('./commands/remove.js') },
   { name: 'prune', summary: 'free space', load: () => import('./commands/prune.js') },
   { name: 'verify', summary: 'hash stored models again', load: () => import('./commands/verify.js') },
+  { name: 'search', summary: 'find models at hubs', load: () => import('./commands/search.js') },
   { name: 'login', summary: 'keep a token for a hub', load: () => import('./commands/login.js') },
   { name: 'logout', summary: 'forget the token of a hub', load: () => import('./commands/logout.js') },
   { name: 'whoami', summary: 'whose token is used for a hub', load: () => import('./commands/whoami.js') },
@@ -57,6 +63,11 @@ export const COMMANDS: readonly Entry[] = [
   },
   { name: 'sync', summary: 'bring in the models of a list', load: () => import('./commands/sync.js') },
   { name: 'lock', summary: 'write down what these models are', load: () => import('./commands/lock.js') },
+  {
+    name: 'plugins',
+    summary: 'where hubs and converters come from',
+    load: () => import('./commands/plugins.js'),
+  },
   { name: 'config', summary: 'configuration', load: () => import('./commands/config.js') },
 ];
 

@@ -6,7 +6,7 @@ import { errorEvent, isEventOutput } from './event-output.js';
 import type { Output } from './output.js';
 
 /** The `error` object of a JSON document. */
-function describeError(error: ModeldlError, secrets: Iterable<string>): object {
+export function describeError(error: ModeldlError, secrets: Iterable<string>): object {
   const { code, exitCode, message, hint, details } = error;
   const facts = redactDocument({ message, ...(hint === undefined ? {} : { hint }), ...details }, secrets);
   return { code, exitCode, ...(facts as object) };
@@ -28,21 +28,25 @@ function asDiskError(error: unknown): unknown {
   return diskError(error, error.path);
 }
 
-/** Prints errors (the first decides the JSON `error`) with results that came about all the same; returns the exit code. */
+/**
+ * Prints errors (the first decides the JSON `error`) with results that came about all the same; returns the exit code.
+ * @param beside what else the document has, and how many succeeded where that is not the number of models
+ */
 export function reportErrors(
   output: Output,
   errors: readonly ModeldlError[],
   models: readonly object[],
   verbose: number,
+  beside: { readonly succeeded?: number; readonly more?: object } = {},
 ): number {
   const [first] = errors;
   if (first === undefined) return 0;
-  const exitCode = exitCodeOf(errors, models.length);
+  const exitCode = exitCodeOf(errors, beside.succeeded ?? models.length);
   const events = isEventOutput(output);
   if (events) for (const error of errors) output.emit(errorEvent(error));
   if (output.json) {
     const described = errors.map((error) => describeError(error, output.secrets));
-    output.result([], { ok: false, error: described[0], errors: described, models });
+    output.result([], { ok: false, error: described[0], errors: described, models, ...beside.more });
     return exitCode;
   }
   if (events) return exitCode;

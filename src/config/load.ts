@@ -52,6 +52,32 @@ export interface LoadedConfig {
   /** Where the value of each key came from, by `a.b.c`: a file's path, an environment variable, or `default`. */
   readonly sources: ReadonlyMap<string, string>;
   readonly files: readonly ConfigFile[];
+  /** What files were checked with: the settings of plugins' hubs are in it. */
+  readonly schema: ConfigSchema;
+  /** The same without what only the project's plugins add. */
+  readonly userSchema: ConfigSchema;
+}
+
+/** A plugin as a configuration file names it. */
+export interface NamedPlugin {
+  /** As written: a package, or a path. */
+  readonly specifier: string;
+  /** Absolute path of the file that names it; paths and packages are looked for from there. */
+  readonly file: string;
+  /** What comes with a project is run only as long as it is what was trusted. */
+  readonly kind: ConfigFile['kind'];
+  /** False for one of a project file that is not trusted. */
+  readonly trusted: boolean;
+}
+
+/** What plugins add to the configuration. */
+export interface PluginKeys {
+  /** All hubs, the built-in ones too. */
+  readonly hubs: readonly HubKeys[];
+  /** Those of them that are there in every project: a user's own file may set no others. */
+  readonly usersHubs: readonly HubKeys[];
+  /** False when one was not loaded: its hubs and their settings are not known. */
+  readonly complete: boolean;
 }
 
 export interface LoadOptions {
@@ -65,23 +91,32 @@ export interface LoadOptions {
   readonly cacheDir: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly hubs: readonly HubKeys[];
+  /** Called when a file names plugins, before settings of hubs are checked. */
+  readonly loadPlugins?: (named: readonly NamedPlugin[]) => Promise<PluginKeys>;
+  /** What becomes of a project file that is not trusted: an error, or nothing of it counts. */
+  readonly untrusted?: 'refuse' | 'ignore';
+}
+
+/** A file that was read, and not checked yet. */
+interface ReadFile {
+  readonly path: string;
+  readonly kind: ConfigFile['kind'];
+  readonly content: string;
+  readonly parsed: unknown;
 }
 
 /** @throws ModeldlError CONFIG naming file and key */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+  const found = await findFiles(options);
+  const { hubs, usersHubs, complete, ignored } = await bringPlugins(found, options);
+  const schema = configSchema(hubs, { open: !complete });
+  const userSchema = hubs === usersHubs ? schema : configSchema(usersHubs, { open: !complete });
   const files: ConfigFile[] = [];
-  for (const name of USER_FILES) {
-    const path = join(options.configDir, name);
-    if (await exists(path)) {
-      files.push(await readConfigFile(path, 'user', options));
-      break;
-    }
-  }
-  if (options.file !== undefined) {
-    files.push(await readConfigFile(resolve(options.cwd, options.file), 'named', options));
-  } else {
-    const project = await findProjectFile(options.cwd, options.home);
-    if (project !== undefined) files.push(await readConfigFile(project, 'project', options));
+  for (const file of found) {
+    if (ignored.has(file)) continue;
+    const config = checkConfig(file.path, file.kind, file.parsed, schema);
+    if (file.kind === 'project') await requireTrust(file, config, options.configDir, hubs);
+    files.push({ path: file.path, kind: file.kind, config: absolutePaths(config, dirname(file.path)) });
   }
   const sources = new Map<string, string>();
   let config: Config = {};
@@ -90,10 +125,72 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     for (const [key] of leaves(over)) sources.set(key, source(key));
   };
   lay({ cacheDir: options.cacheDir, ...DEFAULTS }, () => 'default');
-  for (const file of files) lay(file.config, () => file.path);
-  const fromEnvironment = environmentLayer(options.environment, options.hubs, options.cwd);
+  for (const file of files) {
+    const before = sources.get('plugins');
+    lay(file.config, (key) =>
+      key === 'plugins' && before !== undefined ? `${before}, ${file.path}` : file.path,
+    );
+  }
+  const fromEnvironment = environmentLayer(options.environment, hubs, options.cwd);
   lay(fromEnvironment.config, (key) => `environment variable ${fromEnvironment.variables.get(key) ?? ''}`);
-  return { config, sources, files };
+  return { config, sources, files, schema, userSchema };
+}
+
+/** The files that count, lowest precedence first. */
+async function findFiles(options: LoadOptions): Promise<readonly ReadFile[]> {
+  const files: ReadFile[] = [];
+  for (const name of USER_FILES) {
+    const path = join(options.configDir, name);
+    if (await exists(path)) {
+      files.push(await readConfigFile(path, 'user'));
+      break;
+    }
+  }
+  if (options.file !== undefined) {
+    files.push(await readConfigFile(resolve(options.cwd, options.file), 'named'));
+  } else {
+    const project = await findProjectFile(options.cwd, options.home);
+    if (project !== undefined) files.push(await readConfigFile(project, 'project'));
+  }
+  return files;
+}
+
+/** Loads what files name under `plugins`; nothing of a project's that is not trusted. @throws ModeldlError CONFIG */
+async function bringPlugins(
+  files: readonly ReadFile[],
+  options: LoadOptions,
+): Promise<PluginKeys & { readonly ignored: ReadonlySet<ReadFile> }> {
+  const { hubs, configDir, loadPlugins, untrusted = 'refuse' } = options;
+  const ignored = new Set<ReadFile>();
+  const named: NamedPlugin[] = [];
+  for (const file of files) {
+    if (!isNamingPlugins(file.parsed)) continue;
+    // Their hubs are not known yet; all else of the file has to be right before code of it is run.
+    const config = checkConfig(file.path, file.kind, file.parsed, configSchema(hubs, { open: true }));
+    if (file.kind === 'project' && !(await isTrusted(configDir, file.path, contentDigest(file.content)))) {
+      if (untrusted === 'refuse') await requireTrust(file, config, configDir, hubs);
+      ignored.add(file);
+    }
+    for (const specifier of config.plugins ?? [])
+      named.push({ specifier, file: file.path, kind: file.kind, trusted: !ignored.has(file) });
+  }
+  if (named.length === 0 || loadPlugins === undefined)
+    return { hubs, usersHubs: hubs, complete: true, ignored };
+  return { ...(await loadPlugins(named)), ignored };
+}
+
+function isNamingPlugins(parsed: unknown): boolean {
+  return typeof parsed === 'object' && parsed !== null && 'plugins' in parsed;
+}
+
+/** A project file as it is, and the plugins that it names. @throws ModeldlError CONFIG when it cannot be read */
+export async function pluginsNamedIn(
+  path: string,
+): Promise<{ readonly content: string; readonly specifiers: readonly string[] }> {
+  const { content, parsed } = await readConfigFile(path, 'project');
+  if (!isNamingPlugins(parsed)) return { content, specifiers: [] };
+  const { plugins = [] } = checkConfig(path, 'project', parsed, configSchema([], { open: true }));
+  return { content, specifiers: plugins };
 }
 
 /** The nearest project file, upwards to the repository's root or the home directory, never one of another user. */
@@ -129,11 +226,7 @@ async function hasModeldlKey(path: string): Promise<boolean> {
   }
 }
 
-async function readConfigFile(
-  path: string,
-  kind: ConfigFile['kind'],
-  options: LoadOptions,
-): Promise<ConfigFile> {
+async function readConfigFile(path: string, kind: ConfigFile['kind']): Promise<ReadFile> {
   let content: string;
   try {
     content = await readFile(path, 'utf8');
@@ -147,10 +240,7 @@ async function readConfigFile(
       details: { file: path },
     });
   }
-  const parsed = parseFile(path, content);
-  const config = checkConfig(path, kind, parsed, configSchema(options.hubs));
-  if (kind === 'project') await requireTrust(path, content, config, options);
-  return { path, kind, config: absolutePaths(config, dirname(path)) };
+  return { path, kind, content, parsed: parseFile(path, content) };
 }
 
 /** @throws ModeldlError CONFIG, with the place */
@@ -308,15 +398,15 @@ export function schemaError(
 }
 
 async function requireTrust(
-  path: string,
-  content: string,
+  { path, content }: ReadFile,
   config: Config,
-  options: LoadOptions,
+  configDir: string,
+  hubs: readonly HubKeys[],
 ): Promise<void> {
   const keys = leaves(config)
     .map(([key]) => key)
-    .filter((key) => needsTrust(key, options.hubs));
-  if (keys.length === 0 || (await isTrusted(options.configDir, path, contentDigest(content)))) return;
+    .filter((key) => needsTrust(key, hubs));
+  if (keys.length === 0 || (await isTrusted(configDir, path, contentDigest(content)))) return;
   throw new ModeldlError(
     'CONFIG',
     `This project file is not trusted yet, and sets more than conversions: ${path}`,
@@ -367,6 +457,8 @@ function merge(base: Config, over: Config): Config {
       interpreters: { ...base.toolchains?.interpreters, ...over.toolchains?.interpreters },
     },
     hubs,
+    // Of another file, none is meant to be less: a user's own hubs are there in every project.
+    ...(over.plugins === undefined ? {} : { plugins: [...(base.plugins ?? []), ...over.plugins] }),
   };
 }
 

@@ -14,6 +14,10 @@ const text = v.pipe(v.string(), v.nonEmpty());
 export const ADOPT = ['auto', 'never'] as const;
 export const PREBUILT = ['tell', 'prefer', 'never'] as const;
 
+/** A path that says so by its first characters, or the name of an npm package, which npm gave its version. */
+const PLUGIN =
+  /^(\.{0,2}\/.+|\.{1,2}|[A-Za-z]:[\\/].+|(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*)$/;
+
 /** Credentials for an index are in pip's configuration or `.netrc`. */
 const TORCH = /^(auto|cpu|index|https?:\/\/[^@\s]+)$/;
 
@@ -146,9 +150,25 @@ const ENTRIES = {
       ),
     }),
   ),
+  plugins: v.exactOptional(
+    v.pipe(
+      v.array(v.pipe(v.string(), v.regex(PLUGIN, 'a package, or a path such as ./plugin.js'))),
+      v.description(
+        'Hubs and converters of others: npm packages, or modules by a path relative to the file that names them. Those of the user and of a project add up',
+      ),
+    ),
+  ),
 };
 
 type HubValue = string | boolean | number | string[];
+/** By hub and key. */
+type HubValues = Record<string, Record<string, HubValue | undefined> | undefined>;
+
+/** What a hub that is not known may be set to: one of a plugin, which is not loaded. */
+const OTHER_HUB = v.pipe(
+  v.record(v.string(), v.union([v.string(), v.boolean(), v.number(), v.array(v.string())])),
+  v.description('A hub of a plugin, with the settings that it declares'),
+);
 
 const HUB_VALUES: Readonly<Record<HubSetting['type'], v.GenericSchema<HubValue>>> = {
   string: text,
@@ -164,8 +184,11 @@ export interface HubKeys {
   readonly settings?: Readonly<Record<string, HubSetting>>;
 }
 
-/** The schema with the settings of these hubs. */
-export function configSchema(hubs: readonly HubKeys[]) {
+/**
+ * The schema with the settings of these hubs. `open` to those of hubs that are not known, it is what editors check with,
+ * and what holds while a plugin is not loaded.
+ */
+export function configSchema(hubs: readonly HubKeys[], { open = false } = {}) {
   const entries = hubs.map(({ name, title, settings = {} }) => {
     const keys = Object.entries(settings).map(([key, { type, description }]) => {
       return [key, v.exactOptional(v.pipe(HUB_VALUES[type], v.description(description)))] as const;
@@ -175,10 +198,11 @@ export function configSchema(hubs: readonly HubKeys[]) {
       v.exactOptional(v.pipe(v.strictObject(Object.fromEntries(keys)), v.description(title))),
     ] as const;
   });
-  return v.strictObject({
-    ...ENTRIES,
-    hubs: v.exactOptional(v.strictObject(Object.fromEntries(entries))),
-  });
+  const known = Object.fromEntries(entries);
+  const settings: v.GenericSchema<HubValues> = open
+    ? v.objectWithRest(known, OTHER_HUB)
+    : v.strictObject(known);
+  return v.strictObject({ ...ENTRIES, hubs: v.exactOptional(settings) });
 }
 
 export type ConfigSchema = ReturnType<typeof configSchema>;
@@ -223,6 +247,7 @@ type Node =
   | v.GenericSchema
   | v.ExactOptionalSchema<v.GenericSchema, undefined>
   | v.StrictObjectSchema<v.ObjectEntries, undefined>
+  | v.ObjectWithRestSchema<v.ObjectEntries, v.GenericSchema, undefined>
   | v.RecordSchema<v.GenericSchema<string>, v.GenericSchema, undefined>;
 
 /** The keys of a schema as `a.b.c`; `<name>` stands for a name that the user chooses. */
@@ -230,7 +255,7 @@ export function knownKeys(schema: Node, prefix = ''): readonly string[] {
   const below = (key: string): string => (prefix === '' ? key : `${prefix}.${key}`);
   if (v.isOfType('exact_optional', schema)) return knownKeys(schema.wrapped, prefix);
   if (v.isOfType('record', schema)) return [below('<name>')];
-  if (!v.isOfType('strict_object', schema)) return [prefix];
+  if (!v.isOfType('strict_object', schema) && !v.isOfType('object_with_rest', schema)) return [prefix];
   return Object.entries(schema.entries).flatMap(([key, entry]) => knownKeys(entry, below(key)));
 }
 

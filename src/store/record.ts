@@ -13,7 +13,7 @@ export const digest = v.pipe(
   v.check(isDigest),
 );
 
-const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+export const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 export const size = v.pipe(v.number(), v.integer(), v.minValue(0));
 
 /** A record may come with a copied cache: what it names must lie inside its tree. */

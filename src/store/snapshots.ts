@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import { encodeSegment } from '../paths.js';
 import { readJson, writeJson } from './json.js';
 import { inStore, type Store } from './layout.js';
-import { digest, revisionSegment, size, treePath } from './record.js';
+import { digest, revisionSegment, sha256, size, treePath } from './record.js';
 import { documentsAmong, mendCopy, readTwice, writeTwice } from './twice.js';
 
 /** A listing may come with a copied cache, as a record may: what it names must lie inside the cache and the tree. */
@@ -42,7 +42,17 @@ const snapshotSchema = v.object({
     ),
   ),
   /** Members of the archives among the files, once they were read: the listing that selections work on. */
-  members: v.exactOptional(v.array(v.object({ path: treePath, bytes: size, archive: treePath }))),
+  members: v.exactOptional(
+    v.array(
+      v.object({
+        path: treePath,
+        bytes: size,
+        archive: treePath,
+        /** Of those that were unpacked, where no digest of the archive holds them to what they were. */
+        sha256: v.exactOptional(sha256),
+      }),
+    ),
+  ),
   metadata: v.object({
     license: v.exactOptional(v.string()),
     gated: v.exactOptional(v.boolean()),

@@ -26,7 +26,13 @@ export function createGrants(): Grants {
   }
 
   return {
-    headersFor: ({ href }) => [...granted.values()].find(({ covers }) => href.startsWith(covers))?.headers,
+    headersFor: ({ href }) =>
+      [...granted.values()]
+        .filter(({ covers }) => href.startsWith(covers))
+        .reduce<Grant | undefined>(
+          (nearest, next) => (nearest && nearest.covers.length > next.covers.length ? nearest : next),
+          undefined,
+        )?.headers,
     answer(url, challenge, obtain) {
       const key = `${url.origin} ${challenge}`;
       let answer = asked.get(key);

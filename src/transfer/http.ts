@@ -219,7 +219,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         response.status === 401 &&
         options.answersChallenge !== false &&
         // Another request may have got something since this one was sent.
-        (grants.headersFor(url) !== granted || (await answered(url, response, options.signal)))
+        (grants.headersFor(url) !== granted || (await answered(url, response)))
       ) {
         response.discard();
         response = await sendNow();
@@ -242,12 +242,15 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     });
   }
 
-  async function answered(url: URL, response: HttpResponse, signal: AbortSignal): Promise<boolean> {
+  async function answered(url: URL, response: HttpResponse): Promise<boolean> {
     const header = response.header('www-authenticate');
     if (header === undefined || settings.challenged === undefined) return false;
-    const fetch = fetchBy({ answersChallenge: false });
-    const ask: typeof fetch = (input, init) => fetch(input, { signal, ...init });
-    return grants.answer(url, header, async () => settings.challenged?.(url, header, ask));
+    const ask = fetchBy({ answersChallenge: false });
+    try {
+      return await grants.answer(url, header, async () => settings.challenged?.(url, header, ask));
+    } catch (error) {
+      throw final(error);
+    }
   }
 
   async function sendWithinLimits(
@@ -415,6 +418,13 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     },
   };
   return client;
+}
+
+/** What was tried again already: the request that waited for it must not do so once more. */
+function final(error: unknown): unknown {
+  if (!(error instanceof ModeldlError) || error.code !== 'NETWORK') return error;
+  const { systemCode, ...details } = error.details;
+  return new ModeldlError('NETWORK', error.message, { hint: error.hint, cause: error.cause, details });
 }
 
 function isStreamed(body: HttpRequest['body']): body is StreamedBody {

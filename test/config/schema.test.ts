@@ -39,8 +39,9 @@ async function formatted(document: object, path: string): Promise<string> {
 
 describe('the published files', () => {
   // `npm run schema` writes them.
-  it('modeldl.config.schema.json is what the program checks with', async () => {
-    const document = { title: 'Configuration of modeldl', ...toJsonSchema(schema) };
+  it('modeldl.config.schema.json is what the program checks with, with hubs of plugins whatever they are', async () => {
+    const published = configurationSchema(undefined, { open: true });
+    const document = { title: 'Configuration of modeldl', ...toJsonSchema(published) };
     await expect(await formatted(document, PUBLISHED)).toMatchFileSnapshot(PUBLISHED);
   });
 
@@ -81,6 +82,7 @@ describe('configSchema', () => {
     [{}],
     [{ $schema: 'x', jobs: 64, offline: true, durability: 'flush' }],
     [{ limitRate: '1.5MiB', maxWait: '90s' }],
+    [{ plugins: ['modeldl-hub-acme', '@acme/hub', './hub.mjs', '../hubs', '/opt/hub/index.js'] }],
     [{ convert: { precision: 'int4', device: 'HETERO:GPU,CPU', check: false } }],
     [
       {
@@ -108,6 +110,10 @@ describe('configSchema', () => {
     [{ limitRate: '0.0M' }, 'limitRate'],
     [{ maxWait: 'soon' }, 'maxWait'],
     [{ durability: 'eager' }, 'durability'],
+    [{ plugins: 'modeldl-hub-acme' }, 'plugins'],
+    [{ plugins: ['https://acme.example/hub.js'] }, 'plugins.0'],
+    [{ plugins: ['modeldl-hub-acme@1.0.0'] }, 'plugins.0'],
+    [{ plugins: [''] }, 'plugins.0'],
     [{ convert: { precision: 'int3' } }, 'convert.precision'],
     [{ convert: { precison: 'int8' } }, 'convert.precison'],
     [{ cacheDir: '' }, 'cacheDir'],
@@ -119,6 +125,25 @@ describe('configSchema', () => {
   ])('refuses %j at %s', (document, key) => {
     const { issues = [] } = v.safeParse(configSchema(hubs), document);
     expect(issues.map((issue) => v.getDotPath(issue))).toEqual([key]);
+  });
+});
+
+describe('a schema that is open', () => {
+  const open = configSchema(hubs, { open: true });
+
+  it('takes settings of hubs that are not known, and no others', () => {
+    expect(v.is(open, { hubs: { other: { url: 'x', pages: 3, strict: true, list: ['y'] } } })).toBe(true);
+    for (const document of [
+      { hubs: { acme: { endpont: 'x' } } },
+      { hubs: { other: { deep: { url: 'x' } } } },
+      { hubs: { other: 'x' } },
+      { job: 1 },
+    ])
+      expect(v.is(open, document), JSON.stringify(document)).toBe(false);
+  });
+
+  it('knows the keys of those that are known', () => {
+    expect(knownKeys(open)).toEqual(knownKeys(configSchema(hubs)));
   });
 });
 
@@ -167,6 +192,7 @@ describe('needsTrust', () => {
     ['offline', true],
     ['durability', true],
     ['toolchains.install', true],
+    ['plugins', true],
     ['jobs', true],
     ['limitRate', true],
     ['maxWait', true],

@@ -1,8 +1,9 @@
 /** Registries through the built program: what one machine pushes another pulls, and what ORAS does with it. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, realpath, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { writeStandInOpenvino } from '../helpers/interpreter.js';
 import { orasClient } from '../helpers/oras.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
 import {
@@ -177,6 +178,43 @@ describe('a registry', () => {
 });
 
 describe('pushing', () => {
+  withRegistry('restores a stored file that became shorter before it sends it', async () => {
+    await start();
+    const path = succeeded(await here.run('pull', './model')).trim();
+    const file = await realpath(join(path, 'weights.onnx'));
+    await chmod(file, 0o600);
+    await truncate(file, 1024);
+    const run = await here.run('push', './model', `oci:${registry.host}/m:v1`);
+    succeeded(run);
+    expect(run.stderr).toContain('are restored: weights.onnx');
+    const pulled = succeeded(await pull(there, `oci:${registry.host}/m:v1`)).trim();
+    expect(await filesIn(pulled)).toEqual(digests(FILES));
+  });
+
+  withRegistry('a conversion gives another machine the IR, and tells what it is', async () => {
+    await start();
+    const python = await writeStandInOpenvino(join(here.directory, 'python'), {});
+    const config = { toolchains: { interpreters: { openvino: python } } };
+    await writeFile(join(here.directory, 'own.json'), JSON.stringify(config));
+    const flags = ['--precision', 'fp16'];
+    const path = succeeded(
+      await here.run('--config', 'own.json', 'convert', './model/weights.onnx', ...flags),
+    ).trim();
+    const target = `oci:${registry.host}/m:fp16`;
+    succeeded(await here.run('push', './model/weights.onnx+fp16-cpu', target));
+    const pulled = succeeded(await pull(there, target)).trim();
+    expect(await filesIn(pulled)).toEqual(await filesIn(path));
+    const accept = 'application/vnd.oci.image.manifest.v1+json';
+    const manifest = await fetch(`${registry.origin}/v2/m/manifests/fp16`, { headers: { accept } });
+    expect(await manifest.json()).toMatchObject({
+      annotations: {
+        'vnd.modeldl.converter': 'openvino',
+        'vnd.modeldl.precision': 'fp16',
+        'vnd.modeldl.device': 'CPU',
+      },
+    });
+  });
+
   it.each([
     ['a hub that takes none', ['./model', 'hf:org/model'], 2, 'Hugging Face: modeldl writes no models there'],
     ['a part', ['./model', 'oci:h.io/m:v1//sub'], 2, 'write `oci:h.io/m:v1`'],

@@ -15,6 +15,8 @@ import {
 import { cachedFile } from './hf-files.js';
 import type { Commit, Repository, StoredFile } from './hf-repo.js';
 
+const UPDATED_AT = '2026-01-02T00:00:00.000Z';
+
 export function apiAnswer(state: HubState, asked: AskedHub): Answer {
   const { path } = asked;
   if (path === '/api/whoami-v2') return whoami(state, asked);
@@ -69,6 +71,7 @@ function whoami(state: HubState, asked: AskedHub): Answer {
 function search(state: HubState, asked: AskedHub): Answer {
   const { query } = asked;
   const user = userOf(state, asked);
+  if (user === 'invalid') return refuse(401, 'Invalid credentials in Authorization header');
   const text = query.get('search')?.toLowerCase() ?? '';
   const author = query.get('author');
   const task = query.get('pipeline_tag');
@@ -78,7 +81,7 @@ function search(state: HubState, asked: AskedHub): Answer {
     .filter(({ described }) => author === null || described.id.startsWith(`${author}/`))
     .filter(({ described }) => task === null || described.task === task)
     .filter((repository) => query.getAll('filter').every((tag) => tagsOf(repository).includes(tag)))
-    .sort((a, b) => (b.described.downloads ?? 0) - (a.described.downloads ?? 0));
+    .sort((a, b) => sortValue(b, query.get('sort')) - sortValue(a, query.get('sort')));
   const limit = Number(query.get('limit') ?? 1000);
   const start = Number(query.get('cursor') ?? 0);
   const page = found.slice(start, start + limit).map((repository) => {
@@ -87,6 +90,13 @@ function search(state: HubState, asked: AskedHub): Answer {
   });
   const more = start + limit < found.length;
   return json(page, more ? { link: nextLink(state, asked, String(start + limit)) } : {});
+}
+
+/** Most first, whatever is sorted by; downloads when nothing is named. */
+function sortValue({ described }: Repository, sort: string | null): number {
+  if (sort === 'likes') return described.likes ?? 0;
+  if (sort === 'lastModified') return Date.parse(described.updatedAt ?? UPDATED_AT);
+  return described.downloads ?? 0;
 }
 
 function info(repository: Repository, commit: Commit, query: URLSearchParams): Answer {
@@ -117,11 +127,12 @@ function describeModel(
     disabled: described.disabled ?? false,
     downloads: described.downloads ?? 0,
     gated: described.gated?.kind ?? false,
-    lastModified: '2026-01-02T00:00:00.000Z',
+    lastModified: described.updatedAt ?? UPDATED_AT,
     library_name: described.library,
-    likes: 0,
+    likes: described.likes ?? 0,
     pipeline_tag: described.task,
     private: described.privateTo !== undefined,
+    ...(described.weights === undefined ? {} : { safetensors: safetensorsOf(described.weights) }),
     sha: commit.id,
     siblings: [...commit.files.values()].map((file) => ({
       rfilename: file.path,
@@ -135,6 +146,10 @@ function describeModel(
       ? fields
       : Object.fromEntries(Object.entries(fields).filter(([name]) => expand.includes(name)));
   return { _id: hexOf(described.id, 24), id: described.id, modelId: described.id, ...chosen };
+}
+
+function safetensorsOf(parameters: Readonly<Record<string, number>>): object {
+  return { parameters, total: Object.values(parameters).reduce((sum, count) => sum + count, 0) };
 }
 
 function lfsOf(file: StoredFile, digest: 'oid' | 'sha256'): Record<string, unknown> {

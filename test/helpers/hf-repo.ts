@@ -27,6 +27,11 @@ export interface HfRepo {
   readonly library?: string;
   readonly tagWords?: readonly string[];
   readonly downloads?: number;
+  readonly likes?: number;
+  /** Default 2026-01-02. */
+  readonly updatedAt?: string;
+  /** Counts of weights by type, as the hub reads them from the headers of safetensors. */
+  readonly weights?: Readonly<Record<string, number>>;
 }
 
 /** A file as the hub keeps it. */

@@ -45,12 +45,12 @@ export function createHubContext(hub: Hub, options: TestHubOptions = {}): TestHu
     offline,
     retries,
     authorize: async (url) => {
-      const own = await hub.authorize?.(url, { ...settings, fetch: http.fetch, signal });
+      const own = await hub.authorize?.(url, settings);
       if (own !== undefined || credential === undefined || !belongs(url)) return own;
       return hub.credentials?.headers?.(credential) ?? { authorization: `Bearer ${credential.token}` };
     },
     allow: (url) => hub.allow?.(url, settings),
-    challenged: async (url, header, fetch) => hub.answerChallenge?.({ url, header, fetch }, settings),
+    challenged: async (url, header, fetch) => hub.answerChallenge?.({ url, header, fetch, signal }, settings),
     emit: (event) => events.push(event),
     wait: () => Promise.resolve(),
   });

@@ -36,6 +36,8 @@ export interface RegistryOptions {
   /** Origin that challenges name; its own by default. */
   readonly realm?: string;
   readonly certificate?: Certificate;
+  /** Name of this machine that layers are redirected to: Ollama takes none from the host that it asked. */
+  readonly storageHost?: string;
   /** As registries of others do, and Ollama's does not. */
   readonly listsTags?: boolean;
 }
@@ -76,6 +78,7 @@ export async function startOllamaRegistry(options: RegistryOptions): Promise<Oll
 
   const storage = await startServer(stored, options.certificate);
   const site = await startServer(answer, options.certificate);
+  const storageOrigin = storage.origin.replace('127.0.0.1', options.storageHost ?? '127.0.0.1');
 
   function push({ name, layers, config = {}, isPrivate = false }: RegistryModel): void {
     const [path = '', tag = 'latest'] = name.split(':');
@@ -124,7 +127,7 @@ export async function startOllamaRegistry(options: RegistryOptions): Promise<Oll
       return failure(404, 'BLOB_UNKNOWN', 'blob unknown to registry');
     const query = `X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=1200&X-Amz-SignedHeaders=host&X-Amz-Signature=${signature}`;
     const data = `ollama/docker/registry/v2/blobs/sha256/${hex.slice(0, 2)}/${hex}/data`;
-    return { status: 307, headers: { location: `${storage.origin}/${data}?${query}` } };
+    return { status: 307, headers: { location: `${storageOrigin}/${data}?${query}` } };
   }
 
   function unauthorized(name: string): Route {

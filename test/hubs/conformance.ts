@@ -6,7 +6,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Digest, Hub, RemoteFile, Snapshot } from '../../src/hub.js';
+import type { Digest, Hub, RemoteFile, SearchHit, Snapshot } from '../../src/hub.js';
 import { checkListing, fileSystemRules } from '../../src/paths.js';
 import { formatReference, parseReference, type Reference } from '../../src/reference.js';
 import {
@@ -29,6 +29,8 @@ export interface HubWorld {
   readonly unknown: string;
   /** More references in every form that this hub takes, for parsing only. */
   readonly references: readonly string[];
+  /** What a search for `text` finds, as references; undefined for hubs without one. */
+  readonly search?: { readonly text: string; readonly finds: readonly string[] };
   /** Texts that no snapshot may hold: tokens, signatures. */
   readonly secrets: readonly string[];
   /** Only of hubs with a server. */
@@ -71,6 +73,15 @@ export function describeHubConformance(
     }
     function resolve(reference: Reference, more?: TestHubOptions): Promise<Snapshot> {
       return world.hub.resolve(reference, open(more));
+    }
+
+    async function search(text: string, more?: TestHubOptions): Promise<readonly SearchHit[]> {
+      const hits: SearchHit[] = [];
+      for await (const hit of world.hub.search?.({ text, limit: 11 }, open(more)) ?? []) hits.push(hit);
+      return hits;
+    }
+    function written(reference: SearchHit['reference']): string {
+      return formatReference({ hub: world.hub.name, ...reference }, [world.hub.syntax]);
     }
 
     it('has a word for references and a title for people', () => {
@@ -170,6 +181,21 @@ export function describeHubConformance(
       await refusalOf(resolve(parse(world.model.text), { signal: stop.signal }), 'INTERRUPTED');
     });
 
+    it('finds models by their names, if it has a search, as references that pull takes', async () => {
+      expect(world.search === undefined).toBe(world.hub.search === undefined);
+      if (world.search === undefined) return;
+      const { text, finds } = world.search;
+      const found = await search(text);
+      expect(found.map(({ reference }) => written(reference))).toEqual(finds);
+      for (const { reference } of found) {
+        expect(parse(written(reference))).toEqual({ hub: world.hub.name, ...reference });
+        for (const secret of world.secrets) expect(JSON.stringify(found)).not.toContain(secret);
+      }
+      const [first] = found;
+      if (first !== undefined) await resolve({ hub: world.hub.name, ...first.reference });
+      expect(await search(`${text}-that-is-not-there`)).toEqual([]);
+    });
+
     if (options.local === true) return;
 
     describe('with a server that misbehaves', () => {
@@ -207,6 +233,24 @@ export function describeHubConformance(
         try {
           const stop = new AbortController();
           const work = refusalOf(resolve(parse(world.model.text), { signal: stop.signal }), 'INTERRUPTED');
+          if (world.reached === undefined) expect.fail('The world has no reached');
+          await world.reached();
+          stop.abort();
+          await work;
+        } finally {
+          fault('none');
+        }
+      });
+
+      it('searches as it resolves: NETWORK when it fails, and a stop when it is aborted', async () => {
+        const { text } = world.search ?? {};
+        if (text === undefined || world.hub.searches?.local === true) return;
+        fault('503');
+        try {
+          await refusalOf(search(text), 'NETWORK');
+          fault('silent');
+          const stop = new AbortController();
+          const work = refusalOf(search(text, { signal: stop.signal }), 'INTERRUPTED');
           if (world.reached === undefined) expect.fail('The world has no reached');
           await world.reached();
           stop.abort();

@@ -56,6 +56,7 @@ describeHubConformance('hf', async () => {
     },
     model: { text: 'org/model', paths: Object.keys(repo.files) },
     unknown: 'hf:org/missing',
+    search: { text: 'org/model', finds: ['hf:org/model'] },
     references: [
       'hf:org/model@refs/pr/1//onnx',
       'gpt2',

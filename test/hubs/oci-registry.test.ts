@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import { oci } from '../../hubs/oci.js';
+import { ModeldlError } from '../../src/errors.js';
 import type { FileToPush, ModelToPush, PushContext } from '../../src/hub.js';
 import { parseReference, type Reference } from '../../src/reference.js';
 import {
@@ -111,7 +112,7 @@ describe('a real registry', () => {
     const digest = await putModel(server, 'org/model', 'v1', TITLED);
     const before = server.requests().length;
     const snapshot = await oci.resolve(at(server, 'org/model:v1'), open());
-    expect(server.requests().slice(before)).toEqual(['GET /v2/ 200', 'GET /v2/org/model/manifests/v1 200']);
+    expect(server.requests().slice(before)).toEqual(['GET /v2/org/model/manifests/v1 200']);
     expect(snapshot).toEqual({
       hub: 'oci',
       id: `${host}/org/model`,
@@ -284,6 +285,37 @@ describe('pushing to a real registry', () => {
     const error = await refusalOf(work, 'INTEGRITY');
     expect(error.message).toContain('model.onnx');
     expect(error.hint).toContain('modeldl verify --repair hf:org/model@');
+    await refusalOf(oci.resolve(at(server, 'org/model'), open()), 'NOT_FOUND');
+  });
+
+  /** The connection breaks in the middle of so many files. */
+  function breaking(times: number): { context: PushContext; attempts: () => number } {
+    const context = pushContext(FILES);
+    let attempts = 0;
+    const send: PushContext['send'] = (file, url, request) => {
+      attempts += 1;
+      if (attempts > times) return context.send(file, url, request);
+      return Promise.reject(new ModeldlError('NETWORK', `Cannot reach ${url}: broken`));
+    };
+    return { context: { ...context, send }, attempts: () => attempts };
+  }
+
+  withRegistry('sends a file anew whose connection broke', async () => {
+    const server = await start();
+    const { context, attempts } = breaking(2);
+    const files = { 'config.json': FILES['config.json'] };
+    const pushed = await oci.push(modelOf(files), at(server, 'org/model'), context);
+    expect(attempts()).toBe(3);
+    expect(pushed.sentBytes).toBe(Buffer.byteLength(files['config.json']));
+    expect((await oci.resolve(at(server, 'org/model'), open())).revision).toBe(pushed.revision);
+  });
+
+  withRegistry('gives up when it breaks again and again, and leaves no name behind', async () => {
+    const server = await start();
+    const { context, attempts } = breaking(Infinity);
+    const files = { 'config.json': FILES['config.json'] };
+    await refusalOf(oci.push(modelOf(files), at(server, 'org/model'), context), 'NETWORK');
+    expect(attempts()).toBe(3);
     await refusalOf(oci.resolve(at(server, 'org/model'), open()), 'NOT_FOUND');
   });
 

@@ -4,7 +4,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ollama } from '../../hubs/ollama.js';
-import { parseChallenge, tokenAddress } from '../../hubs/ollama/challenge.js';
+import { bearerChallenge } from '../../hubs/challenge.js';
+import { tokenAddress } from '../../hubs/ollama/challenge.js';
 import { mayGrant, registryOf } from '../../hubs/ollama/endpoint.js';
 import { parseKey, signed } from '../../hubs/ollama/key.js';
 import { licenseOf } from '../../hubs/ollama/license.js';
@@ -84,6 +85,7 @@ describeHubConformance('ollama', async () => {
     options: { settings: { endpoint: registry.endpoint } },
     model: { text: 'ollama:llama3.2:3b', paths: PATHS },
     unknown: 'ollama:llama9',
+    search: { text: 'llama3.2:3b', finds: ['ollama:llama3.2:3b'] },
     references: [
       'ollama:llama3.2',
       'ollama:library/llama3.2',
@@ -373,9 +375,9 @@ describe('keys and challenges', () => {
       's',
       ['repository:a/b:pull'],
     ],
-    ['bearer scope="a b", realm=https://x.example/token', '', ['a', 'b']],
+    ['bearer scope="a b", realm=https://x.example/token', undefined, ['a', 'b']],
   ])('reads %s', (header, service, scopes) => {
-    expect(parseChallenge(header)).toEqual({ realm: new URL('https://x.example/token'), service, scopes });
+    expect(bearerChallenge(header)).toEqual({ realm: new URL('https://x.example/token'), service, scopes });
   });
 
   it.each([
@@ -385,11 +387,11 @@ describe('keys and challenges', () => {
     'Bearer realm="ftp://x/y"',
     'Bearer realm="https://a:b@x/"',
   ])('leaves alone: %s', (header) => {
-    expect(parseChallenge(header)).toBeUndefined();
+    expect(bearerChallenge(header)).toBeUndefined();
   });
 
   it('asks for a token as Ollama does', () => {
-    const challenge = parseChallenge(
+    const challenge = bearerChallenge(
       'Bearer realm="https://x.example/token",service="s",scope="repository:a/b:pull"',
     );
     expect(challenge === undefined ? '' : tokenAddress(challenge, 1700000000, 'nonce-nonce')).toBe(

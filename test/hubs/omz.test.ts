@@ -82,6 +82,7 @@ describeHubConformance('omz', async () => {
     options: { settings: { endpoint: zoo.endpoint } },
     model: { text: 'omz:face-detection-retail-0004', paths: Object.keys(FACE_FILES) },
     unknown: 'omz:face-detection-retail-0400',
+    search: { text: 'face-detection-retail-0004', finds: ['omz:face-detection-retail-0004'] },
     references: [
       'omz:yolo-v3-tf@2024.6.0',
       `omz:aclnet@${OTHER}//FP16`,

@@ -57,6 +57,7 @@ describeHubConformance('openvino', async () => {
     },
     model: { text: 'openvino:Qwen3-8B-int8-ov', paths: Object.keys(FILES) },
     unknown: 'openvino:Qwen4-8B-int8-ov',
+    search: { text: 'qwen3-8b-int8', finds: ['openvino:Qwen3-8B-int8-ov'] },
     references: [
       'openvino:whisper-tiny-fp16-ov@v1.0//openvino_model.xml',
       'openvino:OpenVINO/gemma-7b-int8-ov',

@@ -8,6 +8,8 @@ export interface Route {
   readonly status?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array;
+  /** Sent without its length, as a server streams what it makes for the request. */
+  readonly chunked?: boolean;
 }
 
 export interface TestServer {
@@ -44,9 +46,11 @@ export async function startServer(
       status = 200,
       headers = {},
       body = '',
+      chunked = false,
     } = faulty(fault) ?? route(request, path) ?? { status: 404 };
     const bytes = Buffer.from(body);
-    response.writeHead(status, { 'content-length': String(bytes.length), ...headers });
+    const length = chunked ? {} : { 'content-length': String(bytes.length) };
+    response.writeHead(status, { ...length, ...headers });
     response.end(request.method === 'HEAD' ? undefined : bytes);
   }
 

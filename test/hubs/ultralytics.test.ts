@@ -40,6 +40,7 @@ describeHubConformance('ultralytics', async () => {
     options: { settings: { endpoint: github.endpoint }, credential: { token: TOKEN, source: 'GH_TOKEN' } },
     model: { text: 'ultralytics:yolo11n', paths: ['yolo11n.pt'] },
     unknown: 'ultralytics:yolo11q',
+    search: { text: 'yolo11n-seg', finds: ['ultralytics:yolo11n-seg'] },
     references: [
       'ultralytics:yolo11n.pt',
       'ultralytics:yolo11n@v8.3.0',

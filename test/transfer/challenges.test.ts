@@ -80,6 +80,32 @@ describe('a challenge', () => {
     expect(asked.length).toBeLessThanOrEqual(2);
   });
 
+  test('is answered for what lies deeper too, which has a grant of its own', async () => {
+    const accepted = new Map([
+      ['/a/', 'outer'],
+      ['/a/b/', 'inner'],
+    ]);
+    const { origin } = await world.serve((request, response) => {
+      const folder = request.url?.replace(/[^/]*$/, '') ?? '';
+      const isOpen = request.headers.authorization === `Bearer ${accepted.get(folder) ?? ''}`;
+      if (isOpen) response.end('bytes');
+      else response.writeHead(401, { 'www-authenticate': CHALLENGE }).end();
+    });
+    const { http } = world.client({
+      challenged: ({ href }) => {
+        const folder = new URL('.', href).pathname;
+        return Promise.resolve({
+          covers: `${origin}${folder}`,
+          headers: { authorization: `Bearer ${accepted.get(folder) ?? ''}` },
+        });
+      },
+    });
+    for (const path of ['/a/1', '/a/b/1', '/a/2']) {
+      const response = await http.request(`${origin}${path}`, { signal: live() });
+      expect([path, await response.text()]).toEqual([path, 'bytes']);
+    }
+  });
+
   test('of whoever gives tokens is not answered', async () => {
     const { origin, asked } = await guarded();
     const statuses: number[] = [];

@@ -1,11 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { contentDigest, findProjectFile } from '../../config/load.js';
-import { knownKeys, leaves, nearestKey } from '../../config/schema.js';
-import { trust } from '../../config/trust.js';
+import { findProjectFile } from '../../config/load.js';
+import { knownKeys, leaves, nearestKey, type ConfigSchema } from '../../config/schema.js';
 import { setUserValue, userConfigPath, writeExample } from '../../config/user-file.js';
 import { ModeldlError } from '../../errors.js';
-import { configurationSchema, userConfigDirectory } from '../../index.js';
+import { configurationSchema, trustProject, userConfigDirectory } from '../../index.js';
 import { redactDocument, secretsIn } from '../../redact.js';
 import { missingArgument, type Call, type CommandDefinition } from '../command.js';
 import { formatTable } from '../format.js';
@@ -35,7 +33,7 @@ export const command: CommandDefinition<object> = {
         if (key === undefined || value === undefined) {
           throw missingArgument('a key and a value', 'modeldl config set convert.precision fp16');
         }
-        const path = await setUserValue(directory, key, value, configurationSchema());
+        const path = await setUserValue(directory, key, value, await userSchema(call, key));
         call.output.note(`Set ${key} in ${path}`);
         call.output.result([], { ok: true, key, path });
         return undefined;
@@ -52,7 +50,7 @@ export const command: CommandDefinition<object> = {
         return undefined;
       }
       case 'trust':
-        return trustProject(call, directory);
+        return trustFound(call);
       default:
         throw new ModeldlError(
           'USAGE',
@@ -64,6 +62,23 @@ export const command: CommandDefinition<object> = {
     }
   },
 };
+
+/**
+ * With the settings of hubs that the user's plugins add. What cannot be opened may be what is to be mended.
+ * @throws ModeldlError USAGE for a key that only this project knows
+ */
+async function userSchema(call: Call<object>, key: string): Promise<ConfigSchema> {
+  try {
+    const { schema, userSchema } = (await call.open()).config;
+    if (!knownKeys(schema).includes(key) || knownKeys(userSchema).includes(key)) return userSchema;
+  } catch (error) {
+    if (!(error instanceof ModeldlError) || error.code !== 'CONFIG') throw error;
+    return configurationSchema(undefined, { open: true });
+  }
+  throw new ModeldlError('USAGE', `\`${key}\` is of a plugin that only this project names`, {
+    hint: "set it in the project's file, or name the plugin in your own too: `modeldl config set plugins …`",
+  });
+}
 
 interface Setting {
   readonly key: string;
@@ -105,7 +120,7 @@ async function settings(call: Call<object>): Promise<readonly Setting[]> {
 async function get(call: Call<object>, key: string): Promise<undefined> {
   const found = (await settings(call)).find((setting) => setting.key === key);
   if (found === undefined) {
-    const schema = configurationSchema();
+    const { schema } = (await call.open()).config;
     const known = knownKeys(schema);
     if (known.includes(key)) {
       const hint = `set it with \`modeldl config set ${key} <value>\``;
@@ -121,15 +136,10 @@ async function get(call: Call<object>, key: string): Promise<undefined> {
   return undefined;
 }
 
-async function trustProject(call: Call<object>, directory: string): Promise<undefined> {
-  const path = await findProjectFile(call.cli.cwd, call.cli.home);
-  if (path === undefined) {
-    throw new ModeldlError('NOT_FOUND', `No project file above ${call.cli.cwd}`, {
-      hint: '`modeldl config init` makes one',
-    });
-  }
-  await trust(directory, path, contentDigest(await readFile(path, 'utf8')));
-  call.output.note(`Trusted until it changes: ${path}`);
-  call.output.result([path], { ok: true, path });
+async function trustFound(call: Call<object>): Promise<undefined> {
+  const { path, plugins, missing } = await trustProject(call.cli);
+  for (const one of [path, ...plugins]) call.output.note(`Trusted until it changes: ${one}`);
+  for (const why of missing) call.output.warn(`Not trusted, run this again once it is there: ${why}`);
+  call.output.result([path], { ok: true, path, plugins });
   return undefined;
 }

@@ -19,6 +19,7 @@ export interface PullFlags {
   readonly unpack?: boolean;
   readonly dryRun?: boolean;
   readonly quant?: string;
+  readonly daemon?: boolean;
 }
 
 /** Bytes by name, as the error about several quantizations carries them. */
@@ -45,6 +46,7 @@ export const command: CommandDefinition<PullFlags> = {
       .option('--unpack', 'unpack an archive')
       .option('--dry-run', 'show the plan only')
       .option('--quant <name>', 'which of several GGUF quantizations')
+      .option('--daemon', 'have the Ollama that runs (OLLAMA_HOST) fetch it, and take it from its store')
       .addHelpText(
         'after',
         '\nExamples:\n  modeldl pull hf:org/name --include "*.json"\n  modeldl pull https://host/model.onnx -o ./models\n  modeldl pull npm:@mediapipe/face_detection',
@@ -117,7 +119,8 @@ async function withQuantization<Result>(
 }
 
 export function pullOptions(flags: PullFlags, cwd: string): PullOptions {
-  const { revision, include, exclude, allFiles, output, link, overwrite, force, unpack, quant } = flags;
+  const { revision, include, exclude, allFiles, output, link, overwrite, force, unpack, quant, daemon } =
+    flags;
   return {
     ...(revision === undefined ? {} : { revision }),
     ...(include === undefined ? {} : { include }),
@@ -129,6 +132,7 @@ export function pullOptions(flags: PullFlags, cwd: string): PullOptions {
     ...(force === undefined ? {} : { force }),
     ...(unpack === undefined ? {} : { unpack }),
     ...(quant === undefined ? {} : { quant }),
+    ...(daemon === undefined ? {} : { daemon }),
   };
 }
 
