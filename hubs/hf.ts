@@ -43,6 +43,9 @@ export const hf = {
   endpoint: hubEndpoint,
   checkAccess,
   resolve,
+  // Whatever is no commit may lead elsewhere.
+  addressOf: (path, { id, revision }, context) =>
+    COMMIT.test(revision) ? fileAddress(filesBase(hubEndpoint(context), id, revision), path) : undefined,
   prebuilt: { ids: prebuiltIds, exists },
   async *search(query, context) {
     const { search } = await import('./hf/search.js');
@@ -91,7 +94,7 @@ async function resolve(reference: Reference, context: HubContext): Promise<Snaps
   const { revision } = reading;
   if (COMMIT.test(revision) && info.sha !== revision) throw otherCommit(text, info, endpoint);
   if (info.name !== id) context.warn(`The model ${id} is now called ${info.name} at ${endpoint}`);
-  const base = `${endpoint}/${info.name}/resolve/${info.sha}/`;
+  const base = filesBase(endpoint, info.name, info.sha);
   const known = await context.known?.(info.name, info.sha);
   return {
     hub: 'hf',
@@ -147,13 +150,21 @@ async function exists(id: string, context: HubContext): Promise<boolean> {
   }
 }
 
+function filesBase(endpoint: string, id: string, commit: string): string {
+  return `${endpoint}/${id}/resolve/${commit}/`;
+}
+
+function fileAddress(base: string, path: string): string {
+  return `${base}${path.split('/').map(encodeURIComponent).join('/')}`;
+}
+
 function toRemoteFile(entry: TreeEntry, base: string): RemoteFile {
   const { path, lfs, oid, xetHash } = entry;
   const size = lfs?.size ?? entry.size;
   const file = {
     path,
     ...(size === undefined ? {} : { size }),
-    url: `${base}${path.split('/').map(encodeURIComponent).join('/')}`,
+    url: fileAddress(base, path),
   };
   if (lfs != null) return { ...file, digest: { algorithm: 'sha256', hex: lfs.oid } };
   // Git's id of a file that is kept elsewhere is that of its pointer, not of its bytes.

@@ -19,6 +19,7 @@ export const openvino = {
     const { resolve } = await import('./openvino/resolve.js');
     return resolve(reference, context);
   },
+  addressOf: (path, { id, revision }, context) => hf.addressOf(path, { id: fullId(id), revision }, context),
   checkAccess: (snapshot, context) => hf.checkAccess({ ...snapshot, id: fullId(snapshot.id) }, context),
   prebuilt: { ids: publishedIds, exists: (id, context) => hf.prebuilt.exists(fullId(id), context) },
   async *search(query, context) {

@@ -28,6 +28,8 @@ export const ultralytics = {
   },
   endpoint: endpointOf,
   replacesFiles: true,
+  addressOf: (path, { id, revision }, context) =>
+    path === assetOf(id) ? assetAddress(endpointOf(context), revision, path) : undefined,
   resolve,
   async *search(query) {
     const { search } = await import('./ultralytics/search.js');

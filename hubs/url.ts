@@ -34,6 +34,7 @@ export const url = {
     maxBytes: { description: 'Files longer than this are refused, bytes', type: 'number', trust: true },
   },
   allow: allowAddress,
+  addressOf: (_path, { id }) => readId(id).address.href,
   resolve,
 } as const satisfies Hub;
 

@@ -169,7 +169,7 @@ async function fetchSelected(
     return {
       snapshot: pinned,
       selection,
-      key: keyOf(pinned, revision, selection),
+      key: keyOf(snapshot, revision, selection),
       files,
       downloadedBytes: fetched.downloadedBytes + archiveBytes,
       adoptedBytes: fetched.adoptedBytes,
@@ -266,7 +266,7 @@ function recorded<Listing extends Snapshot | StoredSnapshot>(
 }
 
 /** The listing as it is stored: with its revision, without anything that must not be recorded. */
-function pinSnapshot(
+export function pinSnapshot(
   snapshot: Snapshot,
   revision: string,
   members: NonNullable<StoredSnapshot['members']>,
@@ -392,6 +392,7 @@ function recordOf(
     ...(key.selection === undefined ? {} : { selection: key.selection }),
     ...(reference.subpath === undefined ? {} : { subpath: reference.subpath }),
     ...(asked === undefined ? {} : { asked }),
+    ...('unproven' in snapshot ? { unproven: true as const, asked: asked ?? {} } : {}),
     ...singleFile(context, reference, selection, files),
     files: files.map((file) => ({ ...file })),
     leftOut: selection.leftOut.map(({ path, size }) => ({

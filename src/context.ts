@@ -35,6 +35,8 @@ export interface Context {
   readonly lower: readonly Store[];
   /** Where bytes may be found on this machine before they are fetched, best first. */
   readonly elsewhere: readonly BlobSource[];
+  /** Listings come from a lock: none of them is kept as what its hub says. */
+  readonly locked?: true;
   /** The HTTP client with a hub's own rules and credentials. */
   httpFor(hub: Hub): Promise<HttpClient>;
   readonly freshness: Freshness;
@@ -43,6 +45,8 @@ export interface Context {
   readonly spaceCheck: boolean;
   /** Large files at once. */
   readonly jobs: number;
+  /** Bounds that over all models that are pulled at the same time. */
+  transfers<Result>(work: () => Promise<Result>): Promise<Result>;
   readonly connections: ConnectionBudget;
   readonly toolchainSettings: ToolchainSettings;
   hubSettings(hub: string): Readonly<Record<string, unknown>>;

@@ -13,6 +13,7 @@ import { adoptBlob, hasBlob, writeBlob } from './store/blobs.js';
 import { claim, type Claim, type ClaimOptions } from './store/claim.js';
 import { inStore } from './store/layout.js';
 import { workingMode } from './store/link.js';
+import { readRef, saveRef } from './store/snapshots.js';
 import type { PromisedBytes } from './store/take.js';
 import { downloadResumable, type DownloadOptions, type DownloadRequest } from './transfer/download.js';
 import type { HttpClient } from './transfer/http.js';
@@ -69,8 +70,8 @@ export function digestKey(digest: Digest): string {
 }
 
 /** Equal for files of one listing that promise the same bytes. */
-function bytesKey({ path, digest, size = -1 }: RemoteFile): string {
-  return digest === undefined ? `path ${path}` : `${digestKey(digest)} ${size}`;
+function bytesKey({ path, digest, size = -1, fresh }: RemoteFile): string {
+  return digest === undefined || fresh === true ? `path ${path}` : `${digestKey(digest)} ${size}`;
 }
 
 /** One of the files for each promise. */
@@ -84,8 +85,8 @@ export function distinctBytes(files: readonly RemoteFile[]): number {
 }
 
 /** The blob that a file of a listing will be, as far as that is known before its bytes are here. */
-export function promisedBlob({ digest }: RemoteFile, known: KnownFiles): string | undefined {
-  if (digest === undefined) return undefined;
+export function promisedBlob({ digest, fresh }: RemoteFile, known: KnownFiles): string | undefined {
+  if (digest === undefined || fresh === true) return undefined;
   return digest.algorithm === 'sha256' ? digest.hex : known.get(digestKey(digest))?.sha256;
 }
 
@@ -102,12 +103,38 @@ export async function storedFile(
   file: WantedFile,
   known: KnownFiles,
 ): Promise<StoredFile | undefined> {
-  const { digest } = file.source;
+  const { digest, fresh } = file.source;
+  if (fresh === true) return fetchedBefore(context, file);
   const promised = promisedBytes(file.source, known);
   if (digest === undefined || promised === undefined) return undefined;
   const { sha256 } = promised;
   const bytes = await hasBlob(context.store, sha256, promised.bytes);
   return bytes === undefined ? undefined : { path: file.path, bytes, sha256, upstream: digest };
+}
+
+/** What {@link rememberFetched} remembers of an address is a name for a blob, as a floating reference is for a revision. */
+function fetchedName({ url }: RemoteFile): string {
+  return `bytes of ${url}`;
+}
+
+/** The blob that a file was when it was fetched from its address. */
+async function fetchedBefore(
+  context: Context,
+  { path, source }: WantedFile,
+): Promise<StoredFile | undefined> {
+  const { digest } = source;
+  const last = await readRef(context.store, fetchedName(source));
+  if (digest === undefined || last?.id !== digestKey(digest)) return undefined;
+  const bytes = await hasBlob(context.store, last.revision, source.size);
+  return bytes === undefined ? undefined : { path, bytes, sha256: last.revision, upstream: digest };
+}
+
+/** So that a run that was stopped goes on with what it has. */
+async function rememberFetched(context: Context, { source }: WantedFile, sha256: string): Promise<void> {
+  const { digest, fresh } = source;
+  if (fresh !== true || digest === undefined) return;
+  const resolvedAt = new Date().toISOString();
+  await saveRef(context.store, fetchedName(source), { id: digestKey(digest), revision: sha256, resolvedAt });
 }
 
 /**
@@ -149,7 +176,7 @@ export async function fetchFiles(
     context.jobs,
     [...distinct.values()].filter(({ source }) => !isSmall(source)),
     fetching,
-    (file) => fetchLarge(fetching, scope, file, known),
+    (file) => context.transfers(() => fetchLarge(fetching, scope, file, known)),
   );
   const all = [...small, ...large];
   const adopted = all.flatMap((fetched) => fetched.adopted ?? []);
@@ -233,8 +260,8 @@ async function fetchSmall(
 }
 
 /** May other models want the same bytes, and find them by what is known of them beforehand? */
-function isShared({ digest, size = 0 }: RemoteFile): boolean {
-  return digest?.algorithm === 'sha256' && size >= SHARED_BYTES;
+function isShared({ digest, fresh, size = 0 }: RemoteFile): boolean {
+  return fresh !== true && digest?.algorithm === 'sha256' && size >= SHARED_BYTES;
 }
 
 async function claimBytes(fetching: Fetching, scope: string, file: WantedFile): Promise<Claim> {
@@ -341,6 +368,7 @@ async function fetchLarge(
     // Before it is there, so that no prune in another process finds it unwanted.
     await (await context.session()).want([kept.sha256]);
     await adoptBlob(context.store, path, kept.sha256, kept.bytes);
+    await rememberFetched(context, file, kept.sha256);
     const fetched = storedAs(fetching, file, kept);
     await removePartial(directory);
     return fetched;
@@ -382,8 +410,8 @@ async function adoptFile(
 }
 
 /** Names the bytes of a large file for claims and partials: what has a digest is the same everywhere. */
-export function claimedName(scope: string, { path, digest }: RemoteFile): string {
-  return digest === undefined ? `${scope} ${path}` : digestKey(digest);
+export function claimedName(scope: string, { path, digest, fresh }: RemoteFile): string {
+  return digest === undefined || fresh === true ? `${scope} ${path}` : digestKey(digest);
 }
 
 /**

@@ -56,6 +56,11 @@ export interface Hub {
    * @throws ModeldlError GATED, AUTH, NOT_FOUND, NETWORK
    */
   checkAccess?(snapshot: Snapshot, context: HubContext): Promise<void>;
+  /**
+   * Address of a file of a revision, where these tell it without asking: a lock need not hold it then, and is not
+   * believed about it.
+   */
+  addressOf?(path: string, model: PinnedModel, context: HubSettingsContext): string | undefined;
   readonly prebuilt?: PublishedConversions;
   /**
    * Writes a stored model to this hub under a name of it. What is there already is not sent.
@@ -220,6 +225,11 @@ export interface UserKey {
   publicLine(context: HubSettingsContext): Promise<string | undefined>;
 }
 
+export interface PinnedModel {
+  readonly id: string;
+  readonly revision: string;
+}
+
 /** A stored model, as a hub writes it elsewhere. */
 export interface ModelToPush {
   readonly hub: string;
@@ -342,6 +352,8 @@ export interface Snapshot {
   /** What the hub's own tool changes in files, in this order: done once digests matched and archives are unpacked. */
   readonly edits?: readonly Edit[];
   readonly metadata: SnapshotMetadata;
+  /** Nobody but a lock says that these are the revision's files: they are kept apart from what the hub says. */
+  readonly unproven?: true;
   /** Where the revision ends in a reference that left it open (`Reference.openRevision`), when not where it says. */
   readonly reading?: Reading;
 }
@@ -380,6 +392,11 @@ export interface RemoteFile {
    * record, event or message.
    */
   readonly query?: string;
+  /**
+   * Its bytes come from its address, whatever is here with such a digest: only a lock says that this file has it. That
+   * they were fetched from there once is remembered.
+   */
+  readonly fresh?: true;
   /** More bytes than this are refused while they arrive. */
   readonly maxBytes?: number;
   /** The bytes are an archive whose members are the model's files. */

@@ -11,6 +11,7 @@ import { readFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { arch, platform, version as nodeVersion } from 'node:process';
 import envPaths from 'env-paths';
+import pLimit from 'p-limit';
 import { otherTools, type BlobSource } from './adopt.js';
 import { findCredential, removeCredential, saveCredential } from './config/credentials.js';
 import { loadConfig, type LoadedConfig } from './config/load.js';
@@ -30,6 +31,9 @@ import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
 import type { SearchOptions } from './search.js';
 import type { ConversionFilter } from './stored.js';
+import type { LockOptions } from './lock.js';
+import type { StartupHubs } from './startup.js';
+import type { SyncOptions } from './sync.js';
 import { openStore, type Store } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
 import { createConnectionBudget } from './transfer/helpers.js';
@@ -41,6 +45,7 @@ export type * from './hub.js';
 export type * from './converter.js';
 export type * from './results.js';
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
+export type { LockOptions, SyncOptions };
 export type {
   ConvertOptions,
   ConversionFilter,
@@ -102,6 +107,11 @@ export interface Modeldl {
   planConvert(reference: string, options?: ConvertOptions): Promise<results.ConvertPlan>;
   /** Writes a model to a hub, pulling it first where it is not stored. */
   push(reference: string, target: string, options?: PushOptions): Promise<results.PushedModel>;
+  /** Brings in what a list of models asks for: the configuration's, or a startup file's. */
+  sync(options?: SyncOptions): Promise<results.SyncOutcome<results.SyncedModel>>;
+  planSync(options?: SyncOptions): Promise<results.SyncOutcome<results.SyncPlan>>;
+  /** Writes what these models are now into a lock beside the list. */
+  lock(options?: LockOptions): Promise<results.LockOutcome>;
   /** Registers a model with another program on this machine, pulling it first where it is not stored. */
   export(reference: string, options: ExportOptions): Promise<results.ExportedModel>;
   list(): Promise<results.ModelList>;
@@ -172,6 +182,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
   const { loaded, plugins, configDir } = await configure(options);
   const context = await createContext(options, plugins, loaded, configDir);
   const base: Context = context;
+  const startup = async (): Promise<StartupHubs> => (await plugins.startup?.()) ?? {};
   const keeper: CredentialKeeper = {
     save: (hub, origin, token) => saveCredential(configDir, hub, origin, token),
     remove: (hub) => removeCredential(configDir, hub),
@@ -188,6 +199,10 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       (await import('./plan.js')).planConvert(base, reference, withDefaults(given, loaded.config)),
     push: async (reference, target, given = {}) =>
       (await import('./push.js')).push(base, reference, target, given),
+    sync: async (given = {}) => (await import('./sync.js')).sync(base, loaded, await startup(), given),
+    planSync: async (given = {}) =>
+      (await import('./sync.js')).planSync(base, loaded, await startup(), given),
+    lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
     export: async (reference, given) => (await import('./export.js')).exportModel(base, reference, given),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
@@ -318,6 +333,7 @@ async function createContext(
     create: options.createCache ?? true,
   });
 
+  const jobs = options.jobs ?? config.jobs ?? DEFAULTS.jobs;
   const lower = await openLower(config.cache?.readFrom ?? [], store);
   const tools = (config.adopt ?? DEFAULTS.adopt) === 'never' ? [] : otherTools(environment, home);
 
@@ -340,7 +356,8 @@ async function createContext(
     freshness,
     maxWaitMs,
     spaceCheck: options.spaceCheck ?? true,
-    jobs: options.jobs ?? config.jobs ?? DEFAULTS.jobs,
+    jobs,
+    transfers: pLimit(jobs),
     connections: createConnectionBudget(
       options.connections ?? config.connections ?? DEFAULTS.connections,
       FURTHER_CONNECTIONS,

@@ -98,6 +98,10 @@ export function keyOf(
   selection: Selection<ListingEntry>,
 ): ModelKey {
   const key = { hub: snapshot.hub, id: snapshot.id, revision };
+  if ('unproven' in snapshot) {
+    const hash = createHash('sha256').update(`unproven ${selectionHash(selection)}`);
+    return { ...key, selection: hash.digest('hex') };
+  }
   return selection.complete ? key : { ...key, selection: selectionHash(selection) };
 }
 

@@ -259,16 +259,18 @@ function modelKeyOf(
     readonly id: string;
     readonly revision: string;
     readonly subpath?: string | undefined;
+    readonly unproven?: true | undefined;
   },
   plan: ConversionPlan,
   key: string,
 ): ModelKey {
-  const { hub, id, revision, subpath } = origin;
+  const { hub, id, revision, subpath, unproven } = origin;
+  const apart = unproven === true ? `unproven ${subpath ?? ''}` : subpath;
   return {
     hub,
     id,
     revision,
-    ...(subpath === undefined ? {} : { selection: createHash('sha256').update(subpath).digest('hex') }),
+    ...(apart === undefined ? {} : { selection: createHash('sha256').update(apart).digest('hex') }),
     conversion: { precision: plan.precision, device: plan.device, key },
   };
 }

@@ -3,6 +3,7 @@ import { converters, runtimes, toolchains } from '../converters/index.js';
 import { hubs } from '../hubs/index.js';
 import type { Converter, Runtime, Toolchain } from './converter.js';
 import type { Hub } from './hub.js';
+import type { StartupHubs } from './startup.js';
 
 export interface Plugins {
   readonly hubs: readonly Hub[];
@@ -10,8 +11,11 @@ export interface Plugins {
   readonly toolchains: readonly Toolchain[];
   /** Optional native packages. */
   readonly runtimes?: readonly Runtime[];
+  /** What startup lists of the microservice call hubs. */
+  startup?(): Promise<StartupHubs>;
 }
 
 export function builtInPlugins(): Plugins {
-  return { hubs, converters, toolchains, runtimes };
+  const startup = async (): Promise<StartupHubs> => (await import('../hubs/startup.js')).startupHubs;
+  return { hubs, converters, toolchains, runtimes, startup };
 }

@@ -1,10 +1,10 @@
 /** Pulling: from references to verified model trees in the store. */
 import { join } from 'node:path';
 import { isElsewhere } from './adopt.js';
-import { bring, knownFiles, type BringOptions } from './bring.js';
+import { bring, knownFiles, pinSnapshot, type BringOptions } from './bring.js';
 import { format, parse, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
-import { distinctBytes, promisedBytes, storedFile } from './fetch.js';
+import { digestKey, distinctBytes, promisedBytes, storedFile } from './fetch.js';
 import type { RemoteFile } from './hub.js';
 import {
   askedOf,
@@ -39,7 +39,9 @@ import {
   updateRecord,
   type StoredModel,
 } from './store/models.js';
+import { forEach } from './several.js';
 import type { ModelKey } from './store/record.js';
+import { readSnapshot } from './store/snapshots.js';
 
 export interface PullOptions extends BringOptions {
   readonly revision?: string;
@@ -104,20 +106,19 @@ async function forEachReference<Result>(
       hint: 'write `name@revision` for each',
     });
   }
-  const results: Result[] = [];
-  const errors: ModeldlError[] = [];
-  for (const text of references) {
-    const requested = redactReference(text);
-    try {
+  return forEach(
+    context,
+    references,
+    1,
+    (text) => {
       const reference = parse(context, text, options.unpack);
-      results.push(await work(requested, withRevision(reference, options.revision)));
-    } catch (thrown) {
+      return work(redactReference(text), withRevision(reference, options.revision));
+    },
+    async (text, thrown) => {
       const error = await withFileHint(context, text, thrown);
-      if (context.signal.aborted || !(error instanceof ModeldlError)) throw error;
-      errors.push(error.with({ reference: requested }));
-    }
-  }
-  return { results, errors };
+      return error instanceof ModeldlError ? error.with({ reference: redactReference(text) }) : error;
+    },
+  );
 }
 
 /** What a user typed, with the revision of the options. @throws ModeldlError USAGE */
@@ -192,7 +193,9 @@ export async function pullResolved(
   const reuse = options.force !== true && options.rebuild !== true;
   if (reuse) {
     const stored = await storedModel(context, resolved, options);
-    if (stored !== undefined) return asFound(resolved, stored);
+    if (stored !== undefined) {
+      return asFound(resolved, await confirm(context, resolved, stored));
+    }
   }
   const key = reuse ? chosenKey(resolved, options) : undefined;
   if (reuse && !context.store.writable) {
@@ -216,6 +219,47 @@ export async function pullResolved(
     const source = outdated ? await atPresentEndpoint(context, resolved) : resolved;
     const brought = await bring(context, source, options, scope);
     return { ...brought, reference: resolved.reference, stale };
+  });
+}
+
+/** A model that a lock brought in is known by its hub from now on: its listing agrees, as {@link intactModel} saw. */
+async function confirm(context: Context, resolved: Resolved, stored: StoredModel): Promise<StoredModel> {
+  const { snapshot, remembered } = resolved;
+  const { hub, id, revision } = snapshot;
+  if (remembered || revision === undefined || context.locked === true || !context.store.writable)
+    return stored;
+  if ((await readSnapshot(context.store, hub, id, revision)) !== undefined) return stored;
+  const members = 'members' in snapshot ? (snapshot.members ?? []) : [];
+  await rememberResolution(context, resolved, pinSnapshot(snapshot, revision, members));
+  const model = await findModel(context.store, stored.record);
+  if (model === undefined) return stored;
+  const record = { ...model.record, ...snapshot.metadata };
+  return (await updateRecord(context.store, model, record)) ?? stored;
+}
+
+/** Is a stored model what the listing says now? Asked where nothing but a lock has listed its revision before. */
+async function agrees(
+  context: Context,
+  resolved: Resolved,
+  model: StoredModel,
+  options: PullOptions,
+): Promise<boolean> {
+  const { snapshot, reference, remembered } = resolved;
+  const { hub, id, revision } = snapshot;
+  const listing = knownListing(snapshot);
+  if (remembered || revision === undefined || listing === undefined) return true;
+  if ((await readSnapshot(context.store, hub, id, revision)) !== undefined) return true;
+  const { chosen } = choose(listing, reference, options);
+  const files = new Map(model.record.files.map((file) => [file.path, file]));
+  if (files.size !== chosen.length) return false;
+  const edited = new Set((snapshot.edits ?? []).map(({ path }) => path));
+  return chosen.every(({ path, file: { source, archive, path: listed } }) => {
+    const stored = files.get(path);
+    const { digest } = source;
+    if (stored === undefined) return false;
+    if (digest === undefined || archive !== undefined || edited.has(listed)) return true;
+    if (digest.algorithm === 'sha256') return digest.hex === stored.sha256;
+    return stored.upstream === undefined || digestKey(stored.upstream) === digestKey(digest);
   });
 }
 
@@ -297,7 +341,7 @@ export async function intactModel(
 ): Promise<StoredModel | undefined> {
   const key = chosenKey(resolved, options);
   const model = key === undefined ? undefined : await findModel(context.store, key);
-  if (model === undefined) return undefined;
+  if (model === undefined || !(await agrees(context, resolved, model, options))) return undefined;
   const check = await checkModel(context.store, model, false, context.signal);
   if (isIntact(check)) return model;
   const { damaged, missing } = check;
@@ -343,6 +387,7 @@ async function recordRequest(
   { record }: StoredModel,
   options: SelectionRequest,
 ): Promise<void> {
+  if (record.unproven === true) return;
   if (!context.store.writable || decidingRequest(record.asked, askedOf(options)) === record.asked) return;
   // The check may have refreshed the record.
   const model = await findModel(context.store, record);

@@ -204,7 +204,7 @@ export async function rememberResolution(
   { reference, requestedId }: Resolved,
   snapshot: StoredSnapshot,
 ): Promise<void> {
-  if (!context.store.writable) return;
+  if (!context.store.writable || context.locked === true) return;
   await saveSnapshot(context.store, snapshot);
   for (const id of new Set([reference.id, requestedId]))
     await rememberRef(context, { ...reference, id }, snapshot);

@@ -182,6 +182,54 @@ export interface ConvertPlan {
   readonly layout: WrittenLayout | null;
 }
 
+/** A model of a project's list, as `sync` brought it in. */
+export type SyncedModel = (PulledModel | ConvertedModel) & {
+  /** As the list has it. */
+  readonly name: string | null;
+  readonly kind: 'pulled' | 'converted';
+  /** The revision is the lock's. */
+  readonly locked: boolean;
+};
+
+export type SyncPlan = (PullPlan | ConvertPlan) & {
+  readonly name: string | null;
+  readonly kind: 'pulled' | 'converted';
+  readonly locked: boolean;
+};
+
+export interface SyncOutcome<Result> extends Outcome<Result> {
+  /** The list of models. */
+  readonly file: string;
+  /** Null where there is none. */
+  readonly lock: string | null;
+}
+
+/** A model as a lock now has it. */
+export interface LockedResult {
+  /** Pinned. */
+  readonly reference: string;
+  readonly requested: string;
+  readonly hub: string;
+  readonly id: string;
+  readonly revision: string;
+  readonly files: number;
+  /** Of the files that are chosen; 0 for those whose size nobody tells. */
+  readonly bytes: number;
+  readonly converter: string | null;
+  readonly key: string | null;
+  /** Against the lock that was there. */
+  readonly change: 'new' | 'changed' | 'same';
+}
+
+export interface LockOutcome extends Outcome<LockedResult> {
+  readonly file: string;
+  readonly lock: string;
+  /** Requests that the lock had and the list no longer has. */
+  readonly removed: readonly string[];
+  /** The lock was written: nothing failed, something differs, and it was not only planned. */
+  readonly written: boolean;
+}
+
 export interface ListedModel {
   readonly reference: string;
   readonly kind: 'pulled' | 'converted';

@@ -47,7 +47,8 @@ export function conversionMatches(
   reference: Reference,
   filter: ConversionFilter,
 ): boolean {
-  const { conversion, selection } = model.record;
+  const { conversion, selection, unproven } = model.record;
+  if (unproven === true && !/^[0-9a-f]{8}$/.test(reference.conversion ?? '')) return false;
   if (!wantsConversion(reference, filter)) return conversion === undefined;
   const named = reference.conversion;
   if (conversion === undefined) {
@@ -120,6 +121,11 @@ async function absenceHint(
   filter: ConversionFilter,
   beside: readonly StoredModel[],
 ): Promise<string> {
+  const apart = beside.filter(({ record }) => record.unproven === true && record.conversion === undefined);
+  if (apart.length > 0 && !wantsConversion(reference, filter)) {
+    const pull = `modeldl pull ${format(context, reference)}`;
+    return `only a lock has told of it, and it is ${apart.map(exactReference).join(', ')}; \`${pull}\` asks its hub`;
+  }
   if (!wantsConversion(reference, filter)) {
     const stored = await storedBefore(context, reference);
     return stored.length === 0

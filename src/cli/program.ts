@@ -61,6 +61,8 @@ export const COMMANDS: readonly Entry[] = [
     summary: 'environments of the converters',
     load: () => import('./commands/toolchain.js'),
   },
+  { name: 'sync', summary: 'bring in the models of a list', load: () => import('./commands/sync.js') },
+  { name: 'lock', summary: 'write down what these models are', load: () => import('./commands/lock.js') },
   {
     name: 'plugins',
     summary: 'where hubs and converters come from',

@@ -36,6 +36,8 @@ const PROJECT_FILES = [
 /** Names of the user's file, best first. */
 export const USER_FILES = ['config.json', 'config.yaml'] as const;
 const TOKEN_KEY = /token|password|secret|apikey|api-key|credential/i;
+/** In lists, whose keys others chose: `max_num_batched_tokens` is none. */
+const TOKEN_NAME = /(^|[._-])(token|password|secret|api[-_]?key)$/i;
 const TOKEN_VALUE =
   /^(hf_[A-Za-z0-9]{8,}|npm_[A-Za-z0-9]{8,}|gh[pousr]_[A-Za-z0-9]{8,}|pypi-[A-Za-z0-9_-]{8,})/;
 
@@ -205,7 +207,7 @@ export async function findProjectFile(cwd: string, home: string): Promise<string
 }
 
 /** A file of another user could redirect downloads; root's own files are as trusted as the program. */
-async function isOwn(path: string): Promise<boolean> {
+export async function isOwn(path: string): Promise<boolean> {
   try {
     const found = await stat(path);
     const user = geteuid?.();
@@ -241,7 +243,8 @@ async function readConfigFile(path: string, kind: ConfigFile['kind']): Promise<R
   return { path, kind, content, parsed: parseFile(path, content) };
 }
 
-function parseFile(path: string, content: string): unknown {
+/** @throws ModeldlError CONFIG, with the place */
+export function parseFile(path: string, content: string): unknown {
   try {
     if (path.endsWith('package.json')) {
       const manifest: unknown = JSON.parse(content);
@@ -286,9 +289,43 @@ function whatIsWrong(path: string, content: string, error: unknown): string {
   return said(format, what, before.length, (before.at(-1)?.length ?? 0) + 1);
 }
 
-function refuseTokens(path: string, kind: ConfigFile['kind'], parsed: unknown): void {
+/** Of a file with aliases, which may stand for more than it holds. */
+const MAX_VALUES = 100_000;
+
+/** Of what an alias stands for every time, up to the bound. */
+function countValues(value: unknown, count = 0): number {
+  if (typeof value !== 'object' || value === null) return count + 1;
+  let total = count + 1;
+  for (const inner of Object.values(value)) {
+    if (total > MAX_VALUES) break;
+    total = countValues(inner, total);
+  }
+  return total;
+}
+
+/** Every value with its key, those in lists too. */
+function* values(parsed: unknown): Generator<readonly [string, unknown]> {
   for (const [key, value] of leaves(parsed)) {
-    const looksSecret = TOKEN_KEY.test(key) || (typeof value === 'string' && TOKEN_VALUE.test(value));
+    if (!Array.isArray(value)) yield [key, value];
+    else
+      for (const [at, item] of value.entries()) {
+        for (const [below, inner] of values(item))
+          yield [`${key}.${at}${below === '' ? '' : `.${below}`}`, inner];
+      }
+  }
+}
+
+/** @throws ModeldlError CONFIG naming the key */
+export function refuseTokens(path: string, kind: ConfigFile['kind'], parsed: unknown): void {
+  if (countValues(parsed) > MAX_VALUES) {
+    throw new ModeldlError('CONFIG', `The file stands for more than ${MAX_VALUES} values: ${path}`, {
+      hint: 'write out what its aliases repeat',
+      details: { file: path },
+    });
+  }
+  for (const [key, value] of values(parsed)) {
+    const names = /\.\d+(\.|$)/.test(key) ? TOKEN_NAME : TOKEN_KEY;
+    const looksSecret = names.test(key) || (typeof value === 'string' && TOKEN_VALUE.test(value));
     if (!looksSecret) continue;
     throw new ModeldlError(
       'CONFIG',
@@ -316,15 +353,32 @@ export function checkConfig(
     });
   }
   const result = v.safeParse(schema, parsed);
-  if (!result.success) throw schemaError(path, result.issues[0], schema);
+  if (!result.success) throw schemaError(path, result.issues[0], (key) => nearestKey(key, schema));
   return result.output;
 }
 
-function schemaError(path: string, issue: v.BaseIssue<unknown>, schema: ConfigSchema): ModeldlError {
+/** What is wrong in the part of a union that was meant: an entry that is no text was meant as an object. */
+function meantIssue(issue: v.BaseIssue<unknown>): {
+  readonly key: string;
+  readonly issue: v.BaseIssue<unknown>;
+} {
   const key = v.getDotPath(issue) ?? '';
+  const inner = issue.type === 'union' ? issue.issues?.find(({ path }) => path !== undefined) : undefined;
+  if (inner === undefined) return { key, issue };
+  const below = meantIssue(inner);
+  return { key: `${key}.${below.key}`, issue: below.issue };
+}
+
+/** @param nearest the known key that was probably meant */
+export function schemaError(
+  path: string,
+  outer: v.BaseIssue<unknown>,
+  nearest: (key: string) => string,
+): ModeldlError {
+  const { key, issue } = meantIssue(outer);
   if (issue.type === 'strict_object' && issue.expected === 'never') {
     return new ModeldlError('CONFIG', `Unknown key \`${key}\` in ${path}`, {
-      hint: `the nearest known key is \`${nearestKey(key, schema)}\``,
+      hint: `the nearest known key is \`${nearest(key)}\``,
       details: { file: path, key },
     });
   }

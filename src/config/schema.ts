@@ -6,6 +6,7 @@ import { closest } from 'fastest-levenshtein';
 import * as v from 'valibot';
 import { PRECISIONS } from '../converter.js';
 import type { HubSetting } from '../hub.js';
+import { MODEL_KEYS, modelList } from './models.js';
 import { DURATION, RATE } from './units.js';
 
 const text = v.pipe(v.string(), v.nonEmpty());
@@ -85,6 +86,9 @@ const ENTRIES = {
         'auto: what is in the Hugging Face cache or an Ollama store already is linked or copied from there, and hashed, instead of fetched; never: it is fetched',
       ),
     ),
+  ),
+  models: v.exactOptional(
+    v.pipe(modelList, v.description('The models that `modeldl sync` brings into the store')),
   ),
   caFile: v.exactOptional(
     v.pipe(text, v.description('PEM file with extra certificates; relative to the file that sets it')),
@@ -220,7 +224,7 @@ export const DEFAULTS = {
  * What a project file may set by itself (cli.md). All else decides where bytes and code come from, or is how a user wants
  * this machine treated: a cloned repository must not change it unasked.
  */
-const PROJECT_KEYS = [/^\$schema$/, /^convert\./];
+const PROJECT_KEYS = [/^\$schema$/, /^convert\./, /^models$/];
 
 /** May a project file set this key only after it was trusted? An endpoint always, other settings of a hub by its word. */
 export function needsTrust(key: string, hubs: readonly HubKeys[]): boolean {
@@ -257,6 +261,8 @@ export function knownKeys(schema: Node, prefix = ''): readonly string[] {
 
 /** The key that was probably meant: one that ends alike, else the nearest of the same depth. */
 export function nearestKey(key: string, schema: ConfigSchema): string {
+  const [, entry, named] = /^(models\.\d+)\.(.+)$/.exec(key) ?? [];
+  if (entry !== undefined && named !== undefined) return `${entry}.${closest(named, [...MODEL_KEYS])}`;
   const known = knownKeys(schema).filter((candidate) => candidate !== '$schema');
   const last = key.slice(key.lastIndexOf('.') + 1);
   const alike = known.filter((candidate) => candidate.endsWith(`.${last}`));

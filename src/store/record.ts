@@ -77,6 +77,8 @@ export const recordSchema = v.object({
   subpath: v.exactOptional(v.string()),
   /** What chose the files besides the subpath; absent for what is pulled when nothing is said, and for all files. */
   asked: v.exactOptional(asked),
+  /** Only a lock says that these are files of the revision: no name but the exact one means it. */
+  unproven: v.exactOptional(v.literal(true)),
   /** The reference named this one file. */
   single: v.exactOptional(treePath),
   files: v.array(recordFile),

@@ -1,0 +1,177 @@
+/**
+ * A hub that answers from a lock: no request but for bytes. A lock comes with a project, so nothing of it is believed
+ * further than that project. What a file's address is, the hub itself says where it can; then its bytes are fetched from
+ * there, and prove the lock. Where only the lock knows addresses, they are held to what a reference in the project's own
+ * list may be, and the model is kept apart from what the hub says (`Snapshot.unproven`).
+ */
+import { settingsContext, type Context } from './context.js';
+import { ModeldlError } from './errors.js';
+import type { Hub, RemoteFile, Snapshot } from './hub.js';
+import { digestOf, type LockedFile, type LockedModel } from './lock-file.js';
+import { modelsNamed } from './store/models.js';
+import type { StoredSnapshot } from './store/snapshots.js';
+
+const ENDPOINT = '{endpoint}/';
+
+/** The context in which a locked model is brought in. */
+export function lockedContext(
+  context: Context,
+  lockFile: string,
+  model: LockedModel,
+  known: StoredSnapshot | undefined,
+): Context {
+  const hubs = context.hubs.map((hub): Hub => {
+    return {
+      ...hub,
+      checkAccess: () => Promise.resolve(),
+      // Names tell what is published already; whether something is, the lock says.
+      ...(hub.prebuilt === undefined
+        ? {}
+        : {
+            prebuilt: {
+              ids: (id, wanted) => hub.prebuilt?.ids(id, wanted) ?? [],
+              exists: () => Promise.resolve(false),
+            },
+          }),
+      resolve: async ({ id, query }) => {
+        if (hub.name !== model.hub || id !== model.id) {
+          throw new ModeldlError(
+            'CONFIG',
+            `The lock does not hold ${hub.name}:${id}, which a setting draws in`,
+            {
+              hint: 'list it as a model of its own, or run `modeldl sync` without `--frozen`',
+              details: { file: lockFile },
+            },
+          );
+        }
+        const listed = await lockedSnapshot(context, lockFile, model, known !== undefined);
+        return query === undefined
+          ? listed
+          : { ...listed, files: listed.files.map((file) => ({ ...file, query })) };
+      },
+    };
+  });
+  // What other caches and tools hold is no proof; a listing that is stored needs none.
+  const alone = known === undefined ? { lower: [], elsewhere: [], locked: true as const } : {};
+  // What answers needs no network, also where that is forbidden: then its client still opens no socket.
+  return { ...context, ...alone, hubs, freshness: 'online' };
+}
+
+async function lockedSnapshot(
+  context: Context,
+  lockFile: string,
+  model: LockedModel,
+  confirmed: boolean,
+): Promise<Snapshot> {
+  const { hub: name, id, revision, files, members, edits, task, library, license } = model;
+  const hub = context.hubs.find((candidate) => candidate.name === name);
+  if (hub === undefined) throw wrong(lockFile, model, `\`hub\` is unknown: ${name}`);
+  // It becomes a part of addresses.
+  if (/(^|[\\/])\.{1,2}([\\/]|$)/.test(revision))
+    throw wrong(lockFile, model, `its revision is a path: ${revision}`);
+  const proven = edits === undefined && files.every(({ url }) => url === undefined);
+  const vouched = proven && !confirmed ? await vouchedFiles(context, model) : new Set<string>();
+  const listed = files.map((file): RemoteFile => {
+    const { path, size, digest, maxBytes, unpack } = file;
+    const fresh = proven && !confirmed && digest !== undefined && !vouched.has(`${path} ${digest}`);
+    return {
+      path,
+      url: addressOf(context, lockFile, hub, model, file),
+      ...(size === undefined ? {} : { size }),
+      ...(digest === undefined ? {} : { digest: digestOf(digest) }),
+      ...(maxBytes === undefined ? {} : { maxBytes }),
+      ...(unpack === undefined ? {} : { unpack }),
+      ...(fresh ? { fresh: true } : {}),
+    };
+  });
+  return {
+    hub: name,
+    id,
+    revision,
+    files: listed,
+    ...(edits === undefined ? {} : { edits }),
+    ...(members === undefined
+      ? {}
+      : { members: members.map(({ path, bytes, archive }) => ({ path, bytes, archive })) }),
+    ...(proven || confirmed ? {} : { unproven: true }),
+    metadata: {
+      ...(task === undefined ? {} : { task }),
+      ...(library === undefined ? {} : { library }),
+      // What a record says of a model under its own name, its hub has said.
+      ...(proven || license === undefined ? {} : { license }),
+    },
+  };
+}
+
+/** Files that earlier revisions of the same model brought in under the same path. */
+async function vouchedFiles(context: Context, { hub, id }: LockedModel): Promise<ReadonlySet<string>> {
+  const vouched = new Set<string>();
+  for (const { record } of await modelsNamed(context.store, hub, [id])) {
+    if (record.unproven === true || record.conversion !== undefined) continue;
+    const prefix = record.subpath === undefined || record.single !== undefined ? '' : `${record.subpath}/`;
+    for (const { path, sha256, upstream } of record.files) {
+      const listed = record.single === undefined ? `${prefix}${path}` : (record.subpath ?? path);
+      vouched.add(`${listed} sha256:${sha256}`);
+      if (upstream !== undefined) vouched.add(`${listed} ${upstream.algorithm}:${upstream.hex}`);
+    }
+  }
+  return vouched;
+}
+
+/** @throws ModeldlError CONFIG for an address that is none, USAGE for one that may not be asked */
+function addressOf(
+  context: Context,
+  lockFile: string,
+  hub: Hub,
+  model: LockedModel,
+  file: LockedFile,
+): string {
+  const settings = settingsContext(context, hub);
+  const { path, url } = file;
+  if (url === undefined) {
+    const own = hub.addressOf?.(path, model, settings);
+    if (own !== undefined) return own;
+    throw wrong(lockFile, model, `it tells no address of ${path}, and neither does ${hub.title}`);
+  }
+  if (file.digest === undefined && file.leftOut !== true)
+    throw wrong(lockFile, model, `it says where ${path} is, and not what its digest is`);
+  if (url.startsWith('data:')) return url;
+  if (url.startsWith(ENDPOINT)) {
+    const rest = url.slice(ENDPOINT.length);
+    if (/(^|[\\/])(\.|%2e){1,2}([\\/?#]|$)/i.test(rest))
+      throw wrong(lockFile, model, `the address of ${path} leaves the endpoint: ${url}`);
+    const endpoint = hub.endpoint?.(settings, model.id);
+    if (endpoint === undefined) throw wrong(lockFile, model, `${hub.title} has no endpoint for ${path}`);
+    return `${endpoint.replace(/\/+$/, '')}/${rest}`;
+  }
+  const address = URL.canParse(url) ? new URL(url) : undefined;
+  const isWeb = address !== undefined && /^https?:$/.test(address.protocol);
+  if (!isWeb || address.username !== '' || address.password !== '')
+    throw wrong(lockFile, model, `the address of ${path} is no web address without a login: ${url}`);
+  // As if the list itself named it.
+  const web = context.hubs.find(({ syntax }) => syntax.schemes.includes('https'));
+  web?.allow?.(address, settingsContext(context, web));
+  return address.href;
+}
+
+/** What a lock says of a file's address: nothing where its hub tells it. */
+export function lockedAddress(
+  context: Context,
+  hub: Hub,
+  model: { readonly id: string; readonly revision: string },
+  { path, url }: RemoteFile,
+): string | undefined {
+  const settings = settingsContext(context, hub);
+  if (hub.addressOf?.(path, model, settings) === url) return undefined;
+  const endpoint = hub.endpoint?.(settings, model.id)?.replace(/\/+$/, '');
+  return endpoint !== undefined && url.startsWith(`${endpoint}/`)
+    ? `${ENDPOINT}${url.slice(endpoint.length + 1)}`
+    : url;
+}
+
+function wrong(lockFile: string, { id }: LockedModel, why: string): ModeldlError {
+  return new ModeldlError('CONFIG', `The lock is wrong about ${id}: ${why}`, {
+    hint: 'run `modeldl lock` to write it anew, or take it from version control',
+    details: { file: lockFile },
+  });
+}
