@@ -268,6 +268,7 @@ async function createContext(
     store,
     lower: lower.stores,
     elsewhere: [...lower.blobs, ...tools],
+    unreachable: new Set(),
     freshness,
     maxWaitMs,
     spaceCheck: options.spaceCheck ?? true,

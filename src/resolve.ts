@@ -1,10 +1,11 @@
 /** From a reference to a pinned listing: asked of the hub, or read from the store when that is allowed and enough. */
 import { createHash } from 'node:crypto';
-import { format, hubContext, hubNamed, settingsContext, type Context } from './context.js';
+import { format, hubNamed, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import { anySnapshot, floatedTo } from './lower.js';
 import type { Hub, HubContext, Reading, Snapshot } from './hub.js';
 import type { Reference } from './reference.js';
+import { askSources } from './mirrors/asking.js';
 import { checkDigests } from './paths.js';
 import { readRef, saveRef, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
 
@@ -137,10 +138,15 @@ export async function resolveReference(context: Context, asked: Reference): Prom
 async function askHub(context: Context, hub: Hub, reference: Reference): Promise<Snapshot> {
   context.emit({ type: 'resolve', reference: format(context, reference) });
   const known: HubContext['known'] = (id, revision) => anySnapshot(context, hub.name, id, revision);
-  const snapshot = await hub.resolve(
-    reference,
-    await hubContext(context, hub, context.freshness === 'refresh' ? {} : { known }),
-  );
+  const stored = context.freshness === 'refresh' ? {} : { known };
+  const snapshot = await askSources(context, hub, reference, stored, (asking) =>
+    hub.resolve(reference, asking),
+  ).catch(async (error: unknown) => {
+    const isUnreachable = error instanceof ModeldlError && error.code === 'NETWORK';
+    if (!isUnreachable || context.signal.aborted || context.freshness === 'refresh') throw error;
+    const { heldListing } = await import('./mirrors/held.js');
+    return heldListing(context, hub, reference, error);
+  });
   checkDigests(snapshot.files);
   return snapshot;
 }
