@@ -89,8 +89,11 @@ export interface Modeldl {
   planPull(references: readonly string[], options?: PullOptions): Promise<results.Outcome<results.PullPlan>>;
   convert(reference: string, options?: ConvertOptions): Promise<results.ConvertedModel>;
   planConvert(reference: string, options?: ConvertOptions): Promise<results.ConvertPlan>;
-  /** Writes a model to a hub, pulling it first where it is not stored. */
-  push(reference: string, target: string, options?: PushOptions): Promise<results.PushedModel>;
+  /**
+   * Writes a model to a hub, pulling it first where it is not stored; without a target to the registry among the mirrors
+   * of its own hub.
+   */
+  push(reference: string, target?: string, options?: PushOptions): Promise<results.PushedModel>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;

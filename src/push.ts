@@ -23,14 +23,20 @@ const PIECE_BYTES = 512 * 1024;
 
 /**
  * Writes one model to a hub; what is not stored yet is pulled first.
+ * @param target a reference; a prefix that ends in `/`, below which the model gets the place where it is looked for as at a
+ * mirror; or nothing, for the registry among the mirrors of its hub
  * @throws ModeldlError USAGE for a hub that takes none, and as pulling and the hub do
  */
 export async function push(
   context: Context,
   reference: string,
-  target: string,
+  target: string | undefined,
   options: PushOptions,
 ): Promise<PushedModel> {
+  if (target === undefined || target.endsWith('/')) {
+    const { fill } = await import('./mirrors/fill.js');
+    return fill(context, reference, target, options);
+  }
   const to = parse(context, target);
   const hub = hubNamed(context, to.hub);
   if (hub.push === undefined) throw takesNone(context, hub);
@@ -45,10 +51,22 @@ export async function push(
       },
     );
   }
-  const beside = (options.mountFrom ?? []).map((text) => idAt(context, text, to));
   const model = await modelToPush(context, reference);
+  return pushStored(context, model, describe(context, model), to, options);
+}
+
+/** @param described the stored model as it is written */
+export async function pushStored(
+  context: Context,
+  model: StoredModel,
+  described: ModelToPush,
+  to: Reference,
+  options: PushOptions,
+): Promise<PushedModel> {
+  const hub = hubNamed(context, to.hub);
+  if (hub.push === undefined) throw takesNone(context, hub);
+  const beside = (options.mountFrom ?? []).map((text) => idAt(context, text, to));
   const { record } = model;
-  const described = describe(context, model);
   const pushed = await hub.push(described, to, await pushContext(context, hub, model, beside));
   return {
     reference: format(context, pinnedReference(context, to, { id: to.id, revision: pushed.revision })),
@@ -82,7 +100,8 @@ function idAt(context: Context, text: string, { hub }: Reference): string {
   });
 }
 
-async function modelToPush(context: Context, text: string): Promise<StoredModel> {
+/** Pulled where it is not stored. */
+export async function modelToPush(context: Context, text: string): Promise<StoredModel> {
   try {
     const reference = parse(context, text);
     if (reference.conversion === undefined) return (await pullModel(context, reference, {})).model;
@@ -94,7 +113,7 @@ async function modelToPush(context: Context, text: string): Promise<StoredModel>
   }
 }
 
-function describe(context: Context, { record }: StoredModel): ModelToPush {
+export function describe(context: Context, { record }: StoredModel): ModelToPush {
   const { hub, id, revision, reference, conversion } = record;
   return {
     hub,

@@ -14,6 +14,7 @@ export const HASTE = { retries: 0, maxWaitMs: 0, continuations: 1 } as const;
  * Runs a hub's work at its sources, one after another, until one can do it. What the hub itself says is the last word,
  * unless it cannot be reached; registries that hold its models are not asked.
  *
+ * @param patience whether the last of them is waited for
  * @param stored what the store can tell the hub about the reference
  * @throws ModeldlError what the hub itself refused with, or else the last failure
  */
@@ -21,19 +22,21 @@ export async function askSources<Result>(
   context: Context,
   hub: Hub,
   reference: Reference,
+  patience: 'patient' | 'hasty',
   stored: Pick<HubContext, 'known'>,
   work: (asking: HubContext) => Promise<Result>,
 ): Promise<Result> {
   const own = await hubContext(context, hub, stored);
   const sources = sourcesOf(context, hub).filter(({ kind }) => kind !== 'registry');
   const last = sources.at(-1);
-  if (sources.length < 2 || last === undefined) return work(own);
   const http = await context.httpFor(hub);
+  const lastClient = patience === 'patient' ? http : http.as(HASTE);
+  if (sources.length < 2 || last === undefined) return work({ ...own, fetch: lastClient.fetch });
   let refusal: ModeldlError | undefined;
   for (const source of sources) {
     if (source !== last && isUnreachable(context, source)) continue;
     throwIfAborted(context.signal);
-    const client = source === last ? http : http.as(HASTE);
+    const client = source === last ? lastClient : http.as(HASTE);
     try {
       return await work(askingAt(own, client, source, sources));
     } catch (thrown) {

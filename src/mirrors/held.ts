@@ -5,9 +5,9 @@
  */
 import { format, hubContext, type Context } from '../context.js';
 import { ModeldlError } from '../errors.js';
-import type { HeldFile, HeldModel, Hub, RemoteFile, Snapshot } from '../hub.js';
-import type { Reference } from '../reference.js';
+import type { HeldFile, HeldModel, Hub, HubContext, RemoteFile, Snapshot } from '../hub.js';
 import { parseListing, type StoredSnapshot } from '../store/snapshots.js';
+import { HASTE } from './asking.js';
 import { failureOf, isUnreachable, noteUnreachable, warnLeft } from './failures.js';
 import { endpointOf, nameOf, sourcesOf, type Source } from './sources.js';
 
@@ -88,7 +88,7 @@ async function findHeld(
   const origin = originText(context, hub, pinned);
   const place = holder.holding?.place(prefix, { hub: hub.name, ...pinned });
   const held =
-    place === undefined ? undefined : await holder.holding?.find(place, await hubContext(context, holder));
+    place === undefined ? undefined : await holder.holding?.find(place, await askingHastily(context, holder));
   if (place === undefined || held === undefined) {
     throw new ModeldlError('NOT_FOUND', `it does not hold ${origin}`, {
       hint: `\`modeldl push ${origin}\` puts it there`,
@@ -102,25 +102,27 @@ async function findHeld(
   );
 }
 
+async function askingHastily(context: Context, holder: Hub): Promise<HubContext> {
+  const http = await context.httpFor(holder);
+  return { ...(await hubContext(context, holder)), fetch: http.as(HASTE).fetch };
+}
+
 /**
- * The listing of a pinned revision as a registry has it, where the hub itself cannot be reached.
+ * The listing of a pinned revision as a registry has it, where the hub itself cannot be reached; undefined when none has
+ * it.
  * @param failure of the hub
- * @throws ModeldlError the same, with what a registry would need, when none has it
  */
 export async function heldListing(
   context: Context,
   hub: Hub,
-  reference: Reference,
+  { id, revision }: { readonly id: string; readonly revision: string },
   failure: ModeldlError,
-): Promise<Snapshot> {
-  const registries = sourcesOf(context, hub).filter((source) => source.kind === 'registry');
-  const revision = reference.sha256 ?? reference.revision;
-  if (registries.length === 0) throw failure;
-  const text = format(context, reference);
-  for (const source of revision === undefined ? [] : registries) {
+): Promise<Snapshot | undefined> {
+  const pinned = { id, revision };
+  const text = originText(context, hub, pinned);
+  for (const source of registriesOf(context, hub)) {
     if (isUnreachable(context, source)) continue;
     try {
-      const pinned = { id: reference.id, revision: revision ?? '' };
       const snapshot = listingOf(context, hub, pinned, await findHeld(context, hub, pinned, source));
       context.emit({
         type: 'warning',
@@ -133,12 +135,12 @@ export async function heldListing(
       warnLeft(context, hub, source, text, error);
     }
   }
-  if (revision !== undefined) throw failure;
-  throw new ModeldlError(failure.code, failure.message, {
-    hint: `${failure.hint ?? 'try again later'}; a registry knows models by their full revision only: name that`,
-    cause: failure.cause,
-    details: failure.details,
-  });
+  return undefined;
+}
+
+/** Registries that may hold models of a hub. */
+export function registriesOf(context: Context, hub: Hub): readonly Registry[] {
+  return sourcesOf(context, hub).filter((source) => source.kind === 'registry');
 }
 
 /** @throws ModeldlError INTEGRITY for a listing of something else */

@@ -32,17 +32,10 @@ export function endpointOf(context: Context, hub: Hub): string | undefined {
 }
 
 function readSource(context: Context, hub: Hub, text: string, origin: Source): Source {
-  const [, scheme = '', prefix = ''] = /^([a-z][a-z0-9+-]*):(?!\/\/)(.*)$/.exec(text) ?? [];
-  const holder = context.hubs.find(
-    ({ holding, syntax }) => holding !== undefined && syntax.schemes.includes(scheme),
-  );
-  if (holder?.holding !== undefined) {
-    const named = holder.holding.readPrefix(prefix);
-    if (named !== undefined)
-      return { kind: 'registry', address: `${scheme}:${named}`, hub: holder, prefix: named };
-  }
+  const registry = readRegistry(context, text);
+  if (registry !== undefined) return registry;
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  const isAddress = url !== undefined && /^https?:$/.test(url.protocol) && holder === undefined;
+  const isAddress = url !== undefined && /^https?:$/.test(url.protocol);
   if (!isAddress || url.username !== '' || url.password !== '' || url.search !== '' || url.hash !== '')
     throw malformed(hub, text);
   const address = `${url.origin}${url.pathname}`.replace(/\/+$/, '');
@@ -51,6 +44,21 @@ function readSource(context: Context, hub: Hub, text: string, origin: Source): S
   throw new ModeldlError('CONFIG', `${hub.title} has no address that another could stand for: ${text}`, {
     hint: `in \`${keyOf(hub)}\` registries can be named, as \`oci:registry.example/models\``,
   });
+}
+
+/** `oci:host/prefix`; undefined for what is none. */
+export function readRegistry(
+  context: Context,
+  text: string,
+): Extract<Source, { kind: 'registry' }> | undefined {
+  const [, scheme = '', rest = ''] = /^([a-z][a-z0-9+-]*):(?:\/\/)?(.*)$/.exec(text) ?? [];
+  const hub = context.hubs.find(
+    ({ holding, syntax }) => holding !== undefined && syntax.schemes.includes(scheme),
+  );
+  const prefix = hub?.holding?.readPrefix(rest);
+  return hub === undefined || prefix === undefined
+    ? undefined
+    : { kind: 'registry', address: `${scheme}:${prefix}`, hub, prefix };
 }
 
 function malformed(hub: Hub, text: string): ModeldlError {
