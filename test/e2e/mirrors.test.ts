@@ -86,7 +86,9 @@ describe('the order', () => {
     const { models } = JSON.parse(succeeded(await run('list', '--json'))) as {
       models: readonly { reference: string }[];
     };
-    expect(models.map(({ reference }) => reference)).toEqual([`hf:org/model@${origin.commitOf('org/model')}`]);
+    expect(models.map(({ reference }) => reference)).toEqual([
+      `hf:org/model@${origin.commitOf('org/model')}`,
+    ]);
   });
 
   it('has the hub where its own address is listed', async () => {
@@ -158,8 +160,9 @@ describe('a mirror that fails', () => {
     await configure(mirror.endpoint);
     const run = await pull('--json');
     succeeded(run);
-    const [model] = (JSON.parse(run.stdout) as { models: readonly { path: string; downloadedBytes: number }[] })
-      .models;
+    const [model] = (
+      JSON.parse(run.stdout) as { models: readonly { path: string; downloadedBytes: number }[] }
+    ).models;
     await expectModel(model?.path ?? '');
     expect(run.stderr).toContain(`Left the mirror ${mirror.endpoint} for `);
     expect(apiRequests(origin)).toBe(0);
@@ -207,7 +210,9 @@ describe('a mirror that fails', () => {
   });
 
   it('of which the hub is asked no more is left for the other files as well', async () => {
-    const files = Object.fromEntries(Array.from({ length: 100 }, (_, at) => [`part/${at}.txt`, `text ${at}`]));
+    const files = Object.fromEntries(
+      Array.from({ length: 100 }, (_, at) => [`part/${at}.txt`, `text ${at}`]),
+    );
     origin.putRepo({ id: 'org/many', files });
     mirror.putRepo({ id: 'org/many', files });
     mirror.addFault({ server: 'hub', matches: /\/resolve\//, kind: { status: 404 } });
@@ -232,7 +237,12 @@ describe('when no source is left', () => {
 
   it('and the hub says that there is no such model, that is it', async () => {
     await configure(mirror.endpoint);
-    const run = await world.runWith({ HF_ENDPOINT: origin.endpoint, HF_TOKEN: TOKEN }, 'pull', 'hf:org/none', ...PLAIN);
+    const run = await world.runWith(
+      { HF_ENDPOINT: origin.endpoint, HF_TOKEN: TOKEN },
+      'pull',
+      'hf:org/none',
+      ...PLAIN,
+    );
     expect([3, 4]).toContain(run.exitCode);
     expect(run.stderr).toContain('org/none');
   });
@@ -293,7 +303,11 @@ describe('a file without a digest', () => {
           const entries = JSON.parse(String(answer.body)) as Record<string, unknown>[];
           const changed = entries.map(({ oid: _oid, ...entry }) => entry);
           const body = JSON.stringify(changed);
-          return { ...answer, headers: { ...answer.headers, 'content-length': String(Buffer.byteLength(body)) }, body };
+          return {
+            ...answer,
+            headers: { ...answer.headers, 'content-length': String(Buffer.byteLength(body)) },
+            body,
+          };
         },
       },
     };
