@@ -112,7 +112,7 @@ export async function openSources(
           if (source.kind === 'origin') await assertAccess();
           return await work({
             http: isLast ? candidate.http : candidate.http.as(HASTE),
-            request: isLast ? candidate.request : { ...candidate.request, isOneOfSeveral: true },
+            request: { ...candidate.request, sources: isLast ? 'last' : 'more' },
             onDamaged: () => {
               tellDamaged(request.label, source, left);
             },
@@ -128,7 +128,8 @@ export async function openSources(
         }
       }
       // Those after the hub itself did not have the file: now it may be waited for.
-      if (refusal?.code === 'NETWORK') return work({ http: own, request, onDamaged: () => undefined });
+      if (refusal?.code === 'NETWORK')
+        return work({ http: own, request: { ...request, sources: 'last' }, onDamaged: () => undefined });
       throw refusal ?? nowhere(request, reference);
     },
   };

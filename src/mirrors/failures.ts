@@ -21,10 +21,14 @@ export function failureOf(error: unknown, signal: AbortSignal): ModeldlError {
   return error;
 }
 
+/** What a connection says that was there and broke: the next one may be well. */
+const BROKEN: readonly unknown[] = ['ECONNRESET', 'EPIPE'];
+
 /** A server that cannot be reached is not asked again in this run. */
 export function noteUnreachable(context: Context, { address }: Source, error: ModeldlError): void {
-  const isUnreachable = error.code === 'NETWORK' && typeof error.details['systemCode'] === 'string';
-  if (isUnreachable && address !== undefined) context.unreachable.add(address);
+  const code = error.details['systemCode'];
+  const isUnreached = error.code === 'NETWORK' && typeof code === 'string' && !BROKEN.includes(code);
+  if (isUnreached && address !== undefined) context.unreachable.add(address);
 }
 
 export function isUnreachable(context: Context, { address }: Source): boolean {

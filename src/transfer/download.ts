@@ -20,8 +20,10 @@ export interface DownloadRequest {
   readonly digest?: Digest;
   /** More than this is refused while it arrives, bytes. */
   readonly maxBytes?: number;
-  /** There is another source for it: this one is left rather than anything that is here given up. */
-  readonly isOneOfSeveral?: boolean;
+  /**
+   * Of several sources of the same bytes: with more to come, this one is left rather than anything given up that is here.
+   */
+  readonly sources?: 'more' | 'last';
 }
 
 export interface Downloaded {

@@ -134,7 +134,7 @@ async function readPart(
     start === 0 && isOpen ? {} : rangeHeaders(start, isOpen ? undefined : asked, assembly.source);
   const response = await http.request(request.url, { headers, signal });
   const leave = (why: string): void => {
-    if (request.isOneOfSeveral === true) throw unusable(response, request, why);
+    if (request.sources === 'more') throw unusable(response, request, why);
   };
   if (response.status === 416 && start > 0) {
     leave('it has no such part of the file');

@@ -35,15 +35,15 @@ export interface FileVersion {
 }
 
 /**
- * What may be expected of the next answer when bytes of this version are here. Where a digest decides, nothing of what
- * another server said.
+ * What may be expected of the next answer when bytes of this version are here. Among several sources, of which a digest
+ * decides, nothing of what another one said.
  */
 export function versionAt(
   version: FileVersion | undefined,
-  request: Pick<DownloadRequest, 'url' | 'digest'>,
+  { url, digest, sources }: Pick<DownloadRequest, 'url' | 'digest' | 'sources'>,
 ): FileVersion | undefined {
-  const isForeign = version?.from !== undefined && version.from !== redactUrl(request.url);
-  return isForeign && request.digest !== undefined ? undefined : version;
+  const isForeign = version?.from !== undefined && version.from !== redactUrl(url);
+  return isForeign && digest !== undefined && sources !== undefined ? undefined : version;
 }
 
 /** @param size of the whole file, where the answer told */
