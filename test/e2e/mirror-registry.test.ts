@@ -6,6 +6,8 @@ import { afterEach, beforeEach, describe, expect } from 'vitest';
 import { startHfHub, type HfHub, type HfRepo } from '../helpers/hf-hub.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
 import { digestOf, putModel, startRegistry, withRegistry, type Registry } from '../helpers/registry.js';
+import { startServer, type TestServer } from '../hubs/server.js';
+import { END_OF_TAR, tarMember } from '../transfer/make-archive.js';
 import { expectSoundStore } from '../helpers/sound-store.js';
 
 const MiB = 1024 * 1024;
@@ -197,6 +199,44 @@ describe('a registry as mirror', () => {
     const mirrors = [{ address: `oci:${registry.host}/models`, reachable: true, problem: null }];
     expect(hubs.find(({ name }) => name === 'hf')?.mirrors).toEqual(mirrors);
   });
+});
+
+describe('a registry as mirror of web addresses', () => {
+  const archive = Buffer.concat([tarMember({ name: 'dir/model.onnx', content: 'weights' }), END_OF_TAR]);
+  let server: TestServer;
+  let isGone = false;
+
+  beforeEach(async () => {
+    isGone = false;
+    server = await startServer((_request, path) =>
+      isGone ? { status: 503 } : { body: path.endsWith('.tar') ? archive : 'one file' },
+    );
+    for (const world of [first, second]) {
+      const settings = [
+        ['hubs.url.insecure', [new URL(server.origin).host]],
+        ['hubs.url.mirrors', [`oci:${registry.host}/web`]],
+      ] as const;
+      for (const [key, value] of settings)
+        succeeded(await world.run('config', 'set', key, JSON.stringify(value)));
+    }
+  });
+  afterEach(() => server.close());
+
+  for (const [name, content] of [
+    ['m.onnx', 'one file'],
+    ['m.tar#unpack', 'weights'],
+  ] as const) {
+    withRegistry(`has ${name} by its digest while its server is gone`, async () => {
+      const address = `${server.origin}/${name}`;
+      const pushed = JSON.parse(succeeded(await first.run('push', address, '--json'))) as { origin: string };
+      isGone = true;
+      const path = succeeded(await second.run('pull', pushed.origin, ...PLAIN));
+      expect(await readFile(name === 'm.onnx' ? path : join(path, 'dir/model.onnx'), 'utf8')).toBe(content);
+      const other = pushed.origin.replace(/sha256=[0-9a-f]{8}/, 'sha256=01234567');
+      const gone = await second.run('pull', other, ...PLAIN);
+      expect(gone.exitCode, gone.stderr).toBe(5);
+    });
+  }
 });
 
 describe('push to a mirror', () => {
