@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { format, hubContext, hubNamed, parse, withFileHint, type Context } from './context.js';
 import { diskError, ModeldlError } from './errors.js';
 import type { FileToPush, Hub, ModelToPush, PushContext } from './hub.js';
+import { readRegistry } from './mirrors/sources.js';
 import { pullModel } from './pull.js';
 import type { Reference } from './reference.js';
 import { pinnedReference } from './resolve.js';
@@ -33,9 +34,10 @@ export async function push(
   target: string | undefined,
   options: PushOptions,
 ): Promise<PushedModel> {
-  if (target === undefined || target.endsWith('/')) {
+  const prefix = target?.endsWith('/') === true ? readRegistry(context, target) : undefined;
+  if (target === undefined || prefix !== undefined) {
     const { fill } = await import('./mirrors/fill.js');
-    return fill(context, reference, target, options);
+    return fill(context, reference, prefix, options);
   }
   const to = parse(context, target);
   const hub = hubNamed(context, to.hub);

@@ -8,27 +8,27 @@ import type { Reference } from '../reference.js';
 import type { PushedModel } from '../results.js';
 import type { StoredModel } from '../store/models.js';
 import { listingText, originText, registriesOf } from './held.js';
-import { keyOf, readRegistry, type Source } from './sources.js';
+import { keyOf, type Source } from './sources.js';
 
 type Registry = Extract<Source, { kind: 'registry' }>;
 
 /**
  * What is there of the same revision stays: another choice of its files adds to it.
- * @param prefix ends in `/`; undefined for the one that is configured
+ * @param prefix undefined for the one that is configured
  * @throws ModeldlError USAGE for what no mirror is asked for, and as pulling and the registry's hub do
  */
 export async function fill(
   context: Context,
   text: string,
-  prefix: string | undefined,
+  prefix: Registry | undefined,
   options: PushOptions,
 ): Promise<PushedModel> {
   const reference = parse(context, text);
   const hub = hubNamed(context, reference.hub);
   refuseParts(hub, reference, text);
-  const registry = prefix === undefined ? configuredRegistry(context, hub, text) : named(context, prefix);
+  const registry = prefix ?? configuredRegistry(context, hub, text);
   const { holding } = registry.hub;
-  if (holding === undefined) throw noPrefix(prefix ?? registry.address);
+  if (holding === undefined) throw new Error(`Expected ${registry.address} to hold models`);
   const model = await modelToPush(context, text);
   const { id, revision } = model.record;
   const place = holding.place(registry.prefix, { hub: hub.name, id, revision });
@@ -92,18 +92,6 @@ function configuredRegistry(context: Context, hub: Hub, text: string): Registry 
   const choices = [only, ...others].map(({ address }) => `\`modeldl push ${text} ${address}/\``);
   throw new ModeldlError('USAGE', `Several registries are mirrors of ${hub.title}`, {
     hint: `name one: ${choices.join(', ')}`,
-  });
-}
-
-function named(context: Context, text: string): Registry {
-  const registry = readRegistry(context, text.replace(/\/+$/, ''));
-  if (registry === undefined) throw noPrefix(text);
-  return registry;
-}
-
-function noPrefix(text: string): ModeldlError {
-  return new ModeldlError('USAGE', `No registry to fill: ${text}`, {
-    hint: 'write `oci:host/prefix/`, or for a name of its own `oci:host/repository:tag`',
   });
 }
 

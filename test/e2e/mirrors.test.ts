@@ -286,7 +286,7 @@ describe('credentials', () => {
   it('are not asked for where a mirror has the files of a gated model', async () => {
     const gated: HfRepo = { ...REPO, gated: { kind: 'auto', granted: [] } };
     origin.putRepo(gated);
-    await configure(`${origin.endpoint}`, mirror.endpoint);
+    await configure(origin.endpoint, mirror.endpoint);
     const refused = await pull();
     await expectModel(succeeded(refused));
     expect(given(origin)).toBe(0);
