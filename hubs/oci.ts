@@ -5,6 +5,7 @@ import type { Hub, HubContext, Snapshot } from '../src/hub.js';
 import type { Reference } from '../src/reference.js';
 import { answerChallenge } from './oci/access.js';
 import { allowAddress, apiAddress } from './oci/address.js';
+import { holding } from './oci/holding.js';
 import { candidates, contentsOf, metadataOf, type Index, type Manifest } from './oci/manifest.js';
 import { checked, DEFAULT_TAG, digestOf, placeOf, syntax, type Place } from './oci/reference.js';
 import { push } from './oci/push.js';
@@ -33,6 +34,7 @@ export const oci = {
   answerChallenge,
   resolve,
   push,
+  holding,
 } as const satisfies Hub;
 
 /** One request for what is asked, one more for an index; where the registry wants a login, two more. */

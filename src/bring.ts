@@ -26,6 +26,7 @@ import {
   type ListingEntry,
   type SelectionRequest,
 } from './listing.js';
+import { openSources } from './mirrors/bytes.js';
 import { decodePart, type Reference } from './reference.js';
 import { contentRevision, pinnedReference, rememberResolution, type Resolved } from './resolve.js';
 import type { Selection } from './select.js';
@@ -97,7 +98,7 @@ async function fetchSelected(
 ): Promise<FetchedSelection> {
   const { snapshot, reference } = resolved;
   const text = format(context, reference);
-  const http = await context.httpFor(hubNamed(context, snapshot.hub));
+  const sources = await openSources(context, hubNamed(context, snapshot.hub), snapshot, text);
   const known = options.force === true ? new Map<string, never>() : await knownFiles(context, snapshot);
   const elsewhere = options.force === true ? [] : context.elsewhere;
   const opened = new Map<string, OpenedArchive>();
@@ -109,7 +110,7 @@ async function fetchSelected(
       const bytes = (await bytesToFetch(context, scope, [archive], known, [])) + (archive.size ?? 0);
       await requireSpace(context, [cacheNeed(context, bytes)]);
       const { openArchive } = await import('./unpack.js');
-      const open = await openArchive(context, text, scope, http, archive);
+      const open = await openArchive(context, text, scope, sources, archive);
       opened.set(archive.path, open);
       archiveBytes += open.fetchedBytes;
     }
@@ -136,11 +137,11 @@ async function fetchSelected(
       bytes: plan.missingBytes,
       storedBytes: plan.stored.reduce((sum, { bytes }) => sum + bytes, 0),
     });
-    if (await mustFetch(plan.missing, known, elsewhere)) {
+    if (sources.isAlone && (await mustFetch(plan.missing, known, elsewhere))) {
       const hub = hubNamed(context, snapshot.hub);
       await hub.checkAccess?.(snapshot, await hubContext(context, hub));
     }
-    const fetched = await fetchFiles(context, text, scope, http, plan.missing, known, elsewhere);
+    const fetched = await fetchFiles(context, text, scope, sources, plan.missing, known, elsewhere);
     const unpacked: StoredFile[] = [];
     const came = new Map<string, string>();
     for (const [archive, open] of opened) {

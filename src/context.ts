@@ -39,6 +39,8 @@ export interface Context {
   readonly locked?: true;
   /** The HTTP client with a hub's own rules and credentials. */
   httpFor(hub: Hub): Promise<HttpClient>;
+  /** Addresses of sources that did not answer in this run: others are asked in their place. */
+  readonly unreachable: Set<string>;
   readonly freshness: Freshness;
   /** Bound on waiting for other processes, milliseconds. */
   readonly maxWaitMs: number;

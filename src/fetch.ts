@@ -11,12 +11,12 @@ import { ModeldlError, systemErrorCode } from './errors.js';
 import type { Digest, RemoteFile } from './hub.js';
 import { adoptBlob, hasBlob, writeBlob } from './store/blobs.js';
 import { claim, type Claim, type ClaimOptions } from './store/claim.js';
+import type { Attempt, ByteSources } from './mirrors/bytes.js';
 import { inStore } from './store/layout.js';
 import { workingMode } from './store/link.js';
 import { readRef, saveRef } from './store/snapshots.js';
 import type { PromisedBytes } from './store/take.js';
 import { downloadResumable, type DownloadOptions, type DownloadRequest } from './transfer/download.js';
-import type { HttpClient } from './transfer/http.js';
 import { partialBytes, removePartial } from './transfer/partial.js';
 import { downloadSmall, type SmallDownload } from './transfer/small.js';
 
@@ -150,7 +150,7 @@ export async function fetchFiles(
   context: Context,
   reference: string,
   scope: string,
-  http: HttpClient,
+  sources: ByteSources,
   files: readonly WantedFile[],
   known: KnownFiles,
   elsewhere: readonly BlobSource[],
@@ -158,7 +158,7 @@ export async function fetchFiles(
   const stop = new AbortController();
   const fetching: Fetching = {
     context,
-    http,
+    sources,
     reference,
     elsewhere,
     signal: AbortSignal.any([context.signal, stop.signal]),
@@ -197,7 +197,7 @@ export async function fetchFiles(
 
 interface Fetching {
   readonly context: Context;
-  readonly http: HttpClient;
+  readonly sources: ByteSources;
   readonly reference: string;
   readonly elsewhere: readonly BlobSource[];
   readonly signal: AbortSignal;
@@ -236,11 +236,11 @@ async function fetchSmall(
       const { size = 0 } = file.source;
       await memory.take(size);
       try {
-        const request = { ...requestOf(file), size };
-        return await keeper.keep(
-          file,
-          await downloadSmall(fetching.http, request, transferOptions(fetching, file)),
+        const options = transferOptions(fetching, file);
+        const downloaded = await fetchFrom(fetching, file, options, ({ http, request }, counting) =>
+          downloadSmall(http, { ...request, size }, counting),
         );
+        return await keeper.keep(file, downloaded);
       } finally {
         memory.giveBack(size);
       }
@@ -364,7 +364,14 @@ async function fetchLarge(
       return adopted;
     }
     const options = downloadOptions(fetching, file, held);
-    const { path, ...kept } = await downloadResumable(fetching.http, requestOf(file), directory, options);
+    const { path, ...kept } = await fetchFrom(fetching, file, options, (attempt, counting) =>
+      downloadResumable(attempt.http, attempt.request, directory, {
+        ...counting,
+        onDamaged: () => {
+          attempt.onDamaged();
+        },
+      }),
+    );
     // Before it is there, so that no prune in another process finds it unwanted.
     await (await context.session()).want([kept.sha256]);
     await adoptBlob(context.store, path, kept.sha256, kept.bytes);
@@ -377,6 +384,38 @@ async function fetchLarge(
   } finally {
     await held.release();
   }
+}
+
+/** Fetches a file from the first of its sources that can give it. What came from those before counts as well. */
+export async function fetchFrom<
+  Options extends Pick<DownloadOptions, 'signal' | 'onStart' | 'onProgress'>,
+  Downloaded extends { readonly fetchedBytes: number },
+>(
+  { sources }: { readonly sources: ByteSources },
+  file: WantedFile,
+  options: Options,
+  download: (attempt: Attempt, counting: Options) => Promise<Downloaded>,
+): Promise<Downloaded> {
+  let begunAt = 0;
+  let receivedBytes = 0;
+  let earlierBytes = 0;
+  const counting = {
+    ...options,
+    onStart: (resumedBytes: number, size: number | undefined) => {
+      earlierBytes += Math.max(0, receivedBytes - begunAt);
+      begunAt = receivedBytes = resumedBytes;
+      options.onStart(resumedBytes, size);
+    },
+    onProgress: (bytes: number) => {
+      receivedBytes = bytes;
+      options.onProgress(bytes);
+    },
+  };
+  const downloaded = await sources.fetch(file.source, requestOf(file), options.signal, (attempt) =>
+    download(attempt, counting),
+  );
+  if (sources.isAlone) return downloaded;
+  return { ...downloaded, fetchedBytes: downloaded.fetchedBytes + earlierBytes };
 }
 
 /**
@@ -449,7 +488,7 @@ export function partialDirectory(context: Context, name: string): string {
   return inStore(context.store, 'partials', createHash('sha256').update(name).digest('hex').slice(0, 32));
 }
 
-export function requestOf(file: WantedFile): DownloadRequest {
+function requestOf(file: WantedFile): DownloadRequest {
   const { url, query, size, digest, maxBytes } = file.source;
   return {
     label: file.source.path,

@@ -2,8 +2,10 @@
 import { hubContext, hubNamed, serverOf, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import type { Credential, CredentialSpec, Hub, Identity, UserKey } from './hub.js';
+import { sourcesOf, type Source } from './mirrors/sources.js';
 import { redactSecrets } from './redact.js';
 import type { HubState, LoggedIn } from './results.js';
+import type { HttpClient } from './transfer/http.js';
 
 /** Where `login` keeps tokens. */
 export interface CredentialKeeper {
@@ -23,20 +25,10 @@ export async function hubs(
 async function describe(context: Context, hub: Hub, check: boolean): Promise<HubState> {
   const endpoint = hub.endpoint?.(settingsContext(context, hub)) ?? null;
   const credential = hub.credentials === undefined ? undefined : await context.credential(hub);
-  let problem: string | null = null;
-  let reachable: boolean | null = null;
-  if (check && endpoint !== null) {
-    try {
-      const http = await context.httpFor(hub);
-      const response = await http.request(endpoint, { signal: context.signal, method: 'HEAD', retries: 0 });
-      response.discard();
-      reachable = true;
-    } catch (error) {
-      if (!(error instanceof ModeldlError) || context.signal.aborted) throw error;
-      reachable = false;
-      problem = error.message;
-    }
-  }
+  const unasked = { reachable: null, problem: null };
+  const state =
+    check && endpoint !== null ? await answerOf(context, await context.httpFor(hub), endpoint) : unasked;
+  const mirrors = sourcesOf(context, hub).filter((source) => source.kind !== 'origin');
   return {
     name: hub.name,
     title: hub.title,
@@ -44,9 +36,43 @@ async function describe(context: Context, hub: Hub, check: boolean): Promise<Hub
     endpoint: endpoint === null ? null : redactSecrets(endpoint),
     credentials: credential?.source ?? null,
     takesCredentials: hub.credentials !== undefined,
-    reachable,
-    problem,
+    ...state,
+    mirrors: await Promise.all(
+      mirrors.map(async (mirror) => ({
+        address: mirror.address,
+        ...(check ? await checkSource(context, hub, mirror) : unasked),
+      })),
+    ),
   };
+}
+
+async function answerOf(
+  context: Context,
+  http: HttpClient,
+  address: string,
+): Promise<Pick<HubState, 'reachable' | 'problem'>> {
+  try {
+    const response = await http.request(address, { signal: context.signal, method: 'HEAD', retries: 0 });
+    response.discard();
+    return { reachable: true, problem: null };
+  } catch (error) {
+    if (!(error instanceof ModeldlError) || context.signal.aborted) throw error;
+    return { reachable: false, problem: error.message };
+  }
+}
+
+async function checkSource(
+  context: Context,
+  hub: Hub,
+  source: Exclude<Source, { kind: 'origin' }>,
+): Promise<Pick<HubState, 'reachable' | 'problem'>> {
+  if (source.kind === 'mirror') {
+    const http = (await context.httpFor(hub)).as({ anonymous: true });
+    return answerOf(context, http, source.address);
+  }
+  const { hub: holder, prefix } = source;
+  const address = holder.holding?.address(prefix, settingsContext(context, holder)) ?? '';
+  return answerOf(context, await context.httpFor(holder), address);
 }
 
 /** @throws ModeldlError USAGE for an unknown hub, and for one that takes no token, saying what it takes instead */

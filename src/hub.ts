@@ -62,6 +62,8 @@ export interface Hub {
    */
   addressOf?(path: string, model: PinnedModel, context: HubSettingsContext): string | undefined;
   readonly prebuilt?: PublishedConversions;
+  /** This hub can hold models of others, below what `hubs.<name>.mirrors` names as `<scheme>:<prefix>`. */
+  readonly holding?: Holding;
   /**
    * Writes a stored model to this hub under a name of it. What is there already is not sent.
    * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
@@ -240,6 +242,10 @@ export interface ModelToPush {
   readonly metadata: SnapshotMetadata;
   readonly conversion?: { readonly precision: string; readonly device: string; readonly converter: string };
   readonly files: readonly FileToPush[];
+  /** What the target has already of the same model, which is named beside its files. */
+  readonly held?: readonly FileToPush[];
+  /** Text that whoever takes the model from there gets back: the listing of its hub. */
+  readonly listing?: string;
 }
 
 export interface FileToPush {
@@ -249,6 +255,34 @@ export interface FileToPush {
   readonly sha256: string;
   /** What the origin promised. */
   readonly upstream?: Digest;
+}
+
+/** How a hub holds models of others, so that it is a source of them. */
+export interface Holding {
+  /** The prefix as it is written otherwise; undefined for what is none. */
+  readPrefix(text: string): string | undefined;
+  /** Address that tells whether the server of a prefix answers. */
+  address(prefix: string, context: HubSettingsContext): string;
+  /** Where a revision lies below a prefix: the same always and everywhere. */
+  place(
+    prefix: string,
+    model: { readonly hub: string; readonly id: string; readonly revision: string },
+  ): Reference;
+  /** What is there; undefined for nothing. @throws ModeldlError AUTH, NETWORK, INTEGRITY, UNSUPPORTED */
+  find(place: Reference, context: HubContext): Promise<HeldModel | undefined>;
+}
+
+export interface HeldModel {
+  /** Pinned reference of the model that it is said to be. */
+  readonly origin?: string;
+  readonly files: readonly HeldFile[];
+  /** As {@link ModelToPush.listing}. */
+  readonly listing?: string;
+  readonly metadata: SnapshotMetadata;
+}
+
+export interface HeldFile extends FileToPush {
+  readonly url: string;
 }
 
 export interface PushContext extends HubContext {

@@ -105,8 +105,11 @@ export interface Modeldl {
   planPull(references: readonly string[], options?: PullOptions): Promise<results.Outcome<results.PullPlan>>;
   convert(reference: string, options?: ConvertOptions): Promise<results.ConvertedModel>;
   planConvert(reference: string, options?: ConvertOptions): Promise<results.ConvertPlan>;
-  /** Writes a model to a hub, pulling it first where it is not stored. */
-  push(reference: string, target: string, options?: PushOptions): Promise<results.PushedModel>;
+  /**
+   * Writes a model to a hub, pulling it first where it is not stored; without a target to the registry among the mirrors
+   * of its own hub.
+   */
+  push(reference: string, target?: string, options?: PushOptions): Promise<results.PushedModel>;
   /** Brings in what a list of models asks for: the configuration's, or a startup file's. */
   sync(options?: SyncOptions): Promise<results.SyncOutcome<results.SyncedModel>>;
   planSync(options?: SyncOptions): Promise<results.SyncOutcome<results.SyncPlan>>;
@@ -353,6 +356,7 @@ async function createContext(
     store,
     lower: lower.stores,
     elsewhere: [...lower.blobs, ...tools],
+    unreachable: new Set(),
     freshness,
     maxWaitMs,
     spaceCheck: options.spaceCheck ?? true,

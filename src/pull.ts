@@ -1,8 +1,8 @@
 /** Pulling: from references to verified model trees in the store. */
 import { join } from 'node:path';
 import { isElsewhere } from './adopt.js';
-import { bring, knownFiles, pinSnapshot, type BringOptions } from './bring.js';
-import { format, parse, type Context, withFileHint } from './context.js';
+import { bring, knownFiles, pinSnapshot, type BringOptions, type Brought } from './bring.js';
+import { format, hubNamed, parse, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
 import { digestKey, distinctBytes, promisedBytes, storedFile } from './fetch.js';
 import type { RemoteFile } from './hub.js';
@@ -20,6 +20,7 @@ import { redactReference } from './redact.js';
 import type { Reference } from './reference.js';
 import {
   atPresentEndpoint,
+  namedRevision,
   pinnedReference,
   rememberResolution,
   resolveReference,
@@ -217,7 +218,7 @@ export async function pullResolved(
     }
     const outdated = resolved.remembered && !(await isComplete(context, resolved, options));
     const source = outdated ? await atPresentEndpoint(context, resolved) : resolved;
-    const brought = await bring(context, source, options, scope);
+    const brought = await bringOrBelieve(context, source, options, scope);
     return { ...brought, reference: resolved.reference, stale };
   });
 }
@@ -261,6 +262,31 @@ async function agrees(
     if (digest.algorithm === 'sha256') return digest.hex === stored.sha256;
     return stored.upstream === undefined || digestKey(stored.upstream) === digestKey(digest);
   });
+}
+
+/** Where an archive cannot be had, a registry may hold what came out of it. */
+async function bringOrBelieve(
+  context: Context,
+  source: Resolved,
+  options: PullOptions,
+  scope: string,
+): Promise<Brought> {
+  try {
+    return await bring(context, source, options, scope);
+  } catch (error) {
+    const { snapshot, reference } = source;
+    const revision = snapshot.revision ?? namedRevision(reference);
+    const isUnreachable = error instanceof ModeldlError && error.code === 'NETWORK';
+    if (!isUnreachable || context.signal.aborted || context.freshness === 'refresh') throw error;
+    if (revision === undefined || !snapshot.files.some(isArchive)) throw error;
+    // A lock says what the archive is.
+    if (context.locked === true) throw error;
+    const { heldListing } = await import('./mirrors/held.js');
+    const hub = hubNamed(context, snapshot.hub);
+    const held = await heldListing(context, hub, { id: snapshot.id, revision }, error);
+    if (held === undefined) throw error;
+    return bring(context, { ...source, snapshot: held }, options, scope);
+  }
 }
 
 function scopeOf({ hub, id, revision = '' }: Pick<Resolved['snapshot'], 'hub' | 'id' | 'revision'>): string {

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { format, hubContext, hubNamed, parse, withFileHint, type Context } from './context.js';
 import { diskError, ModeldlError } from './errors.js';
 import type { FileToPush, Hub, ModelToPush, PushContext } from './hub.js';
+import { readRegistry } from './mirrors/sources.js';
 import { pullModel, type PullOptions } from './pull.js';
 import type { Reference } from './reference.js';
 import { pinnedReference } from './resolve.js';
@@ -23,14 +24,21 @@ const PIECE_BYTES = 512 * 1024;
 
 /**
  * Writes one model to a hub; what is not stored yet is pulled first.
+ * @param target a reference; a prefix that ends in `/`, below which the model gets the place where it is looked for as at a
+ * mirror; or nothing, for the registry among the mirrors of its hub
  * @throws ModeldlError USAGE for a hub that takes none, and as pulling and the hub do
  */
 export async function push(
   context: Context,
   reference: string,
-  target: string,
+  target: string | undefined,
   options: PushOptions,
 ): Promise<PushedModel> {
+  const prefix = target?.endsWith('/') === true ? readRegistry(context, target) : undefined;
+  if (target === undefined || prefix !== undefined) {
+    const { fill } = await import('./mirrors/fill.js');
+    return fill(context, reference, prefix, options);
+  }
   const to = parse(context, target);
   const hub = hubNamed(context, to.hub);
   if (hub.push === undefined) throw takesNone(context, hub);
@@ -45,10 +53,22 @@ export async function push(
       },
     );
   }
-  const beside = (options.mountFrom ?? []).map((text) => idAt(context, text, to));
   const model = await modelToPush(context, reference);
+  return pushStored(context, model, describe(context, model), to, options);
+}
+
+/** @param described the stored model as it is written */
+export async function pushStored(
+  context: Context,
+  model: StoredModel,
+  described: ModelToPush,
+  to: Reference,
+  options: PushOptions,
+): Promise<PushedModel> {
+  const hub = hubNamed(context, to.hub);
+  if (hub.push === undefined) throw takesNone(context, hub);
+  const beside = (options.mountFrom ?? []).map((text) => idAt(context, text, to));
   const { record } = model;
-  const described = describe(context, model);
   const pushed = await hub.push(described, to, await pushContext(context, hub, model, beside));
   return {
     reference: format(context, pinnedReference(context, to, { id: to.id, revision: pushed.revision })),
@@ -99,7 +119,7 @@ export async function modelToPush(
   }
 }
 
-function describe(context: Context, { record }: StoredModel): ModelToPush {
+export function describe(context: Context, { record }: StoredModel): ModelToPush {
   const { hub, id, revision, reference, conversion } = record;
   return {
     hub,

@@ -1,10 +1,12 @@
 /** From a reference to a pinned listing: asked of the hub, or read from the store when that is allowed and enough. */
 import { createHash } from 'node:crypto';
-import { format, hubContext, hubNamed, settingsContext, type Context } from './context.js';
+import { format, hubNamed, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import { anySnapshot, floatedTo } from './lower.js';
 import type { Hub, HubContext, Reading, Snapshot } from './hub.js';
 import type { Reference } from './reference.js';
+import { askSources } from './mirrors/asking.js';
+import { sourcesOf } from './mirrors/sources.js';
 import { checkDigests } from './paths.js';
 import { readRef, saveRef, saveSnapshot, type StoredSnapshot } from './store/snapshots.js';
 
@@ -137,12 +139,47 @@ export async function resolveReference(context: Context, asked: Reference): Prom
 async function askHub(context: Context, hub: Hub, reference: Reference): Promise<Snapshot> {
   context.emit({ type: 'resolve', reference: format(context, reference) });
   const known: HubContext['known'] = (id, revision) => anySnapshot(context, hub.name, id, revision);
-  const snapshot = await hub.resolve(
-    reference,
-    await hubContext(context, hub, context.freshness === 'refresh' ? {} : { known }),
-  );
+  const stored = context.freshness === 'refresh' ? {} : { known };
+  const ask = (patience: 'patient' | 'hasty'): Promise<Snapshot> =>
+    askSources(context, hub, reference, patience, stored, (asking) => hub.resolve(reference, asking));
+  const snapshot = isHeldElsewhere(context, hub)
+    ? await askOrBelieve(context, hub, reference, ask)
+    : await ask('patient');
   checkDigests(snapshot.files);
   return snapshot;
+}
+
+/** May a registry hold models of this hub? */
+function isHeldElsewhere(context: Context, hub: Hub): boolean {
+  return context.freshness !== 'refresh' && sourcesOf(context, hub).some(({ kind }) => kind === 'registry');
+}
+
+/** A hub that does not answer is waited for only after no registry has what a pinned reference names. */
+async function askOrBelieve(
+  context: Context,
+  hub: Hub,
+  reference: Reference,
+  ask: (patience: 'patient' | 'hasty') => Promise<Snapshot>,
+): Promise<Snapshot> {
+  const revision = namedRevision(reference);
+  try {
+    return await ask(revision === undefined ? 'patient' : 'hasty');
+  } catch (error) {
+    const isUnreachable = error instanceof ModeldlError && error.code === 'NETWORK';
+    if (!isUnreachable || context.signal.aborted) throw error;
+    if (revision === undefined) throw withPinHint(error);
+    const { heldListing } = await import('./mirrors/held.js');
+    const held = await heldListing(context, hub, { id: reference.id, revision }, error);
+    return held ?? ask('patient');
+  }
+}
+
+function withPinHint({ code, message, hint, cause, details }: ModeldlError): ModeldlError {
+  return new ModeldlError(code, message, {
+    hint: `${hint === undefined ? '' : `${hint}; `}a registry knows models by their full revision: name that`,
+    cause,
+    details,
+  });
 }
 
 /** What a hub listed, with what the store knows of it. */

@@ -392,6 +392,12 @@ export interface HubState {
   /** Only with a check: did the endpoint answer. */
   readonly reachable: boolean | null;
   readonly problem: string | null;
+  /** In the order in which they are asked. */
+  readonly mirrors: readonly MirrorState[];
+}
+
+export interface MirrorState extends Pick<HubState, 'reachable' | 'problem'> {
+  readonly address: string;
 }
 
 /** A hub or converter and where it comes from; a plugin that was not loaded has one entry without a kind. */

@@ -1,10 +1,11 @@
 /** Texts of a model's small files, which a converter plans by: read where they lie, or fetched before all the others. */
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hubContext, hubNamed, type Context } from './context.js';
+import { format, hubContext, hubNamed, type Context } from './context.js';
 import { diskError, ModeldlError, systemErrorCode } from './errors.js';
-import { requestOf, storedFile, type WantedFile } from './fetch.js';
+import { fetchFrom, storedFile, type WantedFile } from './fetch.js';
 import type { Snapshot } from './hub.js';
+import { openSources, type ByteSources } from './mirrors/bytes.js';
 import { blobPath } from './store/blobs.js';
 import { downloadSmall, type SmallDownload } from './transfer/small.js';
 
@@ -43,6 +44,7 @@ export function listedTexts(
   files: readonly WantedFile[],
   fetched?: Map<string, SmallDownload>,
 ): ReadText {
+  let sources: Promise<ByteSources> | undefined;
   return remembered(async (path) => {
     const file = files.find((candidate) => candidate.path === path);
     const { size } = file?.source ?? {};
@@ -50,12 +52,14 @@ export function listedTexts(
     const stored = await storedFile(context, file, new Map());
     if (stored !== undefined) return readFile(blobPath(context.store, stored.sha256), 'utf8');
     const hub = hubNamed(context, snapshot.hub);
-    const http = await context.httpFor(hub);
     try {
-      const download = await downloadSmall(
-        http,
-        { ...requestOf(file), size },
-        { signal: context.signal, onStart: () => undefined, onProgress: () => undefined },
+      sources ??= openSources(context, hub, snapshot, format(context, snapshot));
+      const options = { signal: context.signal, onStart: () => undefined, onProgress: () => undefined };
+      const download = await fetchFrom(
+        { sources: await sources },
+        file,
+        options,
+        ({ http, request }, counting) => downloadSmall(http, { ...request, size }, counting),
       );
       fetched?.set(file.source.path, download);
       return download.bytes.toString('utf8');

@@ -7,12 +7,13 @@ import { diskError, ModeldlError } from './errors.js';
 import {
   claimedName,
   downloadOptions,
+  fetchFrom,
   partialDirectory,
-  requestOf,
   takenAway,
   type StoredFile,
 } from './fetch.js';
 import type { RemoteFile, Unpack } from './hub.js';
+import type { ByteSources } from './mirrors/bytes.js';
 import { fileSystemRules } from './paths.js';
 import { adoptBlob } from './store/blobs.js';
 import { claim, type Claim } from './store/claim.js';
@@ -28,7 +29,6 @@ import { writeAll } from './transfer/assembly.js';
 import { readBody } from './transfer/body.js';
 import { createHasher } from './transfer/digest.js';
 import { downloadResumable, type Downloaded } from './transfer/download.js';
-import type { HttpClient } from './transfer/http.js';
 import { removePartial } from './transfer/partial.js';
 
 export type ArchiveFile = RemoteFile & { readonly unpack: Unpack };
@@ -52,7 +52,7 @@ export async function openArchive(
   context: Context,
   reference: string,
   scope: string,
-  http: HttpClient,
+  sources: ByteSources,
   archive: ArchiveFile,
 ): Promise<OpenedArchive> {
   const name = claimedName(scope, archive);
@@ -69,7 +69,7 @@ export async function openArchive(
     await held.release();
   };
   try {
-    const downloaded = await fetchArchive(context, http, reference, archive, directory, held);
+    const downloaded = await fetchArchive(context, sources, reference, archive, directory, held);
     const opened: Archive = {
       file: downloaded.path,
       label: archive.path,
@@ -97,7 +97,7 @@ function limits(): Parameters<typeof listArchive>[1] {
 
 async function fetchArchive(
   context: Context,
-  http: HttpClient,
+  sources: ByteSources,
   reference: string,
   archive: ArchiveFile,
   directory: string,
@@ -105,7 +105,9 @@ async function fetchArchive(
 ): Promise<Downloaded> {
   const file = { path: archive.path, source: archive };
   const options = downloadOptions({ context, reference, signal: context.signal }, file, held);
-  const downloaded = await downloadResumable(http, requestOf(file), directory, options);
+  const downloaded = await fetchFrom({ sources }, file, options, (attempt, counting) =>
+    downloadResumable(attempt.http, attempt.request, directory, counting),
+  );
   const { bytes, sha256 } = downloaded;
   context.emit({ type: 'file-done', reference, path: archive.path, bytes, sha256 });
   return downloaded;

@@ -3,6 +3,11 @@ import { createHash } from 'node:crypto';
 import type { FileToPush, ModelToPush } from '../../src/hub.js';
 import { FILEPATH, MODELPACK } from './manifest.js';
 
+/** Annotations of what modeldl writes: the pinned reference, its hub's listing, and what the hub promises of a file. */
+export const ORIGIN = 'vnd.modeldl.origin';
+export const LISTING = 'vnd.modeldl.listing';
+export const UPSTREAM = 'vnd.modeldl.upstream';
+
 const CONFIG_TYPE = 'application/vnd.cncf.model.config.v1+json';
 
 export interface Packed {
@@ -12,10 +17,10 @@ export interface Packed {
 
 /** Nothing in it tells when or where it was made: one model has one digest, whoever pushes it. */
 export function pack(model: ModelToPush): Packed {
-  const { id, revision, origin, metadata, conversion } = model;
+  const { id, revision, origin, metadata, conversion, held = [], listing } = model;
   const { license, page, task, library } = metadata;
   const name = id.split(/[/#]/).findLast((part) => part !== '') ?? id;
-  const files = [...model.files].sort((a, b) => (a.path < b.path ? -1 : 1));
+  const files = [...model.files, ...held].sort((a, b) => (a.path < b.path ? -1 : 1));
   const config = JSON.stringify({
     descriptor: {
       ...(origin === undefined ? {} : { name, revision }),
@@ -36,7 +41,7 @@ export function pack(model: ModelToPush): Packed {
       : {
           'org.opencontainers.image.title': name,
           'org.opencontainers.image.revision': revision,
-          'vnd.modeldl.origin': origin,
+          [ORIGIN]: origin,
         }),
     ...(conversion === undefined
       ? {}
@@ -48,6 +53,7 @@ export function pack(model: ModelToPush): Packed {
     ...(task === undefined ? {} : { 'vnd.modeldl.task': task }),
     ...(library === undefined ? {} : { 'vnd.modeldl.library': library }),
     'vnd.modeldl.sha256': listingDigest(files),
+    ...(listing === undefined ? {} : { [LISTING]: listing }),
   };
   const manifest = JSON.stringify({
     schemaVersion: 2,
@@ -80,7 +86,7 @@ function layerOf({ path, bytes, sha256, upstream }: FileToPush): unknown {
       'org.opencontainers.image.title': path,
       ...(upstream === undefined || upstream.algorithm === 'sha256'
         ? {}
-        : { 'vnd.modeldl.upstream': `${upstream.algorithm}:${upstream.hex}` }),
+        : { [UPSTREAM]: `${upstream.algorithm}:${upstream.hex}` }),
     },
   };
 }

@@ -182,6 +182,22 @@ export interface HubKeys {
   readonly name: string;
   readonly title: string;
   readonly settings?: Readonly<Record<string, HubSetting>>;
+  readonly servedBy?: string;
+  readonly syntax?: { readonly paths?: boolean };
+  readonly holding?: object;
+}
+
+/** Of every hub whose models come over the network from a place that may have others beside it. */
+const MIRRORS = {
+  description:
+    'Other sources of its models, asked in this order before the hub itself: addresses, and registries as oci:host/prefix',
+  type: 'string[]',
+  trust: true,
+} as const satisfies HubSetting;
+
+function settingsOf({ settings = {}, servedBy, syntax, holding }: HubKeys): NonNullable<HubKeys['settings']> {
+  const isAlone = servedBy !== undefined || syntax?.paths === true || holding !== undefined;
+  return isAlone ? settings : { ...settings, mirrors: MIRRORS };
 }
 
 /**
@@ -189,8 +205,9 @@ export interface HubKeys {
  * and what holds while a plugin is not loaded.
  */
 export function configSchema(hubs: readonly HubKeys[], { open = false } = {}) {
-  const entries = hubs.map(({ name, title, settings = {} }) => {
-    const keys = Object.entries(settings).map(([key, { type, description }]) => {
+  const entries = hubs.map((hub) => {
+    const { name, title } = hub;
+    const keys = Object.entries(settingsOf(hub)).map(([key, { type, description }]) => {
       return [key, v.exactOptional(v.pipe(HUB_VALUES[type], v.description(description)))] as const;
     });
     return [
@@ -226,12 +243,12 @@ export const DEFAULTS = {
  */
 const PROJECT_KEYS = [/^\$schema$/, /^convert\./, /^models$/];
 
-/** May a project file set this key only after it was trusted? An endpoint always, other settings of a hub by its word. */
+/** May a project file set this key only after it was trusted? Sources always, other settings of a hub by its word. */
 export function needsTrust(key: string, hubs: readonly HubKeys[]): boolean {
   const [, hub, setting] = /^hubs\.([^.]+)\.(.+)$/.exec(key) ?? [];
   if (hub === undefined || setting === undefined) return !PROJECT_KEYS.some((pattern) => pattern.test(key));
   const declared = hubs.find(({ name }) => name === hub)?.settings?.[setting];
-  return setting === 'endpoint' || declared?.trust === true;
+  return setting === 'endpoint' || setting === 'mirrors' || declared?.trust === true;
 }
 
 /** Every leaf of a configuration as `a.b.c` with its value. Arrays are leaves. */

@@ -42,8 +42,8 @@ export function guardHub(hub: Hub, guard: Guard): Hub {
   const checkAccess = hub.checkAccess?.bind(hub);
   const push = hub.push?.bind(hub);
   const search = hub.search?.bind(hub);
-  // What programs of this machine keep is for the built-in hubs.
-  const { prebuilt, program, key, ...rest } = hub;
+  // What programs of this machine keep, and what registries hold of other hubs, is for the built-in ones.
+  const { prebuilt, program, key, holding, ...rest } = hub;
   return {
     ...rest,
     syntax: guardSyntax(hub.syntax, guard, told),

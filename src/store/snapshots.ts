@@ -64,6 +64,16 @@ const snapshotSchema = v.object({
 
 export type StoredSnapshot = v.InferOutput<typeof snapshotSchema>;
 
+/** A listing that came from elsewhere; undefined for what is none. */
+export function parseListing(text: string): StoredSnapshot | undefined {
+  try {
+    const parsed = v.safeParse(snapshotSchema, JSON.parse(text));
+    return parsed.success ? parsed.output : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 const refSchema = v.object({
   reference: v.string(),
   id: v.string(),

@@ -9,7 +9,7 @@ import type { HttpClient } from './http.js';
 import { readLocalFile, statLocal } from './local.js';
 import { openPartial, removePartial } from './partial.js';
 import { readRemote } from './remote.js';
-import { mayContinue, wrongSize } from './response.js';
+import { mayContinue, versionAt, wrongSize } from './response.js';
 
 export interface DownloadRequest {
   /** For messages: path of the file within its model. */
@@ -20,6 +20,10 @@ export interface DownloadRequest {
   readonly digest?: Digest;
   /** More than this is refused while it arrives, bytes. */
   readonly maxBytes?: number;
+  /**
+   * Of several sources of the same bytes: with more to come, this one is left rather than anything given up that is here.
+   */
+  readonly sources?: 'more' | 'last';
 }
 
 export interface Downloaded {
@@ -41,6 +45,8 @@ export interface DownloadOptions {
   onProgress(receivedBytes: number): void;
   /** Throws when another process took over. */
   assertOwned(): Promise<void>;
+  /** Called before a file is fetched once more from zero, since pieces of several answers did not fit. */
+  onDamaged?(): void;
 }
 
 /**
@@ -71,7 +77,7 @@ export async function downloadResumable(
     const assembly = createAssembly({
       handle: partial.handle,
       ranges: partial.ranges,
-      source: partial.source,
+      source: versionAt(partial.source, request),
       hasher,
       journal: async (...told) => {
         await options.assertOwned();
@@ -94,6 +100,7 @@ export async function downloadResumable(
       if (!damaged) throw diskError(error, directory);
       await removePartial(directory);
       if (fresh || !assembly.isPieced) throw error;
+      options.onDamaged?.();
     } finally {
       await partial.close();
     }

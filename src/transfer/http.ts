@@ -82,6 +82,16 @@ export interface HttpRequest {
   readonly retries?: number;
   /** False: a challenge is the answer. */
   readonly answersChallenge?: boolean;
+  /** True: without any credential, wherever it goes. */
+  readonly anonymous?: boolean;
+  /** Bound on its waits together, milliseconds; default from the settings. */
+  readonly maxWaitMs?: number;
+}
+
+/** What holds for all requests of a client, where a request says nothing else. */
+export interface HttpHabits extends Pick<HttpRequest, 'anonymous' | 'retries' | 'maxWaitMs'> {
+  /** How often a download whose connections bring nothing is continued; default from the settings. */
+  readonly continuations?: number;
 }
 
 export interface HttpResponse {
@@ -113,6 +123,8 @@ export interface HttpClient {
   throttle(bytes: number): number;
   readonly wait: Wait;
   readonly fetch: typeof globalThis.fetch;
+  /** The same client, with its connections and limits, and other habits. */
+  as(habits: HttpHabits): HttpClient;
   close(): void;
 }
 
@@ -161,7 +173,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     use: (response: HttpResponse) => Promise<Result>,
   ): Promise<Result> {
     const retries = options.retries ?? settings.retries;
-    const budget: WaitBudget = { leftMs: settings.maxWaitMs };
+    const budget: WaitBudget = { leftMs: options.maxWaitMs ?? settings.maxWaitMs };
     for (let attempt = 0; ; attempt += 1) {
       throwIfAborted(options.signal);
       let failure: { reason: string; error?: ModeldlError; response?: HttpResponse; waitMs?: number };
@@ -212,12 +224,13 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
       settings.allow?.(url);
       const sendNow = (): Promise<HttpResponse> =>
-        sendWithinLimits(url, options.signal, budget, () => send(url, method, headers, body, options.signal));
+        sendWithinLimits(url, options.signal, budget, () => send(url, method, headers, body, options));
       const granted = grants.headersFor(url);
       let response = await sendNow();
       if (
         response.status === 401 &&
         options.answersChallenge !== false &&
+        options.anonymous !== true &&
         // Another request may have got something since this one was sent.
         (grants.headersFor(url) !== granted || (await answered(url, response)))
       ) {
@@ -310,7 +323,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     method: string,
     headers: Readonly<Record<string, string>>,
     body: HttpRequest['body'],
-    signal: AbortSignal,
+    { signal, anonymous }: HttpRequest,
   ): Promise<HttpResponse> {
     if (settings.offline) {
       throw new ModeldlError('NETWORK', `Offline, so not asked: ${redactUrl(url.href)}`, {
@@ -318,7 +331,8 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         details: { url: redactUrl(url.href), offline: true },
       });
     }
-    const authorization = { ...(await settings.authorize?.(url)), ...grants.headersFor(url) };
+    const authorization =
+      anonymous === true ? {} : { ...(await settings.authorize?.(url)), ...grants.headersFor(url) };
     tell(secretsIn(url.href, { ...headers, ...authorization }));
     const secure = url.protocol === 'https:';
     const open = secure ? httpsRequest : httpRequest;
@@ -385,7 +399,9 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     });
   }
 
-  function fetchBy(more: Pick<HttpRequest, 'answersChallenge'>): typeof globalThis.fetch {
+  function fetchBy(
+    more: Omit<HttpHabits, 'continuations'> & Pick<HttpRequest, 'answersChallenge'>,
+  ): typeof globalThis.fetch {
     return async (input, init) => {
       const given = new Request(input, init);
       const body = given.body === null ? undefined : new Uint8Array(await given.arrayBuffer());
@@ -407,17 +423,21 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     };
   }
 
-  const client: HttpClient = {
-    settings,
-    request,
-    wait,
-    throttle: (bytes) => limiter.take(bytes, performance.now()),
-    fetch: fetchBy({}),
-    close: () => {
-      agents.close();
-    },
+  const clientOf = (habits: HttpHabits): HttpClient => {
+    const { continuations = settings.retries, ...each } = habits;
+    return {
+      settings: { ...settings, retries: continuations },
+      request: (url, options) => request(url, { ...each, ...options }),
+      wait,
+      throttle: (bytes) => limiter.take(bytes, performance.now()),
+      fetch: fetchBy(each),
+      as: (more) => clientOf({ ...habits, ...more }),
+      close: () => {
+        agents.close();
+      },
+    };
   };
-  return client;
+  return clientOf({});
 }
 
 /** What was tried again already: the request that waited for it must not do so once more. */

@@ -45,6 +45,7 @@ const journalSchema = v.object({
       modified: v.exactOptional(v.string()),
       answered: v.exactOptional(v.string()),
       size: v.exactOptional(v.number()),
+      from: v.exactOptional(v.string()),
     }),
   ),
   bootId: v.string(),

@@ -1,5 +1,6 @@
 /** Fetching a file from a server: what lacks, on one connection or on as many as make it faster. */
 import { ModeldlError, throwIfAborted } from '../errors.js';
+import { redactUrl } from '../redact.js';
 import type { Assembly } from './assembly.js';
 import type { DownloadOptions, DownloadRequest } from './download.js';
 import { helpWith, type Helpers } from './helpers.js';
@@ -9,6 +10,7 @@ import { createParts, type Part } from './parts.js';
 import {
   acceptPart,
   expiredAddress,
+  isWebPage,
   KEPT,
   mayContinue,
   rangeHeaders,
@@ -16,6 +18,7 @@ import {
   refuseWebPage,
   statusError,
   tooLong,
+  unusable,
   versionOf,
 } from './response.js';
 import { createRetries } from './retries.js';
@@ -130,7 +133,11 @@ async function readPart(
   const headers =
     start === 0 && isOpen ? {} : rangeHeaders(start, isOpen ? undefined : asked, assembly.source);
   const response = await http.request(request.url, { headers, signal });
+  const leave = (why: string): void => {
+    if (request.sources === 'more') throw unusable(response, request, why);
+  };
   if (response.status === 416 && start > 0) {
+    leave('it has no such part of the file');
     response.discard();
     await restart();
     return { problem: 'the server no longer has the part that was asked for' };
@@ -148,13 +155,19 @@ async function readPart(
   }
   if (response.status !== 200 && response.status !== 206) throw await statusError(response, request);
   refuseCompressed(response);
+  if (isWebPage(response, request)) leave('it answers a web page');
   if (request.digest === undefined) refuseWebPage(response, request);
   transfer.located = response.url;
   if (response.status === 200) {
-    if (assembly.received.total() > 0) await restart();
     const length = response.header('content-length');
     const size = length === undefined ? undefined : Number(length);
-    assembly.source = versionOf(response, size);
+    if (size !== undefined && request.size !== undefined && size !== request.size)
+      leave(`it has ${size} bytes in place of ${request.size}`);
+    if (assembly.received.total() > 0) {
+      leave('it gives no part of a file');
+      await restart();
+    }
+    assembly.source = { ...versionOf(response, size), from: redactUrl(request.url) };
     // Nothing is here yet, so that an earlier answer's word holds no more.
     transfer.size = request.size ?? size;
     part.end = transfer.size ?? Infinity;
@@ -163,6 +176,7 @@ async function readPart(
   }
   const range = acceptPart(response, start, asked, request.size, assembly.source);
   if (typeof range === 'string') {
+    leave(range);
     response.discard();
     await restart();
     return { problem: range };

@@ -30,6 +30,20 @@ export interface FileVersion {
   readonly answered?: string;
   /** The whole file, bytes. */
   readonly size?: number;
+  /** The address that was asked: another server may name the same bytes otherwise. */
+  readonly from?: string;
+}
+
+/**
+ * What may be expected of the next answer when bytes of this version are here. Among several sources, of which a digest
+ * decides, nothing of what another one said.
+ */
+export function versionAt(
+  version: FileVersion | undefined,
+  { url, digest, sources }: Pick<DownloadRequest, 'url' | 'digest' | 'sources'>,
+): FileVersion | undefined {
+  const isForeign = version?.from !== undefined && version.from !== redactUrl(url);
+  return isForeign && digest !== undefined && sources !== undefined ? undefined : version;
 }
 
 /** @param size of the whole file, where the answer told */
@@ -178,10 +192,15 @@ export function refuseCompressed(response: HttpResponse): void {
   );
 }
 
-/** Error pages and login forms come with status 200; without a digest nothing else would notice. */
+/** Error pages and login forms come with status 200. */
+export function isWebPage(response: HttpResponse, request: Pick<DownloadRequest, 'label'>): boolean {
+  if (!/^(text\/html|application\/xhtml)/i.test(response.header('content-type') ?? '')) return false;
+  return !/\.x?html?$/i.test(request.label);
+}
+
+/** Without a digest nothing else would notice. */
 export function refuseWebPage(response: HttpResponse, request: DownloadRequest): void {
-  if (!/^(text\/html|application\/xhtml)/i.test(response.header('content-type') ?? '')) return;
-  if (/\.x?html?$/i.test(request.label)) return;
+  if (!isWebPage(response, request)) return;
   response.discard();
   throw new ModeldlError(
     'INTEGRITY',
@@ -191,6 +210,16 @@ export function refuseWebPage(response: HttpResponse, request: DownloadRequest):
       details: { url: redactUrl(request.url), file: request.label },
     },
   );
+}
+
+/** What makes one of several sources be left, before anything is given up that came from others. */
+export function unusable(response: HttpResponse, request: DownloadRequest, why: string): ModeldlError {
+  response.discard();
+  const url = redactUrl(request.url);
+  return new ModeldlError('NETWORK', `${url} is of no use: ${why}`, {
+    hint: `try again later; ${KEPT}`,
+    details: { url, file: request.label, status: response.status },
+  });
 }
 
 export function wrongSize(request: DownloadRequest, bytes: number): ModeldlError {

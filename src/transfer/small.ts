@@ -152,7 +152,7 @@ function acceptAnswer(
   held: Held,
 ): number | string | undefined {
   refuseCompressed(response);
-  if (request.digest === undefined) refuseWebPage(response, request);
+  if (request.digest === undefined || request.sources === 'more') refuseWebPage(response, request);
   if (response.status === 200) {
     if (held.bytes > 0) restart(options, held);
     const length = response.header('content-length');

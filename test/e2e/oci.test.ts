@@ -218,7 +218,7 @@ describe('pushing', () => {
   it.each([
     ['a hub that takes none', ['./model', 'hf:org/model'], 2, 'Hugging Face: modeldl writes no models there'],
     ['a part', ['./model', 'oci:h.io/m:v1//sub'], 2, 'write `oci:h.io/m:v1`'],
-    ['nothing', ['./model'], 2, 'Missing where to push it'],
+    ['nothing', ['./model'], 2, 'It comes from no hub'],
     ['what is not there', ['./absent', 'oci:h.io/m'], 3, 'absent'],
     ['a conversion that is not there', ['./model+int8-cpu', 'oci:h.io/m'], 3, 'modeldl convert'],
     ['from elsewhere', ['./model', 'oci:h.io/m', '--mount-from', './model'], 2, 'starts with `oci:`'],

@@ -8,6 +8,9 @@ import { join } from 'node:path';
 import { selfSigned, type Certificate } from '../transfer/certificate.js';
 import { hasProgram, requirePeer } from './require.js';
 
+/** Query of the request that tells how far the log is. */
+const MARK = 'mark=';
+
 /** A test that needs the program. */
 export const withRegistry = requirePeer('docker-registry', hasProgram('docker-registry', ['--version']));
 
@@ -43,6 +46,10 @@ export interface Registry {
   readonly tokenRequests: readonly TokenRequest[];
   /** Lines of its own log of requests: `GET /v2/… 200`. */
   requests(): readonly string[];
+  /** Resolves once all that it has answered is in its log. */
+  logged(): Promise<void>;
+  /** Bytes that it answered with. */
+  answeredBytes(): number;
   /** Puts other bytes under a digest, as a bad disk would. */
   damage(digest: string, bytes: Uint8Array): Promise<void>;
   close(): Promise<void>;
@@ -108,8 +115,28 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Regi
     origin: `${certificate === undefined ? 'http' : 'https'}://${host}`,
     tokenRequests: tokens?.requests ?? [],
     requests: () =>
-      [...said.matchAll(/"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP\/[\d.]+" (\d+)/g)].map(
-        ([, method = '', path = '', status = '']) => `${method} ${path} ${status}`,
+      [...said.matchAll(/"(GET|HEAD|POST|PUT|PATCH|DELETE) (\S+) HTTP\/[\d.]+" (\d+)/g)]
+        .map(([, method = '', path = '', status = '']) => `${method} ${path} ${status}`)
+        .filter((line) => !line.includes(`?${MARK}`)),
+    logged: async () => {
+      const mark = `${MARK}${randomUUID()}`;
+      const heard = new Promise<void>((resolve) => {
+        const hear = (): void => {
+          if (!said.includes(mark)) return;
+          child.stdout.off('data', hear);
+          child.stderr.off('data', hear);
+          resolve();
+        };
+        child.stdout.on('data', hear);
+        child.stderr.on('data', hear);
+      });
+      await (await fetch(`http${certificate === undefined ? '' : 's'}://${host}/v2/?${mark}`)).text();
+      await heard;
+    },
+    answeredBytes: () =>
+      [...said.matchAll(/"(?:GET|HEAD|POST|PUT|PATCH) (?!\/v2\/\?mark=)\S+ HTTP\/[\d.]+" \d+ (\d+)/g)].reduce(
+        (sum, [, bytes]) => sum + Number(bytes),
+        0,
       ),
     damage: (digest, bytes) => {
       const hex = digest.replace('sha256:', '');

@@ -15,7 +15,10 @@ export const command: CommandDefinition<HubsFlags> = {
     const modeldl = await call.open();
     const hubs = await modeldl.hubs({ check: call.flags.check ?? false });
     call.settle();
-    const rows = hubs.map((hub) => [hub.name, hub.title, credentials(hub), hub.endpoint ?? '-', state(hub)]);
+    const rows = hubs.flatMap((hub) => [
+      [hub.name, hub.title, credentials(hub), hub.endpoint ?? '-', state(hub)],
+      ...hub.mirrors.map((mirror) => [hub.name, 'mirror', '-', mirror.address, state(mirror)]),
+    ]);
     const lines = call.output.quiet
       ? hubs.map(({ name }) => name)
       : formatTable(['HUB', 'TITLE', 'CREDENTIALS', 'ENDPOINT', 'STATE'], rows);
@@ -29,7 +32,7 @@ function credentials(hub: HubState): string {
   return hub.credentials ?? 'none';
 }
 
-function state(hub: HubState): string {
-  if (hub.reachable === null) return '-';
-  return hub.reachable ? 'reachable' : (hub.problem ?? 'unreachable');
+function state({ reachable, problem }: Pick<HubState, 'reachable' | 'problem'>): string {
+  if (reachable === null) return '-';
+  return reachable ? 'reachable' : (problem ?? 'unreachable');
 }

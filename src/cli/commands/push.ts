@@ -9,7 +9,10 @@ export const command: CommandDefinition<PushFlags> = {
   configure(command) {
     command
       .argument('[reference]', 'the model, pulled first where it is not stored; `+…` for a conversion')
-      .argument('[target]', 'where to: oci:host/repository:tag')
+      .argument(
+        '[target]',
+        'where to: oci:host/repository:tag; oci:host/prefix/ fills a mirror, as no target does one that is configured',
+      )
       .option(
         '--mount-from <reference>',
         'a model of the same registry whose files need not be sent again; repeatable',
@@ -17,7 +20,7 @@ export const command: CommandDefinition<PushFlags> = {
       )
       .addHelpText(
         'after',
-        '\nExamples:\n  modeldl push hf:org/name oci:registry.example/models/name:v1\n  modeldl push hf:org/name+int8-cpu oci:localhost:5000/name:int8',
+        '\nExamples:\n  modeldl push hf:org/name oci:registry.example/models/name:v1\n  modeldl push hf:org/name+int8-cpu oci:localhost:5000/name:int8\n  modeldl push hf:org/name oci:registry.example/models/',
       );
   },
   async run(call) {
@@ -25,7 +28,6 @@ export const command: CommandDefinition<PushFlags> = {
     const [reference, target] = call.arguments;
     const example = 'modeldl push hf:org/name oci:registry.example/models/name:v1';
     if (reference === undefined) throw missingArgument('a reference', example);
-    if (target === undefined) throw missingArgument('where to push it', example);
     const modeldl = await call.open();
     const { mountFrom } = flags;
     const pushed = await modeldl.push(reference, target, mountFrom === undefined ? {} : { mountFrom });
