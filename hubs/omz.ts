@@ -15,6 +15,17 @@ export const omz = {
       type: 'string',
       trust: true,
     },
+    samples: {
+      description:
+        "Address of DL Streamer's files, for `model_proc`: `<commit>/samples/…` lies below it (default its repository; none where `endpoint` is set)",
+      type: 'string',
+      trust: true,
+    },
+    rules: {
+      description: 'Absolute path of a YAML or JSON file with rules of your own for `model_proc`',
+      type: 'string',
+      trust: true,
+    },
   },
   endpoint: endpointOf,
   async resolve(reference, context) {

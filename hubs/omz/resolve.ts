@@ -1,6 +1,6 @@
 /** From a name to the files that its description lists at a commit. */
 import { ModeldlError } from '../../src/errors.js';
-import type { HubContext, Snapshot, SnapshotMetadata } from '../../src/hub.js';
+import type { HubContext, RemoteFile, Snapshot, SnapshotMetadata } from '../../src/hub.js';
 import { formatStandard, type Reference } from '../../src/reference.js';
 import { descriptionAddress, endpointOf, fetchDescription, type DescriptionFile } from './descriptions.js';
 import { commitOf, isComposite, isNewest, knownStages, pageOf, placesOf, unknownName } from './known.js';
@@ -11,7 +11,9 @@ import {
   type Description,
   type ModelDescription,
 } from './model-yml.js';
+import { isLocal } from './model-proc.js';
 import { RELEASE } from './names.js';
+import { findRule, makeModelProc } from './samples.js';
 
 interface Asked {
   readonly id: string;
@@ -25,25 +27,50 @@ interface Found extends Pick<ModelDescription, 'files' | 'edits'> {
 }
 
 /**
- * One request for each description, which is one for most models; none where the listing is stored.
+ * One request for each description, which is one for most models, and one for each sample of a `model_proc`; none where
+ * the listing is stored.
  * @throws ModeldlError as `Hub.resolve`
  */
 export async function resolve({ id, revision }: Reference, context: HubContext): Promise<Snapshot> {
   const commit = commitOf(revision, id);
   const known = await context.known?.(id, commit);
-  if (known !== undefined) {
-    const { files, edits, metadata } = known;
-    return { hub: 'omz', id, revision: commit, files, ...(edits === undefined ? {} : { edits }), metadata };
-  }
-  const { place, description, files, edits } = await find({ id, commit, context });
+  const { files, edits, metadata } = known ?? (await described({ id, commit, context }));
   return {
     hub: 'omz',
     id,
     revision: commit,
+    files: await withModelProc(id, files, context),
+    ...(edits === undefined ? {} : { edits }),
+    metadata,
+  };
+}
+
+async function described(asked: Asked): Promise<Pick<Snapshot, 'files' | 'edits' | 'metadata'>> {
+  const { place, description, files, edits } = await find(asked);
+  return {
     files,
     ...(edits.length === 0 ? {} : { edits }),
-    metadata: metadataOf(description, pageOf(place, commit)),
+    metadata: metadataOf(description, pageOf(place, asked.commit)),
   };
+}
+
+/** With the file that a rule makes, unless an earlier listing has it; one that is made here only is made each time. */
+async function withModelProc(
+  id: string,
+  files: readonly RemoteFile[],
+  context: HubContext,
+): Promise<readonly RemoteFile[]> {
+  const rule = await findRule(id, context);
+  if (rule === undefined) return files;
+  const there = files.find(({ path }) => path === rule.path);
+  if (there !== undefined && !there.url.startsWith('data:')) {
+    throw new ModeldlError('CONFIG', `A rule of \`hubs.omz.rules\` would replace ${rule.path} of ${id}`, {
+      hint: 'give it another `model_proc_dst`',
+    });
+  }
+  if (there !== undefined && !isLocal(rule)) return files;
+  const made = await makeModelProc(id, rule, context);
+  return made === undefined ? files : [...files.filter((file) => file !== there), made];
 }
 
 /** At the newest release it is known where a model is, and of what kind; at others it may have been elsewhere. */

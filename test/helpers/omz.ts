@@ -32,16 +32,22 @@ export interface ZooOptions {
   readonly texts?: Readonly<Record<string, string>>;
   /** Default the newest release's. */
   readonly commits?: readonly string[];
+  /** Of DL Streamer's repository, by address below `/samples/`: `<commit>/samples/…`. */
+  readonly samples?: Readonly<Record<string, Uint8Array>>;
 }
 
 export interface Zoo {
   /** What `hubs.omz.endpoint` is set to. */
   readonly endpoint: string;
+  /** What `hubs.omz.samples` is set to. */
+  readonly samples: string;
   /** Paths below the endpoint that were asked for. */
   asked(): readonly string[];
+  /** Paths below the samples' address that were asked for. */
+  sampled(): readonly string[];
   /** Paths below the storage that were asked for. */
   fetched(): readonly string[];
-  /** What the storage has in place of a file. */
+  /** What the storage, or the samples' address, has in place of a file. */
   swap(path: string, bytes: Uint8Array): void;
   /** What is answered for every description. */
   refuse(route: Route): void;
@@ -51,12 +57,13 @@ export interface Zoo {
 }
 
 export async function startZoo(options: ZooOptions): Promise<Zoo> {
-  const { models, composites = {}, texts = {}, commits = [NEWEST] } = options;
+  const { models, composites = {}, texts = {}, commits = [NEWEST], samples = {} } = options;
   const swapped = new Map<string, Uint8Array>();
   let refusal: Route | undefined;
   const server = await startServer((request, path) => {
     if (path.startsWith('/storage/'))
       return stored(request, decodeURIComponent(path).slice('/storage/'.length));
+    if (path.startsWith('/samples/')) return sampled(path.slice('/samples/'.length));
     const commit = commits.find((known) => path.startsWith(`/raw/${known}/models/`));
     if (refusal !== undefined) return refusal;
     const text = commit === undefined ? undefined : described(path.slice(`/raw/${commit}/models/`.length));
@@ -78,6 +85,11 @@ export async function startZoo(options: ZooOptions): Promise<Zoo> {
     return undefined;
   }
 
+  function sampled(path: string): Route | undefined {
+    const bytes = swapped.get(path) ?? samples[path];
+    return bytes === undefined ? undefined : { headers: { 'content-type': 'text/plain' }, body: bytes };
+  }
+
   function stored(request: IncomingMessage, path: string): Route | undefined {
     const place = Object.keys(models).find((known) => path.startsWith(`${known}/`)) ?? '';
     const bytes = swapped.get(path) ?? models[place]?.files[path.slice(place.length + 1)];
@@ -95,7 +107,9 @@ export async function startZoo(options: ZooOptions): Promise<Zoo> {
     server.requests.filter(({ url }) => url.startsWith(start)).map(({ url }) => url.slice(start.length));
   return {
     endpoint: `${server.origin}/raw`,
+    samples: `${server.origin}/samples`,
     asked: below('/raw/'),
+    sampled: below('/samples/'),
     fetched: below('/storage/'),
     swap: (path, bytes) => swapped.set(path, bytes),
     refuse(route) {
