@@ -7,6 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import { RELEASE, RELEASES } from '../../hubs/omz/names.js';
 import type { ServerFault } from '../hubs/conformance.js';
 import { startServer, type Route, type TestServer } from '../hubs/server.js';
+import type { Certificate } from '../transfer/certificate.js';
 import { ranged } from './hf-server.js';
 
 export const NEWEST = RELEASES[RELEASE] ?? '';
@@ -34,6 +35,8 @@ export interface ZooOptions {
   readonly commits?: readonly string[];
   /** Of DL Streamer's repository, by address below `/samples/`: `<commit>/samples/…`. */
   readonly samples?: Readonly<Record<string, Uint8Array>>;
+  /** Default plain http. */
+  readonly certificate?: Certificate;
 }
 
 export interface Zoo {
@@ -73,7 +76,7 @@ export async function startZoo(options: ZooOptions): Promise<Zoo> {
           headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'max-age=300' },
           body: text,
         };
-  });
+  }, options.certificate);
 
   function described(path: string): string | undefined {
     const place = path.slice(0, path.lastIndexOf('/'));

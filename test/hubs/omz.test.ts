@@ -259,13 +259,32 @@ describe('models of Open Model Zoo', () => {
     expect(error.hint).toContain(hint);
   });
 
-  it('need an endpoint that is an address', async () => {
-    const error = await refusalOf(
-      resolve('omz:face-detection-retail-0004', { settings: { endpoint: 'ftp://models' } }),
-      'CONFIG',
+  it('are refused with the address when the description stops on its way, or has no end', async () => {
+    const headers = { 'content-type': 'text/plain', 'content-length': '4000' };
+    zoo.refuse({ headers, body: 'files:\n' });
+    const stopped = await refusalOf(
+      resolve('omz:face-detection-retail-0004', { idleTimeoutMs: 50 }),
+      'NETWORK',
     );
-    expect(error.message).toContain('hubs.omz.endpoint');
+    expect(stopped.message).toContain(new URL(zoo.endpoint).host);
+    expect(stopped.details['url']).toBe(`${zoo.endpoint}/${NEWEST}/models/${FACE}/model.yml`);
+    zoo.refuse({ headers: { 'content-type': 'text/plain' }, body: Buffer.alloc(1024 ** 2 + 1, '#') });
+    const endless = await refused('omz:face-detection-retail-0004', 'NETWORK');
+    expect(endless.message).toContain('more than 1048576 bytes');
+    expect(endless.message).toContain(`/${NEWEST}/models/${FACE}/model.yml`);
   });
+
+  it.each(['ftp://models', 'https://user:word@models.example'])(
+    'need an endpoint that is an address: %s',
+    async (endpoint) => {
+      const error = await refusalOf(
+        resolve('omz:face-detection-retail-0004', { settings: { endpoint } }),
+        'CONFIG',
+      );
+      expect(error.message).toContain('hubs.omz.endpoint');
+      expect(error.message).not.toContain('user:word');
+    },
+  );
 });
 
 describe('a description is refused', () => {
