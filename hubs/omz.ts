@@ -3,6 +3,8 @@ import { throwIfAborted } from '../src/errors.js';
 import type { Hub } from '../src/hub.js';
 import { formatStandard } from '../src/reference.js';
 import { endpointOf } from './omz/descriptions.js';
+import { isPublic } from './omz/known.js';
+import { precisionsOf } from './omz/precisions.js';
 import { checked, syntax } from './omz/reference.js';
 
 export const omz = {
@@ -28,6 +30,11 @@ export const omz = {
     },
   },
   endpoint: endpointOf,
+  prebuilt: {
+    ids: () => [],
+    exists: () => Promise.resolve(false),
+    parts: { mayHold: (id) => !isPublic(id), of: precisionsOf },
+  },
   async resolve(reference, context) {
     throwIfAborted(context.signal);
     checked(reference, formatStandard('omz', reference));

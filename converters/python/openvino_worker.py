@@ -35,6 +35,8 @@ def convert(request, emit):
     compression = request.get("compression") or {}
     if not request.get("quantization") and (note := weights_note(weight_bytes(model), precision, compression)):
         warnings.append(note)
+    for name, value in (request.get("recipe") or {}).get("model_info", {}).items():
+        model.set_rt_info(value, ["model_info", name])
     emit("stage", stage="Writing the IR")
     remove_local_paths(model)
     ov.save_model(model, request["output"], compress_to_fp16=precision == "fp16")
@@ -44,16 +46,23 @@ def convert(request, emit):
 def read(ov, request):
     source = request["input"]
     outputs = request.get("outputs")
+    begins = (request.get("recipe") or {}).get("begins")
+    ends = {"output": outputs} if outputs else {}
     try:
         if source.endswith(".xml"):
             model = ov.Core().read_model(source)
             return ending_at(ov, model, outputs) if outputs else model
-        return ov.convert_model(source, **({"output": outputs} if outputs else {}))
+        return ov.convert_model(source, **ends, **({"input": begins} if begins else {}))
     except Misused:
         raise
     except Exception as error:
         if damage := damage_of(source, str(error)):
             raise Damaged(damage) from error
+        if begins and any(name in str(error) for name in begins):
+            raise Refused(
+                f"it cannot begin at {', '.join(begins)}, as its published recipe has it: {first_line(error)}",
+                "name the file that is to be converted, with what its inputs need, to leave the recipe out",
+            ) from error
         if outputs and any(name in str(error) for name in outputs):
             raise Misused(
                 f"the model cannot end at {', '.join(outputs)}: {first_line(error)}",
@@ -229,7 +238,7 @@ def check(request, emit):
     except Exception as error:  # noqa: BLE001 - each runtime has errors of its own
         unloadable = f"The original itself does not load: {first_line(error)}"
     if run_original is not None and request.get("inputs"):
-        run_original = behind(numpy, run_original, read(ov, {"input": request["original"]}), request["inputs"])
+        run_original = behind(numpy, run_original, read(ov, {"input": request["original"], "recipe": request.get("recipe")}), request["inputs"])
     if request.get("calibration"):
         # Random values lie far from what the ranges were made for.
         samples, feed = calibration_samples(numpy, model, request["calibration"])

@@ -13,6 +13,7 @@ import {
 } from './model-yml.js';
 import { isLocal } from './model-proc.js';
 import { RELEASE } from './names.js';
+import { severalRecipes } from './recipe.js';
 import { findRule, makeModelProc } from './samples.js';
 
 interface Asked {
@@ -21,7 +22,7 @@ interface Asked {
   readonly context: HubContext;
 }
 
-interface Found extends Pick<ModelDescription, 'files' | 'edits'> {
+interface Found extends Pick<ModelDescription, 'files' | 'edits' | 'recipe'> {
   readonly place: string;
   readonly description: Description;
 }
@@ -33,7 +34,8 @@ interface Found extends Pick<ModelDescription, 'files' | 'edits'> {
  */
 export async function resolve({ id, revision }: Reference, context: HubContext): Promise<Snapshot> {
   const commit = commitOf(revision, id);
-  const known = await context.known?.(id, commit);
+  const stored = await context.known?.(id, commit);
+  const known = stored !== undefined && isComplete(stored) ? stored : undefined;
   const { files, edits, metadata } = known ?? (await described({ id, commit, context }));
   return {
     hub: 'omz',
@@ -45,12 +47,20 @@ export async function resolve({ id, revision }: Reference, context: HubContext):
   };
 }
 
+/** Listings that were stored before there were recipes have none: what is no IR is described anew. */
+function isComplete({ metadata: { library, recipe } }: Snapshot): boolean {
+  return library === 'openvino' || recipe !== undefined;
+}
+
 async function described(asked: Asked): Promise<Pick<Snapshot, 'files' | 'edits' | 'metadata'>> {
-  const { place, description, files, edits } = await find(asked);
+  const { place, description, files, edits, recipe } = await find(asked);
   return {
     files,
     ...(edits.length === 0 ? {} : { edits }),
-    metadata: metadataOf(description, pageOf(place, asked.commit)),
+    metadata: {
+      ...metadataOf(description, pageOf(place, asked.commit)),
+      ...(recipe === undefined ? {} : { recipe }),
+    },
   };
 }
 
@@ -87,10 +97,8 @@ async function find(asked: Asked): Promise<Found> {
 }
 
 async function single(asked: Asked, place: string): Promise<Found | undefined> {
-  const model = await read(asked, place, 'model.yml', readModel);
-  return model === undefined
-    ? undefined
-    : { place, description: model, files: model.files, edits: model.edits };
+  const model = await read(asked, place, 'model.yml', (yaml) => readModel(yaml, asked.id));
+  return model === undefined ? undefined : { place, description: model, ...model };
 }
 
 /** A model of several stages: each is a folder of its tree. */
@@ -101,7 +109,7 @@ async function composite(asked: Asked, place: string): Promise<Found | undefined
   const { stages = knownStages(place) } = description;
   const parts: ModelDescription[] = [];
   for (const stage of stages) {
-    const part = await read(asked, `${place}/${stage}`, 'model.yml', (yaml) => readModel(yaml, stage));
+    const part = await read(asked, `${place}/${stage}`, 'model.yml', (yaml) => readModel(yaml, stage, stage));
     if (part === undefined) throw unreadable(asked, place, `there is none of its stage ${stage}`);
     parts.push(part);
   }
@@ -111,6 +119,7 @@ async function composite(asked: Asked, place: string): Promise<Found | undefined
     description,
     files: parts.flatMap(({ files }) => files),
     edits: parts.flatMap(({ edits }) => edits),
+    recipe: severalRecipes(stages),
   };
 }
 

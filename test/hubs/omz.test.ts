@@ -313,12 +313,12 @@ describe('a description is refused', () => {
     ['an edit of an archive', steps(unpack('model.onnx', 'zip') + replace('model.onnx', 'a')), 'unpacks'],
     ['an expression that means something else', steps(replace('model.onnx', '(?P<a>b)')), 'not understood'],
   ])('%s', (_what, yaml, message) => {
-    expect(() => readModel(yaml)).toThrow(message);
+    expect(() => readModel(yaml, 'model')).toThrow(message);
   });
 
   it('with two files of one name', () => {
     const [file = ''] = /(?<=files:\n)(.*\n){4}/.exec(good) ?? [];
-    expect(() => readModel(good.replace(file, file + file))).toThrow('two files have one name');
+    expect(() => readModel(good.replace(file, file + file), 'model')).toThrow('two files have one name');
   });
 
   it('and names the model, where it is, and another release', async () => {
@@ -344,7 +344,7 @@ describe('descriptions as the repository has them', () => {
   it('name files at Google Drive by their ids', () => {
     const yaml = modelYml(FACE, { files: { 'model.onnx': Buffer.from('onnx') } }, 'https://x.example');
     const source = 'source:\n      $type: google_drive\n      id: 1pl_iT-8YDcZ';
-    expect(readModel(yaml.replace(/source: .*/, source)).files[0]?.url).toBe(
+    expect(readModel(yaml.replace(/source: .*/, source), 'model').files[0]?.url).toBe(
       'https://drive.usercontent.google.com/download?id=1pl_iT-8YDcZ&export=download&confirm=t',
     );
   });
@@ -367,7 +367,7 @@ describe('descriptions as the repository has them', () => {
           for (const stage of stages) expect(places).toContain(`${place}/${stage}`);
           continue;
         }
-        const { files, edits, task } = readModel(yaml);
+        const { files, edits, task } = readModel(yaml, 'model');
         expect(PLACES[task ?? ''], place).toContain(place);
         counts.files += files.length;
         counts.edits += edits.length;
