@@ -7,6 +7,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from worker_calibration import calibration_samples  # noqa: E402
+from worker_cut import cut  # noqa: E402
 from worker_inputs import apply_inputs, label, original_input, preprocessing, refuse_open_shapes  # noqa: E402
 from worker_outputs import compare, describe, finite, first_line, name_of  # noqa: E402
 from worker_protocol import Damaged, Misused, Refused, serve  # noqa: E402
@@ -46,23 +47,20 @@ def convert(request, emit):
 def read(ov, request):
     source = request["input"]
     outputs = request.get("outputs")
-    begins = (request.get("recipe") or {}).get("begins")
-    ends = {"output": outputs} if outputs else {}
+    recipe = request.get("recipe")
     try:
         if source.endswith(".xml"):
             model = ov.Core().read_model(source)
             return ending_at(ov, model, outputs) if outputs else model
-        return ov.convert_model(source, **ends, **({"input": begins} if begins else {}))
-    except Misused:
+        if recipe:
+            # What convert_model calls inputs and outputs are those of the whole graph only.
+            return cut(ov, ov.convert_model(source), recipe["begins"], outputs)
+        return ov.convert_model(source, **({"output": outputs} if outputs else {}))
+    except (Misused, Refused):
         raise
     except Exception as error:
         if damage := damage_of(source, str(error)):
             raise Damaged(damage) from error
-        if begins and any(name in str(error) for name in begins):
-            raise Refused(
-                f"it cannot begin at {', '.join(begins)}, as its published recipe has it: {first_line(error)}",
-                "name the file that is to be converted, with what its inputs need, to leave the recipe out",
-            ) from error
         if outputs and any(name in str(error) for name in outputs):
             raise Misused(
                 f"the model cannot end at {', '.join(outputs)}: {first_line(error)}",

@@ -18,6 +18,8 @@ export interface ZooModel {
   readonly framework?: string;
   readonly task?: string;
   readonly license?: string;
+  /** `input_info`, `model_optimizer_args` and `model_info`, as YAML; default an input of IR. */
+  readonly recipe?: string;
   /** `postprocessing`, as YAML with an indent of two. */
   readonly steps?: string;
   /** Described before 2022: by SHA-256. */
@@ -128,10 +130,16 @@ const LICENSE_HEADER = `# Copyright (c) 2023-2024 Intel Corporation
 #
 # Licensed under the Apache License, Version 2.0 (the "License");
 `;
+const INPUT = `input_info:
+  - name: data
+    shape: [1, 3, 300, 300]
+    layout: NCHW
+`;
 const OWN_LICENSE = 'https://raw.githubusercontent.com/openvinotoolkit/open_model_zoo/master/LICENSE';
 
 export function modelYml(place: string, model: ZooModel, origin: string): string {
   const { files, framework = 'dldt', task = 'detection', license = OWN_LICENSE, steps, old = false } = model;
+  const { recipe = INPUT } = model;
   const listed = Object.entries(files).map(([name, bytes]) => {
     const [key, algorithm] = old ? ['sha256', 'sha256'] : ['checksum', 'sha384'];
     return `  - name: ${name}
@@ -146,11 +154,7 @@ description: >-
   negatives <https://example.com/paper#1>: all of them.
 task_type: ${task}
 files:
-${listed.join('')}${steps === undefined ? '' : `postprocessing:\n${steps}`}input_info:
-  - name: data
-    shape: [1, 3, 300, 300]
-    layout: NCHW
-framework: ${framework}
+${listed.join('')}${steps === undefined ? '' : `postprocessing:\n${steps}`}${recipe}framework: ${framework}
 license: ${license}
 `;
 }
