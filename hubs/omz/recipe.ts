@@ -42,6 +42,13 @@ const modelInfo = v.object({
 /** What keeps the recipe from being followed. */
 class Unfollowable extends Error {
   override readonly name = 'Unfollowable';
+
+  constructor(
+    message: string,
+    readonly hint?: string,
+  ) {
+    super(message);
+  }
 }
 
 /**
@@ -60,7 +67,9 @@ export function recipeOf(id: string, document: unknown): ConversionRecipe | unde
     if (!(error instanceof Unfollowable)) throw error;
     return {
       refused: `its published recipe cannot be followed here: ${error.message}`,
-      hint: `\`modeldl convert omz:${id}//PATH\` converts an ONNX or TensorFlow file of it without the recipe; \`omz_converter\` follows it`,
+      hint:
+        error.hint ??
+        `\`modeldl convert omz:${id}//PATH\` converts an ONNX or TensorFlow file of it without the recipe; \`omz_converter\` follows it`,
     };
   }
 }
@@ -79,6 +88,7 @@ function followed(id: string, described: Described): ConversionRecipe {
   if (described.conversion_to_onnx_args !== undefined || !/^(onnx|tf)$/.test(framework))
     throw new Unfollowable(
       `it makes ONNX of ${framework} by running the model's own code, which modeldl does not`,
+      `\`omz_converter --name ${id}\` of Open Model Zoo's tools does; the ONNX file that it leaves is converted by \`modeldl convert ./FILE.onnx\``,
     );
   if (PREPARED.includes(id))
     throw new Unfollowable('it runs a script of its own before (`pre-convert.py`), which modeldl does not');
