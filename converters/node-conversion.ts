@@ -24,7 +24,7 @@ import { runWorker } from './worker.js';
 const WORKER = ['node', 'openvino_worker.mjs'] as const;
 
 /** What only the Python toolchain builds into a model or refuses. */
-const PYTHON_ONLY = ['inputs', 'outputs', 'fixed'];
+const PYTHON_ONLY = ['inputs', 'outputs', 'fixed', 'recipe'];
 
 const runtimeOf = v.object({ runtime: v.object({ version: v.string() }) });
 

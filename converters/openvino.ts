@@ -127,13 +127,15 @@ export const nncf: Converter = {
 async function plan(
   kind: Kind,
   model: PlannedModel,
-  request: ConversionRequest,
+  given: ConversionRequest,
 ): Promise<ConversionPlan | Refusal> {
   const source = await withExternalData(model, findSource(model));
   if ('refused' in source) return source;
-  const refusal = refuse(kind, request);
+  const refusal = refuse(kind, given);
   if (refusal !== undefined) return refusal;
-  refuseSettings(kind, request);
+  refuseSettings(kind, given);
+  const recipe = followedRecipe(model, given);
+  const request = { ...given, settings: { ...recipe?.settings, ...given.settings } };
   const { precision, device, calibration: data } = request;
   const inputs = inputsOf(request.settings);
   const outputs = outputsOf(request.settings);
@@ -160,12 +162,14 @@ async function plan(
       ...(inputs === undefined ? {} : { inputs }),
       ...(outputs === undefined ? {} : { outputs }),
       ...(fixed === undefined ? {} : { fixed }),
+      ...(recipe === undefined ? {} : { recipe: recipe.built }),
       input: source.path,
       worker: await workerDigest(WORKER),
     },
     ...(data === undefined ? {} : { calibration: data }),
     steps: [
       `read ${source.path === '.' ? 'saved_model.pb' : source.path} as ${source.format}`,
+      ...(recipe === undefined ? [] : recipe.steps),
       ...(outputs === undefined ? [] : [`end at ${outputs.join(', ')}`]),
       ...(inputs === undefined ? [] : describeInputs(inputs)),
       ...work.steps,
@@ -183,6 +187,33 @@ async function plan(
           (calibration?.kind === 'arrays' ? calibration.bytes : 0),
       ),
     },
+  };
+}
+
+/** What a published recipe says, apart from settings of the user's own. */
+interface Followed {
+  readonly settings: Settings;
+  /** What no setting says: it decides the result as they do. */
+  readonly built: {
+    readonly name: string;
+    readonly begins: readonly string[];
+    readonly model_info?: Readonly<Record<string, unknown>>;
+  };
+  readonly steps: readonly string[];
+}
+
+function followedRecipe(
+  { metadata: { recipe } }: PlannedModel,
+  { settings: own }: ConversionRequest,
+): Followed | undefined {
+  if (recipe === undefined || 'refused' in recipe) return undefined;
+  const { settings, name, begins, modelInfo } = recipe;
+  const followed = Object.keys(settings).filter((key) => !Object.hasOwn(own, key));
+  const what = followed.length === 0 ? '' : `: ${followed.join(', ')}`;
+  return {
+    settings,
+    built: { name, begins, ...(modelInfo === undefined ? {} : { model_info: modelInfo }) },
+    steps: [`follow its published recipe${what}`],
   };
 }
 
@@ -284,18 +315,18 @@ function refuseWithout(settings: Settings, meaningless: Settings, why: string, h
 
 async function call({ kind, model, plan: conversion, outDir }: Job): ReturnType<JobWorker['call']> {
   const source = sourceOf(model);
-  const { compression, quantization, inputs, outputs, fixed } = conversion.settings;
+  const { compression, quantization, inputs, outputs, fixed, recipe } = conversion.settings;
   const original = join(model.root, source.path);
   const result = join(outDir, `${stemOf(source)}.xml`);
   const calibration = await calibrationFor(conversion);
   if (kind === 'check') {
     const reason = whyNotCompared(source);
     const compared = reason === undefined ? { original } : { reason };
-    return { request: { model: result, ...compared, calibration, inputs, outputs } };
+    return { request: { model: result, ...compared, calibration, inputs, outputs, recipe } };
   }
   const { precision } = conversion;
   const made = { input: original, output: result, precision, compression, quantization, fixed };
-  return { request: { ...made, calibration, inputs, outputs } };
+  return { request: { ...made, calibration, inputs, outputs, recipe } };
 }
 
 const planned = v.object({

@@ -11,6 +11,8 @@ export interface Source {
   readonly reads: readonly string[];
   /** Bytes of all that is read. */
   readonly bytes: number;
+  /** File stem of the result, where a recipe gives one. */
+  readonly stem?: string;
 }
 
 const SAVED = /(^|\/)saved_model\.pb$/;
@@ -29,6 +31,8 @@ const FORMATS: readonly (readonly [RegExp, SourceFormat])[] = [
 /** The one convertible file of a model, or why there is none or more than one. */
 export function findSource(model: PlannedModel): Source | Refusal {
   const paths = new Set(model.files.map(({ path }) => path));
+  const { recipe } = model.metadata;
+  if (recipe !== undefined && 'input' in recipe) return recipeSource(model, recipe, paths);
   const found = model.files.flatMap(({ path }): readonly Main[] => {
     const format = FORMATS.find(([pattern]) => pattern.test(path))?.[1];
     // An .xml is an IR only with its weights beside it.
@@ -74,9 +78,31 @@ export function findSource(model: PlannedModel): Source | Refusal {
       model,
       found.map(({ path }) => path),
     );
-  const reads = filesOf(only, paths);
+  return sourceOf(only, model, paths);
+}
+
+function sourceOf(main: Main, model: PlannedModel, paths: ReadonlySet<string>): Source {
+  const reads = filesOf(main, paths);
   const bytes = model.files.reduce((sum, file) => sum + (reads.includes(file.path) ? file.bytes : 0), 0);
-  return { ...only, reads, bytes };
+  return { ...main, reads, bytes };
+}
+
+/** Whatever else the model holds. */
+function recipeSource(
+  model: PlannedModel,
+  { input: path, name: stem }: { readonly input: string; readonly name: string },
+  paths: ReadonlySet<string>,
+): Source | Refusal {
+  if (paths.has(`${path}/saved_model.pb`))
+    return { ...sourceOf({ path, format: 'saved-tensorflow' }, model, paths), stem };
+  // Frozen graphs are also called `graph.pb.frozen`.
+  const format = FORMATS.find(([pattern]) => pattern.test(path.replace(/\.frozen$/, '')))?.[1];
+  if (paths.has(path) && format !== undefined) return { ...sourceOf({ path, format }, model, paths), stem };
+  return {
+    refused: `its published recipe converts ${path}, which it does not hold`,
+    hint: 'leave out `--include` and `--exclude`, or name the file that is to be converted',
+    handlesModel: true,
+  };
 }
 
 /** Which of them is meant has to be said. */
@@ -125,6 +151,7 @@ function companions(main: Main, paths: ReadonlySet<string>): string[] {
 
 /** File stem of the result: the source's, so that `det.onnx` becomes `det.xml` and `det.bin`. */
 export function stemOf(source: Source): string {
+  if (source.stem !== undefined) return source.stem;
   if (source.path === '.') return 'saved_model';
   const name = source.path.slice(source.path.lastIndexOf('/') + 1);
   return source.format === 'saved-tensorflow' ? name : name.replace(/\.[^.]+$/, '');

@@ -3,6 +3,8 @@ import { throwIfAborted } from '../src/errors.js';
 import type { Hub } from '../src/hub.js';
 import { formatStandard } from '../src/reference.js';
 import { endpointOf } from './omz/descriptions.js';
+import { isPublic } from './omz/known.js';
+import { precisionsOf } from './omz/precisions.js';
 import { checked, syntax } from './omz/reference.js';
 
 export const omz = {
@@ -15,8 +17,24 @@ export const omz = {
       type: 'string',
       trust: true,
     },
+    samples: {
+      description:
+        "Address of DL Streamer's files, for `model_proc`: `<commit>/samples/…` lies below it (default its repository; none where `endpoint` is set)",
+      type: 'string',
+      trust: true,
+    },
+    rules: {
+      description: 'Absolute path of a YAML or JSON file with rules of your own for `model_proc`',
+      type: 'string',
+      trust: true,
+    },
   },
   endpoint: endpointOf,
+  prebuilt: {
+    ids: () => [],
+    exists: () => Promise.resolve(false),
+    parts: { mayHold: (id) => !isPublic(id), of: precisionsOf },
+  },
   async resolve(reference, context) {
     throwIfAborted(context.signal);
     checked(reference, formatStandard('omz', reference));

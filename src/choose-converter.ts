@@ -19,6 +19,7 @@ export async function chooseConverter(
   request: ConversionRequest,
   { converter: name, asked, ...writing }: Asked,
 ): Promise<{ converter: Converter; plan: ConversionPlan; layout: PlannedLayout | undefined }> {
+  refuseRecipe(model);
   const refusals: Refusal[] = [];
   for (const converter of candidates(context.converters, name, request.toolchain)) {
     const plan = await converter.plan(model, request);
@@ -34,6 +35,18 @@ export async function chooseConverter(
   throw new ModeldlError('UNSUPPORTED', `Cannot convert ${model.reference}: ${refused}`, {
     hint,
     details: { reference: model.reference },
+  });
+}
+
+/** @throws ModeldlError UNSUPPORTED for a model whose published recipe cannot be followed */
+export function refuseRecipe({
+  reference,
+  metadata: { recipe },
+}: Pick<PlannedModel, 'reference' | 'metadata'>): void {
+  if (recipe === undefined || !('refused' in recipe)) return;
+  throw new ModeldlError('UNSUPPORTED', `Cannot convert ${reference}: ${recipe.refused}`, {
+    hint: recipe.hint,
+    details: { reference },
   });
 }
 

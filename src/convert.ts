@@ -229,7 +229,8 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
       consent: [...(plan.consent ?? [])],
       ...(check === undefined ? {} : { check }),
     };
-    const { single, placement, version, selection, copiedBytes, ...origin } = record;
+    // A recipe is followed once: what comes of it is no longer what it is for.
+    const { single, placement, version, selection, copiedBytes, recipe, ...origin } = record;
     const { selection: subpath } = prepared.modelKey;
     const published = await publishModel(context.store, prepared.modelKey, {
       ...origin,

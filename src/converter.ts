@@ -8,6 +8,32 @@ import type { Emit } from './events.js';
 export const PRECISIONS = ['fp32', 'fp16', 'int8', 'int4', 'nf4', 'mxfp4', 'cb4'] as const;
 export type Precision = (typeof PRECISIONS)[number];
 
+const infoValue = v.union([v.string(), v.number()]);
+
+/** How those who publish a model convert it to OpenVINO IR, as a hub tells it and records keep it. */
+export const conversionRecipe = v.union([
+  v.object({
+    /** Path of the file or folder that is converted. */
+    input: v.string(),
+    /** Tensors that the result begins at, in order. */
+    begins: v.pipe(v.array(v.string()), v.readonly()),
+    /** As `--set` has them; what a user sets wins. */
+    settings: v.pipe(v.record(v.string(), v.string()), v.readonly()),
+    /** Of the files that are made, without their endings. */
+    name: v.string(),
+    /** What the IR tells below `model_info`. */
+    modelInfo: v.exactOptional(
+      v.pipe(
+        v.record(v.string(), v.union([infoValue, v.pipe(v.array(infoValue), v.readonly())])),
+        v.readonly(),
+      ),
+    ),
+  }),
+  /** One that modeldl cannot follow, and why: the model as a whole is not converted. */
+  v.object({ refused: v.string(), hint: v.string() }),
+]);
+export type ConversionRecipe = Readonly<v.InferOutput<typeof conversionRecipe>>;
+
 /** A model as a converter plans for it: what it holds is known, and none of it may be here yet. */
 export interface PlannedModel {
   readonly reference: string;
@@ -20,7 +46,12 @@ export interface PlannedModel {
     /** 0 when the hub does not tell. */
     readonly bytes: number;
   }[];
-  readonly metadata: { readonly task?: string; readonly library?: string; readonly license?: string };
+  readonly metadata: {
+    readonly task?: string;
+    readonly library?: string;
+    readonly license?: string;
+    readonly recipe?: ConversionRecipe;
+  };
   /**
    * A small file's text, such as `config.json`; undefined when the model has none of that name, or one above 4 MiB. It is
    * fetched before all others where the model is not here. @throws ModeldlError as fetching does

@@ -2,6 +2,7 @@
  * The interface of a hub: a source of models. A hub turns a reference into a snapshot and returns data;
  * transfer, retries, verification, archives, the cache and progress live in modeldl.
  */
+import type { ConversionRecipe } from './converter.js';
 import type { Emit } from './events.js';
 import type { Reference, ReferenceParts, ReferenceSyntax } from './reference.js';
 
@@ -312,6 +313,15 @@ export interface PublishedConversions {
   ids(id: string, wanted: { readonly precision: string; readonly device: string }): readonly string[];
   /** Asks whether there is a model of this id: one request. @throws ModeldlError NETWORK */
   exists(id: string, context: HubContext): Promise<boolean>;
+  /** Where a model itself holds conversions of it. */
+  readonly parts?: PublishedParts;
+}
+
+export interface PublishedParts {
+  /** Without asking: whether a model of this id may. */
+  mayHold(id: string): boolean;
+  /** Subpaths of a listing by the precision of what lies there; empty for a model that is none. */
+  of(snapshot: Snapshot): Readonly<Record<string, string>>;
 }
 
 export interface Challenge {
@@ -407,7 +417,11 @@ export interface SnapshotMetadata {
   readonly library?: string;
   /** Page for people. */
   readonly page?: string;
+  /** How the model is converted to OpenVINO IR by those who publish it. */
+  readonly recipe?: ConversionRecipe;
 }
+
+export type { ConversionRecipe };
 
 export interface RemoteFile {
   /** Relative, `/`-separated; validated before any use. */

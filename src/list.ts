@@ -86,6 +86,7 @@ export async function show(context: Context, text: string, filter: ConversionFil
     gated: metadata.gated ?? null,
     task: metadata.task ?? null,
     page: metadata.page ?? null,
+    recipe: metadata.recipe ?? null,
     files: snapshot.files.map(({ path: name, size, digest }) => ({
       path: name,
       bytes: size ?? null,
@@ -130,6 +131,7 @@ async function showStored(
     gated: record.gated ?? null,
     task: record.conversion?.task ?? record.task ?? null,
     page: record.page ?? null,
+    recipe: record.recipe ?? null,
     files: record.files.map(({ path: name, bytes, sha256 }) => ({ path: name, bytes, sha256 })),
     pickles: record.files.map((file) => file.path).filter(isPickle),
     leftOut: record.leftOut,

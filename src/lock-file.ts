@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { arch, platform } from 'node:process';
 import * as v from 'valibot';
 import { isOwn } from './config/load.js';
+import { conversionRecipe } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type { Digest, RemoteFile, Snapshot } from './hub.js';
 import { checkListing, fileSystemRules, isDigest } from './paths.js';
@@ -73,6 +74,7 @@ const locked = v.strictObject({
   license: v.exactOptional(v.string()),
   task: v.exactOptional(v.string()),
   library: v.exactOptional(v.string()),
+  recipe: v.exactOptional(conversionRecipe),
   files: v.array(file),
   /** Of the archives among the files. */
   members: v.exactOptional(

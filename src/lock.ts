@@ -185,7 +185,7 @@ function lockedModel(
   const { hub: name, id, revision, metadata, members } = snapshot;
   const hub = hubNamed(context, name);
   const sha256 = new Map(arrived.map((file) => [file.path, file.sha256]));
-  const { license, task, library } = metadata;
+  const { license, task, library, recipe } = metadata;
   const edits = snapshot.edits as StoredSnapshot['edits'];
   const only = snapshot.files.length === 1 && hub.pinsByDigest === true ? revision : undefined;
   const files = snapshot.files.map((file): LockedFile => {
@@ -212,6 +212,7 @@ function lockedModel(
     ...(license === undefined ? {} : { license }),
     ...(task === undefined ? {} : { task }),
     ...(library === undefined ? {} : { library }),
+    ...(recipe === undefined ? {} : { recipe }),
     files: files.sort(byPath),
     ...(members === undefined
       ? {}

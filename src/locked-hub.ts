@@ -63,7 +63,7 @@ async function lockedSnapshot(
   model: LockedModel,
   confirmed: boolean,
 ): Promise<Snapshot> {
-  const { hub: name, id, revision, files, members, edits, task, library, license } = model;
+  const { hub: name, id, revision, files, members, edits, task, library, license, recipe } = model;
   const hub = context.hubs.find((candidate) => candidate.name === name);
   if (hub === undefined) throw wrong(lockFile, model, `\`hub\` is unknown: ${name}`);
   // It becomes a part of addresses.
@@ -97,6 +97,7 @@ async function lockedSnapshot(
     metadata: {
       ...(task === undefined ? {} : { task }),
       ...(library === undefined ? {} : { library }),
+      ...(recipe === undefined ? {} : { recipe }),
       // What a record says of a model under its own name, its hub has said.
       ...(proven || license === undefined ? {} : { license }),
     },

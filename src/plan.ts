@@ -4,12 +4,13 @@
  */
 import { createHash } from 'node:crypto';
 import { isElsewhere } from './adopt.js';
-import { chooseConverter } from './choose-converter.js';
+import { chooseConverter, refuseRecipe } from './choose-converter.js';
 import { DEFAULTS } from './config/schema.js';
 import { format, withFileHint, type Context } from './context.js';
 import {
   PRECISIONS,
   type ConversionPlan,
+  type ConversionRecipe,
   type ConversionRequest,
   type Converter,
   type LocalModel,
@@ -139,6 +140,7 @@ async function pullNeeded(
 ): Promise<Pulled> {
   const selection = selectionOf(options);
   const listed = listedFiles(resolved, selection);
+  refuseRecipe(plannedModel(context, resolved, []));
   // Archives have no listing before they are here.
   if (listed === undefined) return pullResolved(context, resolved, selection);
   const stored = await storedModel(context, resolved, selection);
@@ -186,7 +188,7 @@ function plannedModel(
     id,
     name: nameOf(id, reference.subpath),
     files: listed.map(({ path, file }) => ({ path, bytes: file.size ?? 0 })),
-    metadata: metadataOf(metadata),
+    metadata: metadataOf(metadata, reference.subpath),
     text: listedTexts(
       context,
       snapshot,
@@ -203,12 +205,29 @@ function nameOf(id: string, subpath: string | undefined): string {
   return last.replaceAll(/[^\w.-]/g, '_').replace(/^\.*$/, 'model');
 }
 
-function metadataOf({ task, library, license }: PlannedModel['metadata']): PlannedModel['metadata'] {
+function metadataOf(
+  { task, library, license, recipe: published }: PlannedModel['metadata'],
+  subpath: string | undefined,
+): PlannedModel['metadata'] {
+  const recipe = recipeWithin(published, subpath);
   return {
+    ...(recipe === undefined ? {} : { recipe }),
     ...(task === undefined ? {} : { task }),
     ...(library === undefined ? {} : { library }),
     ...(license === undefined ? {} : { license }),
   };
+}
+
+/** A recipe in the terms of a part of the model; it is not for parts that lack what it converts. */
+function recipeWithin(
+  recipe: ConversionRecipe | undefined,
+  subpath: string | undefined,
+): ConversionRecipe | undefined {
+  if (recipe === undefined || subpath === undefined) return recipe;
+  if ('refused' in recipe) return undefined;
+  const { input } = recipe;
+  if (input === subpath) return { ...recipe, input: input.slice(input.lastIndexOf('/') + 1) };
+  return input.startsWith(`${subpath}/`) ? { ...recipe, input: input.slice(subpath.length + 1) } : undefined;
 }
 
 async function planLocal(
@@ -225,7 +244,7 @@ async function planLocal(
     name: nameOf(record.id, record.subpath),
     root: directory,
     files: record.files.map(({ path, bytes, sha256 }) => ({ path, bytes, sha256 })),
-    metadata: metadataOf(record),
+    metadata: metadataOf(record, record.subpath),
     text: localTexts(directory),
   };
   const { converter, plan, layout } = await chooseConverter(context, local, request, options);
@@ -311,6 +330,7 @@ async function planConversion(context: Context, text: string, options: PlanOptio
   }
   const listed = listedFiles(resolved, selection);
   if (listed === undefined) {
+    refuseRecipe(plannedModel(context, resolved, []));
     context.emit({ type: 'note', message: 'What an archive holds is seen when it is here: it is fetched' });
     const pulled = await pullResolved(context, resolved, selection);
     return describePrepared(context, await planLocal(context, pulled, request, options), options);

@@ -50,6 +50,40 @@ export async function findPublished(
   return undefined;
 }
 
+/** May the model hold conversions of itself, such as a folder for each precision? */
+export function mayHoldParts(context: Context, { hub, id, subpath, conversion }: Reference): boolean {
+  if (subpath !== undefined || conversion !== undefined) return false;
+  return hubNamed(context, hub).prebuilt?.parts?.mayHold(id) ?? false;
+}
+
+/**
+ * The part of a model that is what is asked for; undefined when it has no such parts.
+ * @throws ModeldlError UNSUPPORTED naming the precisions that it has, and whatever the hub throws
+ */
+export async function publishedPart(
+  context: Context,
+  reference: Reference,
+  { precision }: Wanted,
+): Promise<Published | undefined> {
+  if (!mayHoldParts(context, reference)) return undefined;
+  const resolved = await resolveReference(context, reference);
+  const parts = hubNamed(context, reference.hub).prebuilt?.parts?.of(resolved.snapshot) ?? {};
+  const [first] = Object.values(parts);
+  if (first === undefined) return undefined;
+  const part = { ...resolved, reference: { ...resolved.reference, subpath: parts[precision] ?? first } };
+  if (parts[precision] === undefined) {
+    const text = format(context, reference);
+    const others = Object.keys(parts).join(', ');
+    throw new ModeldlError('UNSUPPORTED', `${text} is published as ${others}, not ${precision}`, {
+      hint: `choose one of them with \`--precision\`; \`${format(context, { ...reference, subpath: first })}\` names one to convert further`,
+      details: { reference: text },
+    });
+  }
+  const listing = knownListing(resolved.snapshot) ?? [];
+  const files = choose(listing, part.reference, {}).chosen.map(({ path }) => path);
+  return { resolved: part, precision, confirmed: false, files };
+}
+
 /** @throws ModeldlError NOT_FOUND naming what was looked for */
 export function refuseUnpublished(context: Context, reference: Reference, wanted: Wanted): never {
   const looked = candidatesOf(context, reference, wanted).map((id) =>
@@ -61,7 +95,9 @@ export function refuseUnpublished(context: Context, reference: Reference, wanted
     prebuilt === undefined
       ? `the hub \`${name}\` publishes none`
       : looked.length === 0
-        ? 'only whole models are published'
+        ? prebuilt.parts === undefined
+          ? 'only whole models are published'
+          : 'it holds none'
         : `looked for ${looked.join(' and ')}`;
   const other = looked.length === 0 ? '' : ', or choose another `--precision`';
   throw new ModeldlError('NOT_FOUND', `No published conversion of ${text} to ${wanted.precision}: ${where}`, {

@@ -4,7 +4,14 @@ import type { ConversionRequest } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type { PlannedLayout } from './layout/layout.js';
 import type { PlanOptions } from './plan.js';
-import { findPublished, isPublished, refuseUnpublished, type Published } from './prebuilt.js';
+import {
+  findPublished,
+  isPublished,
+  mayHoldParts,
+  publishedPart,
+  refuseUnpublished,
+  type Published,
+} from './prebuilt.js';
 import { describePulled, planResolved, pullResolved, referenceOf, type Pulled } from './pull.js';
 import type { Reference } from './reference.js';
 import { describeLayout, layoutOfPublished, requireLayout } from './repository.js';
@@ -31,7 +38,7 @@ async function chosen(
   const { prebuilt = 'tell' } = options;
   if (prebuilt === 'never') return undefined;
   const reference = await referenceOf(context, text, options);
-  const itself = isPublished(context, reference, request);
+  const itself = isPublished(context, reference, request) || mayHoldParts(context, reference);
   if (prebuilt === 'tell' && !itself) return undefined;
   const own = onlyForConversions(options, request);
   if (own !== undefined) {
@@ -40,7 +47,9 @@ async function chosen(
       hint: `leave out ${own} or \`--prebuilt\``,
     });
   }
-  const published = await lookUp(context, reference, request, prebuilt === 'take' || itself);
+  const published =
+    (await publishedPart(context, reference, request)) ??
+    (await lookUp(context, reference, request, prebuilt === 'take' || itself));
   if (published === undefined) {
     return prebuilt === 'take' ? refuseUnpublished(context, reference, request) : undefined;
   }

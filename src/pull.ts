@@ -208,8 +208,10 @@ export async function pullResolved(
   return withModelClaim(context, resolved.reference, scope, async (held) => {
     const stored = reuse ? await storedModel(context, resolved, options, held) : undefined;
     if (stored !== undefined) return asFound(resolved, stored);
-    const lower =
-      key === undefined ? undefined : await ownLowerModel(context, key, askedOf(options), resolved.snapshot);
+    const isLower = key !== undefined && (await lowerStoredModel(context, resolved, options)) !== undefined;
+    const lower = isLower
+      ? await ownLowerModel(context, key, askedOf(options), resolved.snapshot)
+      : undefined;
     if (lower !== undefined) {
       const { hub: name, revision } = lower.model.record;
       const listing = await anySnapshot(context, name, lower.model.record.id, revision);
@@ -367,7 +369,8 @@ export async function intactModel(
 ): Promise<StoredModel | undefined> {
   const key = chosenKey(resolved, options);
   const model = key === undefined ? undefined : await findModel(context.store, key);
-  if (model === undefined || !(await agrees(context, resolved, model, options))) return undefined;
+  if (model === undefined || !holdsWritten(model, resolved)) return undefined;
+  if (!(await agrees(context, resolved, model, options))) return undefined;
   const check = await checkModel(context.store, model, false, context.signal);
   if (isIntact(check)) return model;
   const { damaged, missing } = check;
@@ -387,7 +390,21 @@ export async function lowerStoredModel(
   options: PullOptions,
 ): Promise<StoredModel | undefined> {
   const key = context.lower.length === 0 ? undefined : chosenKey(resolved, options);
-  return key === undefined ? undefined : lowerModel(context, key);
+  const model = key === undefined ? undefined : await lowerModel(context, key);
+  return model === undefined || holdsWritten(model, resolved) ? model : undefined;
+}
+
+/**
+ * Files that a hub wrote itself are not all that a revision means: one may have been impossible to write before, or be
+ * written anew. A tree without them is made again. Only of whole models: other selections are named by their digests.
+ */
+function holdsWritten({ record }: StoredModel, { snapshot }: Resolved): boolean {
+  if (record.selection !== undefined) return true;
+  const stored = new Map(record.files.map(({ path, sha256 }) => [path, sha256]));
+  const written = snapshot.files.filter(({ url }) => url.startsWith('data:'));
+  return written.every(
+    ({ path, digest }) => digest?.algorithm !== 'sha256' || stored.get(path) === digest.hex,
+  );
 }
 
 /** Is every chosen file a blob already, so that nothing need be fetched? */

@@ -2,7 +2,7 @@
  * What operations return. These are the JSON documents that scripts read (see README.md), so their keys are a
  * contract: they are extended, never renamed. Sizes are bytes, times ISO 8601 in UTC.
  */
-import type { CheckReport, ConversionPlan } from './converter.js';
+import type { CheckReport, ConversionPlan, ConversionRecipe } from './converter.js';
 import type { ModeldlError } from './errors.js';
 import type { Identity } from './hub.js';
 
@@ -303,6 +303,8 @@ export interface ShownModel {
   readonly gated: boolean | null;
   readonly task: string | null;
   readonly page: string | null;
+  /** How those who publish it convert it to OpenVINO IR, which is what `convert` does; null for most models. */
+  readonly recipe: ConversionRecipe | null;
   readonly files: readonly {
     readonly path: string;
     readonly bytes: number | null;

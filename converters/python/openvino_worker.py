@@ -7,6 +7,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from worker_calibration import calibration_samples  # noqa: E402
+from worker_cut import cut  # noqa: E402
 from worker_inputs import apply_inputs, label, original_input, preprocessing, refuse_open_shapes  # noqa: E402
 from worker_outputs import compare, describe, finite, first_line, name_of  # noqa: E402
 from worker_protocol import Damaged, Misused, Refused, serve  # noqa: E402
@@ -35,6 +36,8 @@ def convert(request, emit):
     compression = request.get("compression") or {}
     if not request.get("quantization") and (note := weights_note(weight_bytes(model), precision, compression)):
         warnings.append(note)
+    for name, value in (request.get("recipe") or {}).get("model_info", {}).items():
+        model.set_rt_info(value, ["model_info", name])
     emit("stage", stage="Writing the IR")
     remove_local_paths(model)
     ov.save_model(model, request["output"], compress_to_fp16=precision == "fp16")
@@ -44,12 +47,16 @@ def convert(request, emit):
 def read(ov, request):
     source = request["input"]
     outputs = request.get("outputs")
+    recipe = request.get("recipe")
     try:
         if source.endswith(".xml"):
             model = ov.Core().read_model(source)
             return ending_at(ov, model, outputs) if outputs else model
+        if recipe:
+            # What convert_model calls inputs and outputs are those of the whole graph only.
+            return cut(ov, ov.convert_model(source), recipe["begins"], outputs)
         return ov.convert_model(source, **({"output": outputs} if outputs else {}))
-    except Misused:
+    except (Misused, Refused):
         raise
     except Exception as error:
         if damage := damage_of(source, str(error)):
@@ -229,7 +236,7 @@ def check(request, emit):
     except Exception as error:  # noqa: BLE001 - each runtime has errors of its own
         unloadable = f"The original itself does not load: {first_line(error)}"
     if run_original is not None and request.get("inputs"):
-        run_original = behind(numpy, run_original, read(ov, {"input": request["original"]}), request["inputs"])
+        run_original = behind(numpy, run_original, read(ov, {"input": request["original"], "recipe": request.get("recipe")}), request["inputs"])
     if request.get("calibration"):
         # Random values lie far from what the ranges were made for.
         samples, feed = calibration_samples(numpy, model, request["calibration"])

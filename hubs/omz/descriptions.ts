@@ -4,6 +4,7 @@ import type { HubContext, HubSettingsContext } from '../../src/hub.js';
 import { readEndpoint } from '../endpoint.js';
 
 const PUBLIC_ENDPOINT = 'https://raw.githubusercontent.com/openvinotoolkit/open_model_zoo';
+const PUBLIC_SAMPLES = 'https://raw.githubusercontent.com/open-edge-platform/dlstreamer';
 
 export type DescriptionFile = 'model.yml' | 'composite-model.yml';
 
@@ -17,6 +18,16 @@ export function endpointOf({ settings }: HubSettingsContext): string {
   );
 }
 
+/**
+ * Address that `<commit>/samples/…` lies below, without a trailing slash. Who set another endpoint wants that asked, and
+ * no other host: undefined then. @throws ModeldlError CONFIG
+ */
+export function samplesOf({ settings }: HubSettingsContext): string | undefined {
+  const configured = settings['samples'];
+  if (typeof configured === 'string') return readEndpoint(configured, '`hubs.omz.samples`', PUBLIC_SAMPLES);
+  return typeof settings['endpoint'] === 'string' ? undefined : PUBLIC_SAMPLES;
+}
+
 export function descriptionAddress(
   endpoint: string,
   commit: string,
@@ -25,6 +36,9 @@ export function descriptionAddress(
 ): string {
   return `${endpoint}/${commit}/models/${place}/${file}`;
 }
+
+/** More than that is no description, and no sample; the largest have 35 KiB. */
+export const MAX_BYTES = 1024 ** 2;
 
 /** Its text; undefined when there is none. @throws ModeldlError NETWORK, AUTH */
 export async function fetchDescription(
@@ -35,10 +49,28 @@ export async function fetchDescription(
   const response = await context.fetch(url, { signal: context.signal });
   const type = response.headers.get('content-type')?.split(';', 1)[0] ?? 'no content type';
   const isPage = /^(text\/html|application\/xhtml\+xml)$/i.test(type);
-  if (response.ok && !isPage) return response.text();
+  if (response.ok && !isPage) {
+    const bytes = await readBytes(response);
+    if (bytes !== undefined) return bytes.toString('utf8');
+    throw refusal(response, `more than ${MAX_BYTES} bytes`, url, endpoint);
+  }
   await response.body?.cancel();
   if (response.status === 404 || response.status === 410) return undefined;
   throw refusal(response, type, url, endpoint);
+}
+
+/** The whole body; undefined when it is larger than such texts are. @throws ModeldlError NETWORK */
+export async function readBytes(response: Response): Promise<Buffer | undefined> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  const body: Iterable<Uint8Array> | ReadableStream<Uint8Array> = response.body ?? [];
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    // Leaving the loop ends the request.
+    if (bytes > MAX_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 function refusal({ status, ok }: Response, type: string, url: string, endpoint: string): ModeldlError {

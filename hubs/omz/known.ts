@@ -46,6 +46,11 @@ export function placesOf(id: string, commit: string): readonly string[] {
   return isNewest(commit) ? [] : [`intel/${id}`, `public/${id}`];
 }
 
+/** Is its description certain to be of a model that is no IR, at the newest release at least? */
+export function isPublic(id: string): boolean {
+  return BY_NAME.get(id)?.startsWith('public/') ?? false;
+}
+
 /** Does the newest release have it as a model of several stages? */
 export function isComposite(place: string): boolean {
   return COMPOSITES.includes(place);

@@ -1,7 +1,8 @@
 /** Reading `model.yml` and `composite-model.yml`, as Open Model Zoo's tools do (`omz_tools/_configuration.py`). Pure. */
 import { CORE_SCHEMA, load } from 'js-yaml';
 import * as v from 'valibot';
-import type { Edit, RemoteFile, Unpack } from '../../src/hub.js';
+import type { ConversionRecipe, Edit, RemoteFile, Unpack } from '../../src/hub.js';
+import { recipeOf } from './recipe.js';
 import { translatePattern, translateReplacement, UntranslatableError } from './python-regex.js';
 
 /** More than that is no description. */
@@ -90,6 +91,7 @@ export interface Description {
 }
 
 export interface ModelDescription extends Description {
+  readonly recipe?: ConversionRecipe;
   readonly files: readonly RemoteFile[];
   readonly edits: readonly Edit[];
 }
@@ -100,11 +102,14 @@ export interface CompositeDescription extends Description {
 }
 
 /**
+ * @param id of the model
  * @param into folder of the tree that the files go into
  * @throws DescriptionError
  */
-export function readModel(yaml: string, into?: string): ModelDescription {
-  const { files, postprocessing, ...described } = parse(modelSchema, yaml);
+export function readModel(yaml: string, id: string, into?: string): ModelDescription {
+  const document = parsed(yaml);
+  const { files, postprocessing, ...described } = parse(modelSchema, document);
+  const recipe = recipeOf(id, document);
   const inTree = (name: string): string => (into === undefined ? name : `${into}/${name}`);
   const byName = new Map(files.map((file) => [file.name, file]));
   if (byName.size < files.length) throw new DescriptionError('two files have one name');
@@ -121,6 +126,7 @@ export function readModel(yaml: string, into?: string): ModelDescription {
   }
   return {
     ...describe(described),
+    ...(recipe === undefined ? {} : { recipe }),
     files: files.map(({ name, size, checksum, sha256, source }) => {
       const unpack = unpacked.get(name);
       const [algorithm, hexDigits] =
@@ -139,7 +145,7 @@ export function readModel(yaml: string, into?: string): ModelDescription {
 
 /** @throws DescriptionError */
 export function readComposite(yaml: string): CompositeDescription {
-  const { stages_order: stages, ...described } = parse(compositeSchema, yaml);
+  const { stages_order: stages, ...described } = parse(compositeSchema, parsed(yaml));
   return { ...describe(described), ...(stages === undefined ? {} : { stages }) };
 }
 
@@ -155,13 +161,15 @@ function describe({
   };
 }
 
-function parse<Schema extends v.GenericSchema>(schema: Schema, yaml: string): v.InferOutput<Schema> {
-  let document: unknown;
+function parsed(yaml: string): unknown {
   try {
-    document = load(yaml, { schema: CORE_SCHEMA });
+    return load(yaml, { schema: CORE_SCHEMA });
   } catch (cause) {
     throw new DescriptionError('it is no YAML', { cause });
   }
+}
+
+function parse<Schema extends v.GenericSchema>(schema: Schema, document: unknown): v.InferOutput<Schema> {
   const read = v.safeParse(schema, document);
   if (read.success) return read.output;
   const [issue] = read.issues;

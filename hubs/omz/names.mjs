@@ -44,6 +44,7 @@ for (const [file, listed] of [
     if (folders.length > 0) add(precisions, [...new Set(folders)].sort(compare).join(' '), name);
   }
 }
+const prepared = places('pre-convert.py').map((place) => place.slice(place.lastIndexOf('/') + 1));
 const sorted = (map) => Object.fromEntries([...map].sort(([a], [b]) => compare(a, b)));
 const commits = Object.fromEntries(tags.map((tag) => [tag, git('rev-parse', `${tag}^{commit}`).trim()]));
 
@@ -57,6 +58,9 @@ export const RELEASES: Readonly<Record<string, string>> = ${JSON.stringify(commi
 
 /** Models of several stages, each with a folder and description of its own. */
 export const COMPOSITES: readonly string[] = ${JSON.stringify(composites.sort(compare))};
+
+/** Models that a script of their folder makes ready to be converted, which descriptions do not tell. */
+export const PREPARED: readonly string[] = ${JSON.stringify(prepared.sort(compare))};
 
 /** Folders below \`models\` by task; the last segment is the name. */
 export const PLACES: Readonly<Record<string, readonly string[]>> = ${JSON.stringify(sorted(tasks))};

@@ -51,6 +51,23 @@ export const COMPOSITES: readonly string[] = [
   'public/wavernn',
 ];
 
+/** Models that a script of their folder makes ready to be converted, which descriptions do not tell. */
+export const PREPARED: readonly string[] = [
+  'densenet-121-tf',
+  'googlenet-v1-tf',
+  'googlenet-v2-tf',
+  'googlenet-v4-tf',
+  'hybrid-cs-model-mri',
+  'mobilenet-v3-large-1.0-224-tf',
+  'mobilenet-v3-small-1.0-224-tf',
+  'mozilla-deepspeech-0.8.2',
+  'netvlad-tf',
+  'repvgg-a0',
+  'repvgg-b1',
+  'repvgg-b3',
+  'yolo-v4-tf',
+];
+
 /** Folders below `models` by task; the last segment is the name. */
 export const PLACES: Readonly<Record<string, readonly string[]>> = {
   action_recognition: [

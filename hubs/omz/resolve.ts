@@ -1,6 +1,6 @@
 /** From a name to the files that its description lists at a commit. */
 import { ModeldlError } from '../../src/errors.js';
-import type { HubContext, Snapshot, SnapshotMetadata } from '../../src/hub.js';
+import type { HubContext, RemoteFile, Snapshot, SnapshotMetadata } from '../../src/hub.js';
 import { formatStandard, type Reference } from '../../src/reference.js';
 import { descriptionAddress, endpointOf, fetchDescription, type DescriptionFile } from './descriptions.js';
 import { commitOf, isComposite, isNewest, knownStages, pageOf, placesOf, unknownName } from './known.js';
@@ -11,7 +11,10 @@ import {
   type Description,
   type ModelDescription,
 } from './model-yml.js';
+import { isLocal } from './model-proc.js';
 import { RELEASE } from './names.js';
+import { severalRecipes } from './recipe.js';
+import { findRule, makeModelProc } from './samples.js';
 
 interface Asked {
   readonly id: string;
@@ -19,31 +22,65 @@ interface Asked {
   readonly context: HubContext;
 }
 
-interface Found extends Pick<ModelDescription, 'files' | 'edits'> {
+interface Found extends Pick<ModelDescription, 'files' | 'edits' | 'recipe'> {
   readonly place: string;
   readonly description: Description;
 }
 
 /**
- * One request for each description, which is one for most models; none where the listing is stored.
+ * One request for each description, which is one for most models, and one for each sample of a `model_proc`; none where
+ * the listing is stored.
  * @throws ModeldlError as `Hub.resolve`
  */
 export async function resolve({ id, revision }: Reference, context: HubContext): Promise<Snapshot> {
   const commit = commitOf(revision, id);
-  const known = await context.known?.(id, commit);
-  if (known !== undefined) {
-    const { files, edits, metadata } = known;
-    return { hub: 'omz', id, revision: commit, files, ...(edits === undefined ? {} : { edits }), metadata };
-  }
-  const { place, description, files, edits } = await find({ id, commit, context });
+  const stored = await context.known?.(id, commit);
+  const known = stored !== undefined && isComplete(stored) ? stored : undefined;
+  const { files, edits, metadata } = known ?? (await described({ id, commit, context }));
   return {
     hub: 'omz',
     id,
     revision: commit,
+    files: await withModelProc(id, files, context),
+    ...(edits === undefined ? {} : { edits }),
+    metadata,
+  };
+}
+
+/** Listings that were stored before there were recipes have none: what is no IR is described anew. */
+function isComplete({ metadata: { library, recipe } }: Snapshot): boolean {
+  return library === 'openvino' || recipe !== undefined;
+}
+
+async function described(asked: Asked): Promise<Pick<Snapshot, 'files' | 'edits' | 'metadata'>> {
+  const { place, description, files, edits, recipe } = await find(asked);
+  return {
     files,
     ...(edits.length === 0 ? {} : { edits }),
-    metadata: metadataOf(description, pageOf(place, commit)),
+    metadata: {
+      ...metadataOf(description, pageOf(place, asked.commit)),
+      ...(recipe === undefined ? {} : { recipe }),
+    },
   };
+}
+
+/** With the file that a rule makes, unless an earlier listing has it; one that is made here only is made each time. */
+async function withModelProc(
+  id: string,
+  files: readonly RemoteFile[],
+  context: HubContext,
+): Promise<readonly RemoteFile[]> {
+  const rule = await findRule(id, context);
+  if (rule === undefined) return files;
+  const there = files.find(({ path }) => path === rule.path);
+  if (there !== undefined && !there.url.startsWith('data:')) {
+    throw new ModeldlError('CONFIG', `A rule of \`hubs.omz.rules\` would replace ${rule.path} of ${id}`, {
+      hint: 'give it another `model_proc_dst`',
+    });
+  }
+  if (there !== undefined && !isLocal(rule)) return files;
+  const made = await makeModelProc(id, rule, context);
+  return made === undefined ? files : [...files.filter((file) => file !== there), made];
 }
 
 /** At the newest release it is known where a model is, and of what kind; at others it may have been elsewhere. */
@@ -60,10 +97,8 @@ async function find(asked: Asked): Promise<Found> {
 }
 
 async function single(asked: Asked, place: string): Promise<Found | undefined> {
-  const model = await read(asked, place, 'model.yml', readModel);
-  return model === undefined
-    ? undefined
-    : { place, description: model, files: model.files, edits: model.edits };
+  const model = await read(asked, place, 'model.yml', (yaml) => readModel(yaml, asked.id));
+  return model === undefined ? undefined : { place, description: model, ...model };
 }
 
 /** A model of several stages: each is a folder of its tree. */
@@ -74,7 +109,7 @@ async function composite(asked: Asked, place: string): Promise<Found | undefined
   const { stages = knownStages(place) } = description;
   const parts: ModelDescription[] = [];
   for (const stage of stages) {
-    const part = await read(asked, `${place}/${stage}`, 'model.yml', (yaml) => readModel(yaml, stage));
+    const part = await read(asked, `${place}/${stage}`, 'model.yml', (yaml) => readModel(yaml, stage, stage));
     if (part === undefined) throw unreadable(asked, place, `there is none of its stage ${stage}`);
     parts.push(part);
   }
@@ -84,6 +119,7 @@ async function composite(asked: Asked, place: string): Promise<Found | undefined
     description,
     files: parts.flatMap(({ files }) => files),
     edits: parts.flatMap(({ edits }) => edits),
+    recipe: severalRecipes(stages),
   };
 }
 

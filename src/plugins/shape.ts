@@ -2,7 +2,7 @@
 import * as v from 'valibot';
 import { PRECISIONS, type CheckReport, type ConversionPlan, type ConversionReport } from '../converter.js';
 import type { Converter, Refusal } from '../converter.js';
-import { checkReport } from '../converter.js';
+import { checkReport, conversionRecipe } from '../converter.js';
 import type { Hub, Snapshot } from '../hub.js';
 import type { ReferenceParts } from '../reference.js';
 
@@ -119,6 +119,7 @@ const snapshot = v.looseObject({
     task: v.optional(v.string()),
     library: v.optional(v.string()),
     page: v.optional(v.string()),
+    recipe: v.optional(conversionRecipe),
   }),
 });
 

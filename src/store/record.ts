@@ -1,7 +1,7 @@
 /** What the store knows of a model, and where it lies. */
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
-import { checkReport } from '../converter.js';
+import { checkReport, conversionRecipe } from '../converter.js';
 import { ModeldlError } from '../errors.js';
 import { checkRelativePath, encodeSegment, isDigest } from '../paths.js';
 
@@ -88,6 +88,7 @@ export const recordSchema = v.object({
   task: v.exactOptional(v.string()),
   library: v.exactOptional(v.string()),
   page: v.exactOptional(v.string()),
+  recipe: v.exactOptional(conversionRecipe),
   /** ISO 8601. */
   pulledAt: v.string(),
   conversion: v.exactOptional(conversion),

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { conversionRecipe } from '../converter.js';
 import { encodeSegment } from '../paths.js';
 import { readJson, writeJson } from './json.js';
 import { inStore, type Store } from './layout.js';
@@ -59,6 +60,7 @@ const snapshotSchema = v.object({
     task: v.exactOptional(v.string()),
     library: v.exactOptional(v.string()),
     page: v.exactOptional(v.string()),
+    recipe: v.exactOptional(conversionRecipe),
   }),
 });
 

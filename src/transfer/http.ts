@@ -480,7 +480,7 @@ function usedUp(url: URL, waitMs: number): ModeldlError {
 
 /** Is it what hubs answer with, a listing for one, and not a file of a model? */
 function isDocument(response: HttpResponse): boolean {
-  return /\b(json|html|xml)\b/.test(response.header('content-type') ?? '');
+  return /\b(json|html|xml|yaml|plain)\b/.test(response.header('content-type') ?? '');
 }
 
 function isRetried(status: number): boolean {

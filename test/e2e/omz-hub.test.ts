@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startZoo, NEWEST, type Zoo } from '../helpers/omz.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
+import { selfSigned } from '../transfer/certificate.js';
 import { tar, zip } from '../transfer/make-archive.js';
 
 const FACE = 'intel/face-detection-retail-0004';
@@ -50,19 +51,28 @@ const LOST = {
 `,
 };
 
+const MODELS = { [FACE]: { files }, 'public/yolox-tiny': yolox, 'public/aclnet': LOST };
+const SAMPLE = '{"output_postproc": [{"converter": "detection_output"}]}';
+
 let zoo: Zoo;
 let world: World;
 
 beforeEach(async () => {
-  zoo = await startZoo({ models: { [FACE]: { files }, 'public/yolox-tiny': yolox, 'public/aclnet': LOST } });
+  zoo = await startZoo({ models: MODELS, samples: { 'face.json': Buffer.from(SAMPLE) } });
   world = await createWorld();
+  await configure({});
+});
+
+/** The user's configuration: settings of the hub beside the endpoint, and others. */
+async function configure(
+  settings: Readonly<Record<string, string>>,
+  others: Readonly<Record<string, unknown>> = {},
+): Promise<void> {
   const directory = join(world.directory, '.config', 'modeldl');
   await mkdir(directory, { recursive: true });
-  await writeFile(
-    join(directory, 'config.json'),
-    JSON.stringify({ hubs: { omz: { endpoint: zoo.endpoint } } }),
-  );
-});
+  const hubs = { omz: { endpoint: zoo.endpoint, ...settings } };
+  await writeFile(join(directory, 'config.json'), JSON.stringify({ hubs, ...others }));
+}
 afterEach(async () => {
   await world.remove();
   await zoo.close();
@@ -149,5 +159,118 @@ describe('models of Open Model Zoo', () => {
     expect(run.stderr).toContain('sha384');
     expect((await world.run('list', '--quiet')).stdout).toBe('');
     await expect(stat(join(world.directory, 'cache', 'v1', 'models', 'omz'))).rejects.toThrow('ENOENT');
+  });
+});
+
+describe('a model_proc of Open Model Zoo', () => {
+  const RULE = {
+    'face-detection-retail-0004': {
+      model_proc_src: '',
+      model_proc_dst: 'face.json',
+      labels_src: 'labels.txt',
+      inject_labels: true,
+    },
+  };
+  async function follow(rules: unknown): Promise<string> {
+    const path = join(world.directory, 'rules.json');
+    await writeFile(path, JSON.stringify({ rules }));
+    return path;
+  }
+
+  it('comes into a tree that was pulled before there was a rule, and is restored without network', async () => {
+    const bare = await pull('omz:face-detection-retail-0004');
+    expect(bare.exitCode, bare.stderr).toBe(0);
+    expect(bare.stderr).toContain('without its face-detection-retail-0004.json');
+    expect((await readdir(bare.stdout)).sort()).toEqual(['FP16', 'FP32']);
+    const before = zoo.fetched().length;
+    await writeFile(join(world.directory, 'labels.txt'), '0 background\n1 face\n');
+    const src = `${zoo.samples}/face.json`;
+    await configure({
+      rules: await follow({
+        'face-detection-retail-0004': { ...RULE['face-detection-retail-0004'], model_proc_src: src },
+      }),
+    });
+    const tree = await pulled('omz:face-detection-retail-0004');
+    expect(tree).toBe(bare.stdout);
+    const file = join(tree, 'face.json');
+    const text = await readFile(file, 'utf8');
+    expect(JSON.parse(text)).toEqual({
+      output_postproc: [{ converter: 'detection_output', labels: ['background', 'face'] }],
+    });
+    expect(zoo.fetched().length).toBe(before);
+    await chmod(file, 0o644);
+    await writeFile(file, '{}');
+    const repaired = await world.run('verify', 'omz:face-detection-retail-0004', '--repair', '--offline');
+    expect(repaired, repaired.stderr).toMatchObject({ exitCode: 0 });
+    expect(await readFile(file, 'utf8')).toBe(text);
+    const asked = zoo.server.requests.length;
+    expect(await pulled('omz:face-detection-retail-0004')).toBe(tree);
+    expect(zoo.server.requests.length).toBe(asked);
+  });
+
+  it('is refused with a rule that cannot be followed, and may be left out by one', async () => {
+    await configure({ rules: await follow(RULE) });
+    const run = await pull('omz:face-detection-retail-0004');
+    expect(run).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(run.stderr).toContain('hubs.omz.rules');
+    await configure({ rules: await follow({ 'face-detection-retail-0004': null }) });
+    const without = await pull('omz:face-detection-retail-0004');
+    expect(without.exitCode, without.stderr).toBe(0);
+    expect(without.stderr).not.toContain('face-detection-retail-0004.json');
+  });
+
+  it('is not made by rules of a project that nobody trusts', async () => {
+    await writeFile(
+      join(world.directory, 'modeldl.config.json'),
+      JSON.stringify({ hubs: { omz: { rules: await follow({}) } } }),
+    );
+    const run = await pull('omz:face-detection-retail-0004');
+    expect(run).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(run.stderr).toContain('modeldl config trust');
+  });
+});
+
+describe('an Open Model Zoo that is not as it should be', () => {
+  it('with a private certificate wants that to be known', async () => {
+    const certificate = await selfSigned('IP:127.0.0.1');
+    await zoo.close();
+    zoo = await startZoo({ models: MODELS, certificate });
+    await configure({});
+    const refused = await pull('omz:face-detection-retail-0004//FP16');
+    expect(refused).toMatchObject({ exitCode: 5, stdout: '' });
+    expect(refused.stderr).toContain('`caFile` or `SSL_CERT_FILE`');
+    const caFile = join(world.directory, 'ca.pem');
+    await writeFile(caFile, certificate.cert);
+    await configure({}, { caFile });
+    expect((await readdir(await pulled('omz:face-detection-retail-0004//FP16'))).length).toBe(2);
+  });
+
+  it.each([
+    ['a page', { status: 200, headers: { 'content-type': 'text/html' }, body: '<html>' }, 5, 'text/html'],
+    ['an error', { status: 500, body: 'oops' }, 5, 'answered 500'],
+    ['a refusal', { status: 403, body: 'no' }, 4, 'refuses access'],
+    ['half a description', { headers: { 'content-type': 'text/plain' }, body: 'files: [' }, 9, 'no YAML'],
+  ])('and answers %s is named, and nothing is left', async (_what, route, exitCode, message) => {
+    zoo.refuse(route);
+    const run = await pull('omz:face-detection-retail-0004', '--json');
+    expect(run.exitCode).toBe(exitCode);
+    const { error } = JSON.parse(run.stdout) as { error: { message: string; url: string; hint: string } };
+    expect(error.message).toContain(message);
+    expect(error.message).toContain('face-detection-retail-0004');
+    expect(error.hint).not.toBe('');
+    expect(error.url).toMatch(/^https?:/);
+    expect((await world.run('list', '--quiet')).stdout).toBe('');
+  });
+
+  it('and describes other files at the same commit later is not asked, nor believed', async () => {
+    const half = await pulled('omz:face-detection-retail-0004//FP16');
+    zoo.refuse({ headers: { 'content-type': 'text/plain' }, body: 'files: []' });
+    const whole = await pulled('omz:face-detection-retail-0004');
+    expect(await readFile(join(whole, 'FP16', 'face-detection-retail-0004.xml'))).toEqual(XML);
+    expect(zoo.asked()).toHaveLength(1);
+    const refreshed = await pull('omz:face-detection-retail-0004', '--refresh');
+    expect(refreshed).toMatchObject({ exitCode: 9, stdout: '' });
+    expect(await world.run('verify')).toMatchObject({ exitCode: 0 });
+    expect(await pulled('omz:face-detection-retail-0004//FP16')).toBe(half);
   });
 });

@@ -21,11 +21,14 @@ export interface TestHubOptions extends Partial<HubSettingsContext> {
   /** Attempts after the first; they follow without a pause. Default 0. */
   readonly retries?: number;
   readonly offline?: boolean;
+  /** How long a body may be silent, milliseconds; default as the program has it. */
+  readonly idleTimeoutMs?: number;
 }
 
 /** Whatever answers at the credential's origin gets it, and nothing else does. */
 export function createHubContext(hub: Hub, options: TestHubOptions = {}): TestHubContext {
   const { credential, known, retries = 0, offline = false } = options;
+  const { idleTimeoutMs = HTTP_DEFAULTS.idleTimeoutMs } = options;
   const settings: HubSettingsContext = {
     settings: options.settings ?? {},
     environment: options.environment ?? {},
@@ -39,6 +42,7 @@ export function createHubContext(hub: Hub, options: TestHubOptions = {}): TestHu
     new URL(url).origin === new URL(hub.credentials.endpoint(settings)).origin;
   const http: HttpClient = createHttpClient({
     ...HTTP_DEFAULTS,
+    idleTimeoutMs,
     userAgent: 'modeldl-test',
     proxy: {},
     ca: [],

@@ -7,6 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import { RELEASE, RELEASES } from '../../hubs/omz/names.js';
 import type { ServerFault } from '../hubs/conformance.js';
 import { startServer, type Route, type TestServer } from '../hubs/server.js';
+import type { Certificate } from '../transfer/certificate.js';
 import { ranged } from './hf-server.js';
 
 export const NEWEST = RELEASES[RELEASE] ?? '';
@@ -17,6 +18,8 @@ export interface ZooModel {
   readonly framework?: string;
   readonly task?: string;
   readonly license?: string;
+  /** `input_info`, `model_optimizer_args` and `model_info`, as YAML; default an input of IR. */
+  readonly recipe?: string;
   /** `postprocessing`, as YAML with an indent of two. */
   readonly steps?: string;
   /** Described before 2022: by SHA-256. */
@@ -32,16 +35,24 @@ export interface ZooOptions {
   readonly texts?: Readonly<Record<string, string>>;
   /** Default the newest release's. */
   readonly commits?: readonly string[];
+  /** Of DL Streamer's repository, by address below `/samples/`: `<commit>/samples/…`. */
+  readonly samples?: Readonly<Record<string, Uint8Array>>;
+  /** Default plain http. */
+  readonly certificate?: Certificate;
 }
 
 export interface Zoo {
   /** What `hubs.omz.endpoint` is set to. */
   readonly endpoint: string;
+  /** What `hubs.omz.samples` is set to. */
+  readonly samples: string;
   /** Paths below the endpoint that were asked for. */
   asked(): readonly string[];
+  /** Paths below the samples' address that were asked for. */
+  sampled(): readonly string[];
   /** Paths below the storage that were asked for. */
   fetched(): readonly string[];
-  /** What the storage has in place of a file. */
+  /** What the storage, or the samples' address, has in place of a file. */
   swap(path: string, bytes: Uint8Array): void;
   /** What is answered for every description. */
   refuse(route: Route): void;
@@ -51,12 +62,13 @@ export interface Zoo {
 }
 
 export async function startZoo(options: ZooOptions): Promise<Zoo> {
-  const { models, composites = {}, texts = {}, commits = [NEWEST] } = options;
+  const { models, composites = {}, texts = {}, commits = [NEWEST], samples = {} } = options;
   const swapped = new Map<string, Uint8Array>();
   let refusal: Route | undefined;
   const server = await startServer((request, path) => {
     if (path.startsWith('/storage/'))
       return stored(request, decodeURIComponent(path).slice('/storage/'.length));
+    if (path.startsWith('/samples/')) return sampled(path.slice('/samples/'.length));
     const commit = commits.find((known) => path.startsWith(`/raw/${known}/models/`));
     if (refusal !== undefined) return refusal;
     const text = commit === undefined ? undefined : described(path.slice(`/raw/${commit}/models/`.length));
@@ -66,7 +78,7 @@ export async function startZoo(options: ZooOptions): Promise<Zoo> {
           headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'max-age=300' },
           body: text,
         };
-  });
+  }, options.certificate);
 
   function described(path: string): string | undefined {
     const place = path.slice(0, path.lastIndexOf('/'));
@@ -76,6 +88,11 @@ export async function startZoo(options: ZooOptions): Promise<Zoo> {
     if (path === `${place}/model.yml` && model !== undefined) return modelYml(place, model, server.origin);
     if (path === `${place}/composite-model.yml` && stages !== undefined) return compositeYml(stages);
     return undefined;
+  }
+
+  function sampled(path: string): Route | undefined {
+    const bytes = swapped.get(path) ?? samples[path];
+    return bytes === undefined ? undefined : { headers: { 'content-type': 'text/plain' }, body: bytes };
   }
 
   function stored(request: IncomingMessage, path: string): Route | undefined {
@@ -95,7 +112,9 @@ export async function startZoo(options: ZooOptions): Promise<Zoo> {
     server.requests.filter(({ url }) => url.startsWith(start)).map(({ url }) => url.slice(start.length));
   return {
     endpoint: `${server.origin}/raw`,
+    samples: `${server.origin}/samples`,
     asked: below('/raw/'),
+    sampled: below('/samples/'),
     fetched: below('/storage/'),
     swap: (path, bytes) => swapped.set(path, bytes),
     refuse(route) {
@@ -111,10 +130,16 @@ const LICENSE_HEADER = `# Copyright (c) 2023-2024 Intel Corporation
 #
 # Licensed under the Apache License, Version 2.0 (the "License");
 `;
+const INPUT = `input_info:
+  - name: data
+    shape: [1, 3, 300, 300]
+    layout: NCHW
+`;
 const OWN_LICENSE = 'https://raw.githubusercontent.com/openvinotoolkit/open_model_zoo/master/LICENSE';
 
 export function modelYml(place: string, model: ZooModel, origin: string): string {
   const { files, framework = 'dldt', task = 'detection', license = OWN_LICENSE, steps, old = false } = model;
+  const { recipe = INPUT } = model;
   const listed = Object.entries(files).map(([name, bytes]) => {
     const [key, algorithm] = old ? ['sha256', 'sha256'] : ['checksum', 'sha384'];
     return `  - name: ${name}
@@ -129,11 +154,7 @@ description: >-
   negatives <https://example.com/paper#1>: all of them.
 task_type: ${task}
 files:
-${listed.join('')}${steps === undefined ? '' : `postprocessing:\n${steps}`}input_info:
-  - name: data
-    shape: [1, 3, 300, 300]
-    layout: NCHW
-framework: ${framework}
+${listed.join('')}${steps === undefined ? '' : `postprocessing:\n${steps}`}${recipe}framework: ${framework}
 license: ${license}
 `;
 }

@@ -193,3 +193,95 @@ export function swellingGraph(side: number): Buffer {
     ],
   );
 }
+
+/** ONNX: means (`boxes`) and maxima (`scores`) of each channel of `input`, an image of any size, and `rest`, itself. */
+export function channelsOnnx(): Buffer {
+  const tensor = (name: string): readonly Field[] => [
+    [1, name],
+    [
+      2,
+      [
+        [
+          1,
+          [
+            [1, FLOAT],
+            [2, ['batch', 3, 'height', 'width'].map((size) => dimension(size))],
+          ],
+        ],
+      ],
+    ],
+  ];
+  const dimension = (size: number | string): Field => [1, [typeof size === 'number' ? [1, size] : [2, size]]];
+  const INTS = 7;
+  const node = (op: string, output: string, ...attributes: Field[]): Field => [
+    1,
+    [[1, 'input'], [2, output], [3, output], [4, op], ...attributes],
+  ];
+  const overImage: Field = [
+    5,
+    [
+      [1, 'axes'],
+      [8, 2],
+      [8, 3],
+      [20, INTS],
+    ],
+  ];
+  return message(
+    [1, 8],
+    [
+      7,
+      [
+        node('ReduceMean', 'boxes', overImage),
+        node('ReduceMax', 'scores', overImage),
+        node('Relu', 'rest'),
+        [2, 'graph'],
+        [11, tensor('input')],
+        ...['boxes', 'scores', 'rest'].map((name): Field => [12, tensor(name)]),
+      ],
+    ],
+    [
+      8,
+      [
+        [1, ''],
+        [2, 13],
+      ],
+    ],
+  );
+}
+
+/** TensorFlow, frozen: means of each channel of `input`, images of `side`, are `output`, and those negated `tail`. */
+export function channelsGraph(side: number, output: string): Buffer {
+  const INT32 = 3;
+  const attribute = (name: string, value: Field): Field => [
+    5,
+    [
+      [1, name],
+      [2, [value]],
+    ],
+  ];
+  const node = (name: string, op: string, inputs: readonly string[], ...attributes: Field[]): Field => [
+    1,
+    [[1, name], [2, op], ...inputs.map((input): Field => [3, input]), ...attributes],
+  ];
+  const sized = (size: number): Field => [2, message([1, size])];
+  const open: Field = [2, Buffer.from([8, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1])];
+  const shape: Field = [7, [open, sized(side), sized(side), sized(3)]];
+  const axes: readonly Field[] = [
+    [1, INT32],
+    [2, [sized(2)]],
+    [4, Buffer.from(Int32Array.from([1, 2]).buffer)],
+  ];
+  return message(
+    node('input', 'Placeholder', [], attribute('dtype', [6, FLOAT]), attribute('shape', shape)),
+    node('axes', 'Const', [], attribute('dtype', [6, INT32]), attribute('value', [8, axes])),
+    node(
+      output,
+      'Mean',
+      ['input', 'axes'],
+      attribute('T', [6, FLOAT]),
+      attribute('Tidx', [6, INT32]),
+      attribute('keep_dims', [5, 0]),
+    ),
+    node('tail', 'Neg', [output], attribute('T', [6, FLOAT])),
+  );
+}

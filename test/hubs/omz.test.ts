@@ -260,13 +260,32 @@ describe('models of Open Model Zoo', () => {
     expect(error.hint).toContain(hint);
   });
 
-  it('need an endpoint that is an address', async () => {
-    const error = await refusalOf(
-      resolve('omz:face-detection-retail-0004', { settings: { endpoint: 'ftp://models' } }),
-      'CONFIG',
+  it('are refused with the address when the description stops on its way, or has no end', async () => {
+    const headers = { 'content-type': 'text/plain', 'content-length': '4000' };
+    zoo.refuse({ headers, body: 'files:\n' });
+    const stopped = await refusalOf(
+      resolve('omz:face-detection-retail-0004', { idleTimeoutMs: 50 }),
+      'NETWORK',
     );
-    expect(error.message).toContain('hubs.omz.endpoint');
+    expect(stopped.message).toContain(new URL(zoo.endpoint).host);
+    expect(stopped.details['url']).toBe(`${zoo.endpoint}/${NEWEST}/models/${FACE}/model.yml`);
+    zoo.refuse({ headers: { 'content-type': 'text/plain' }, body: Buffer.alloc(1024 ** 2 + 1, '#') });
+    const endless = await refused('omz:face-detection-retail-0004', 'NETWORK');
+    expect(endless.message).toContain('more than 1048576 bytes');
+    expect(endless.message).toContain(`/${NEWEST}/models/${FACE}/model.yml`);
   });
+
+  it.each(['ftp://models', 'https://user:word@models.example'])(
+    'need an endpoint that is an address: %s',
+    async (endpoint) => {
+      const error = await refusalOf(
+        resolve('omz:face-detection-retail-0004', { settings: { endpoint } }),
+        'CONFIG',
+      );
+      expect(error.message).toContain('hubs.omz.endpoint');
+      expect(error.message).not.toContain('user:word');
+    },
+  );
 });
 
 describe('a description is refused', () => {
@@ -295,12 +314,12 @@ describe('a description is refused', () => {
     ['an edit of an archive', steps(unpack('model.onnx', 'zip') + replace('model.onnx', 'a')), 'unpacks'],
     ['an expression that means something else', steps(replace('model.onnx', '(?P<a>b)')), 'not understood'],
   ])('%s', (_what, yaml, message) => {
-    expect(() => readModel(yaml)).toThrow(message);
+    expect(() => readModel(yaml, 'model')).toThrow(message);
   });
 
   it('with two files of one name', () => {
     const [file = ''] = /(?<=files:\n)(.*\n){4}/.exec(good) ?? [];
-    expect(() => readModel(good.replace(file, file + file))).toThrow('two files have one name');
+    expect(() => readModel(good.replace(file, file + file), 'model')).toThrow('two files have one name');
   });
 
   it('and names the model, where it is, and another release', async () => {
@@ -326,7 +345,7 @@ describe('descriptions as the repository has them', () => {
   it('name files at Google Drive by their ids', () => {
     const yaml = modelYml(FACE, { files: { 'model.onnx': Buffer.from('onnx') } }, 'https://x.example');
     const source = 'source:\n      $type: google_drive\n      id: 1pl_iT-8YDcZ';
-    expect(readModel(yaml.replace(/source: .*/, source)).files[0]?.url).toBe(
+    expect(readModel(yaml.replace(/source: .*/, source), 'model').files[0]?.url).toBe(
       'https://drive.usercontent.google.com/download?id=1pl_iT-8YDcZ&export=download&confirm=t',
     );
   });
@@ -349,7 +368,7 @@ describe('descriptions as the repository has them', () => {
           for (const stage of stages) expect(places).toContain(`${place}/${stage}`);
           continue;
         }
-        const { files, edits, task } = readModel(yaml);
+        const { files, edits, task } = readModel(yaml, 'model');
         expect(PLACES[task ?? ''], place).toContain(place);
         counts.files += files.length;
         counts.edits += edits.length;

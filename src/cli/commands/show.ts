@@ -49,6 +49,7 @@ function lines(model: ShownModel, cacheDir: string): readonly string[] {
         .join(' '),
     ],
     ['page', model.page],
+    ['recipe', recipeLine(model.recipe)],
   ];
   return [
     model.reference,
@@ -63,6 +64,14 @@ function lines(model: ShownModel, cacheDir: string): readonly string[] {
     ...model.leftOut.map(({ path }) => `  left out   ${path}`),
     ...model.conversions.map(({ reference, bytes }) => `  conversion ${reference}  ${formatBytes(bytes)}`),
   ];
+}
+
+/** What its publisher converts, and with which settings, as `--set` has them. */
+function recipeLine(recipe: ShownModel['recipe']): string | null {
+  if (recipe === null) return null;
+  if ('refused' in recipe) return `none: ${recipe.refused}`;
+  const settings = Object.entries(recipe.settings).map(([name, value]) => `${name}=${value}`);
+  return [recipe.input, ...settings].join(' ');
 }
 
 /** What each IR takes, gives and weighs; which file it is in is said where there are several. */
