@@ -219,8 +219,9 @@ async function importWithin(
     }, importMs);
   });
   try {
-    const imported: Promise<unknown> = import(pathToFileURL(found.entry).href);
-    return await untilAborted(signal, () => Promise.race([imported, late]));
+    return await untilAborted(signal, () =>
+      Promise.race([import(pathToFileURL(found.entry).href) as Promise<unknown>, late]),
+    );
   } catch (error) {
     if (error instanceof ModeldlError) throw error;
     throw refuse(`importing ${found.entry} failed with ${said(error)}`, importHint(error, found), error);
