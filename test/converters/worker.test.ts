@@ -267,7 +267,7 @@ describe('workerCode', () => {
   const shared = ['worker_outputs.py', 'worker_protocol.py', 'worker_weights.py'];
 
   it.each([
-    ['openvino_worker.py', ['worker_calibration.py', 'worker_inputs.py']],
+    ['openvino_worker.py', ['worker_calibration.py', 'worker_cut.py', 'worker_inputs.py']],
     ['optimum_worker.py', ['optimum_check.py', 'optimum_timm.py', 'worker_guard.py']],
     ['ultralytics_worker.py', ['worker_guard.py']],
   ])('of %s is all that it runs of ours', async (script, parts) => {
