@@ -72,6 +72,8 @@ function parseOci(rest: string): ReferenceParts {
       `${HINT}; for a model at Docker Hub \`oci:docker.io/${guess}\``,
     );
   }
+  // A port past 65535, or numbers that are no address of IPv4.
+  if (!URL.canParse(`https://${host}`)) throw malformed(text, `\`${host}\` is no host`, HINT);
   const colon = named.lastIndexOf(':');
   const isTagged = colon > named.lastIndexOf('/');
   const repository = named.slice(slash + 1, isTagged ? colon : undefined);

@@ -167,6 +167,8 @@ describe('references', () => {
     ['oci:org/model', 'names no registry'],
     ['oci:model:v1', 'names no registry'],
     ['oci:ghcr.io', 'names no registry'],
+    ['oci:ghcr.io:99999/model', 'is no host'],
+    ['oci:1.2.3.999/model', 'is no host'],
     ['oci:ghcr.io/', 'no name of a repository'],
     ['oci:ghcr.io/Org/model', 'lower case'],
     ['oci:ghcr.io/org//..', '..'],

@@ -156,6 +156,8 @@ describe('references', () => {
     ['ollama:http://localhost:5000/x', 'leave out the scheme'],
     ['ollama://llama3.2', 'leave out the scheme'],
     ['ollama:host.example:port/a/b', 'is no host'],
+    ['ollama:host.example:99999/a/b', 'is no host'],
+    ['ollama:1.2.3.999/a/b', 'is no host'],
     [`ollama:${'x'.repeat(81)}`, 'is no name of a model'],
   ])('refuses %s', (text, why) => {
     expect(() => parse(text)).toThrow(expect.objectContaining({ code: 'USAGE' }));
