@@ -218,6 +218,7 @@ describe('which registries are asked without encryption', () => {
       expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('storage:9000') as string }),
     );
     allowed('http://storage:9000/blob', { insecure: ['storage:9000'] });
+    allowed('http://storage:80/blob', { insecure: ['storage:80'] });
     allowed('https://storage/blob');
     allowed('http://[::1]:9000/blob');
   });

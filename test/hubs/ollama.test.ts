@@ -181,7 +181,8 @@ describe('references', () => {
 });
 
 describe('addresses', () => {
-  const context = { settings: { insecure: ['plain.example:5000'] }, environment: {}, home: '/' };
+  const insecure = ['plain.example:5000', 'usual.example', 'named.example:80'];
+  const context = { settings: { insecure }, environment: {}, home: '/' };
   it.each([
     [undefined, 'https://registry.ollama.ai'],
     ['hf.co', 'https://hf.co'],
@@ -189,8 +190,13 @@ describe('addresses', () => {
     ['127.0.0.1:5000', 'http://127.0.0.1:5000'],
     ['plain.example:5000', 'http://plain.example:5000'],
     ['plain.example', 'https://plain.example'],
+    ['usual.example:80', 'http://usual.example:80'],
+    ['named.example:80', 'http://named.example:80'],
   ])('%s is at %s', (host, address) => {
     expect(registryOf(host === undefined ? {} : { host }, context)).toBe(address);
+    expect(() => {
+      ollama.allow(new URL(address), context);
+    }).not.toThrow();
   });
 
   it.each([
