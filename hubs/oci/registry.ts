@@ -39,7 +39,11 @@ export async function fetchManifest(
   });
   const text = await bodyOf(response);
   const what = `${place.host}/${place.repository}`;
-  if (response.status === 404 && text !== undefined) return { missing: saidBy(text) };
+  if (response.status === 404) {
+    // Registries say in JSON what they lack; a page says that there is none.
+    if (text === undefined) throw notARegistry(response);
+    return { missing: saidBy(text) };
+  }
   if (!response.ok)
     throw refusal(
       response,

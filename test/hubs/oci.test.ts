@@ -659,6 +659,14 @@ describe('a registry', () => {
     expect(error.message).toContain('No answer of a registry (200, text/html)');
   });
 
+  it('is told from a web server that has no such page', async () => {
+    const page = { ...serve('<html>', 'text/html'), status: 404 };
+    server.routes.set('/v2/org/model/manifests/latest', page);
+    const error = await refusalOf(resolve(), 'NETWORK');
+    expect(error.message).toContain('No answer of a registry (404, text/html)');
+    expect(error.hint).toContain('check the host');
+  });
+
   it.each([
     ['by its header', 'org/model', { 'docker-content-digest': `sha256:${HEX}` }],
     ['by what was asked', `org/model@sha256:${HEX}`, {}],
