@@ -472,6 +472,20 @@ describe('answers', () => {
     expect(registry.asked().join()).not.toContain(sha256Of(GGUF));
   });
 
+  it('have the texts of so many layers that no manifest can ask for thousands', async () => {
+    const license = (_: unknown, index: number) => ({
+      kind: 'license',
+      bytes: Buffer.from(`License ${index}`),
+    });
+    const layers = [...LLAMA.layers, ...Array.from({ length: 200 }, license)];
+    registry.push({ ...LLAMA, name: 'library/many:latest', layers });
+    const before = registry.asked().length;
+    const { files } = await resolve('ollama:many');
+    expect(registry.asked().slice(before)).toHaveLength(1 + 100);
+    expect(files).toHaveLength(layers.length + 3);
+    expect(files.filter(({ url }) => !url.startsWith('data:'))).toHaveLength(1 + 105);
+  });
+
   it('mean the tag latest where none is named, and the tag that is given apart', async () => {
     expect(await resolve('ollama:llama3.2')).toMatchObject({ id: 'llama3.2:latest', revision: HEX });
     const apart = await ollama.resolve({ hub: 'ollama', id: 'llama3.2', revision: '3b' }, open());
