@@ -26,7 +26,8 @@ export function endpointOf({ settings }: HubSettingsContext): string {
 /** Address of the registry of a name. Only on this machine, or where it is asked for, it is one without encryption. */
 export function registryOf({ host }: Pick<Name, 'host'>, context: HubSettingsContext): string {
   if (host === undefined) return endpointOf(context);
-  const isPlain = isLoopback(new URL(`http://${host}`).hostname) || insecureHosts(context).includes(bare(host));
+  const isPlain =
+    isLoopback(new URL(`http://${host}`).hostname) || insecureHosts(context).includes(bare(host));
   return `${isPlain ? 'http' : 'https'}://${host}`;
 }
 

@@ -698,6 +698,15 @@ describe('answers', () => {
       expect(error.hint).toContain('https://ollama.com/settings/keys');
     });
 
+    it('are not that an account elsewhere would help', async () => {
+      for (const isThere of [false, true]) {
+        if (isThere) await writeOllamaKey(home);
+        const { hint } = await refused(here('me/secret'), 'AUTH');
+        expect(hint).toContain(`whoever runs ${new URL(registry.endpoint).host} has to know`);
+        expect(hint).not.toContain('ollama.com');
+      }
+    });
+
     it('are that no account knows the key', async () => {
       await writeOllamaKey(home);
       const error = await refused('ollama:me/secret', 'AUTH');
