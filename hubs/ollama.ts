@@ -41,6 +41,8 @@ export const ollama = {
   program: {
     pull: async (reference, context) =>
       (await import('./ollama/daemon.js')).pullByDaemon(reference, context, resolve),
+    checkRegistration: async (name, context) =>
+      (await import('./ollama/register.js')).checkRegistration(name, context),
     register: async (model, name, context) =>
       (await import('./ollama/register.js')).register(model, name, context),
   },

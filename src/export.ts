@@ -51,6 +51,7 @@ export async function exportModel(
       hint: `export to ${taking.join(', ')}; \`modeldl push\` writes to registries`,
     });
   }
+  await program.checkRegistration(name, settingsContext(context, hub));
   const model = await modelToPush(context, reference, quant === undefined ? {} : { quant });
   const registration = await program.register(describe(model), name, settingsContext(context, hub));
   const placed = await place(context, hub.title, registration, force);

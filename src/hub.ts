@@ -146,6 +146,8 @@ export interface LocalProgram {
    * and as {@link Hub.resolve}
    */
   pull(reference: Reference, context: LocalPullContext): Promise<LocalPull>;
+  /** What can be told before a model is there, which may have to be fetched. @throws ModeldlError as {@link LocalProgram.register} */
+  checkRegistration(name: string | undefined, context: HubSettingsContext): Promise<void>;
   /**
    * What makes a stored model one of the program's, without a second copy. Nothing is written.
    * @param name the program's name for it; by default one that is made of the model's own

@@ -53,6 +53,8 @@ export async function push(
       },
     );
   }
+  // Before anything is fetched.
+  for (const text of options.mountFrom ?? []) idAt(context, text, to);
   const model = await modelToPush(context, reference);
   return pushStored(context, model, describe(context, model), to, options);
 }

@@ -37,8 +37,8 @@ export function printable(text: string): string {
 const TOKEN_SHAPES =
   /\b(hf_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{16,}|pypi-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,})\b/g;
 
-/** Names of what a query or a header holds, when that is a secret. */
-const TELLING_NAME = /auth|cookie|credential|key|pass|secret|sig|token/i;
+/** Names of what a query or a header holds, when that is a secret; who wrote something is none. */
+const TELLING_NAME = /auth(?!or$)|cookie|credential|key|pass|secret|sig|token/i;
 /** Shorter ones are words of every text as well. */
 const SHORTEST_SECRET = 6;
 

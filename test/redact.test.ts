@@ -59,6 +59,7 @@ describe('secretsIn', () => {
     ['user:password1@proxy:3128', {}, ['password1']],
     ['https://ghp_token@host/x', {}, ['ghp_token']],
     ['https://host/x?token=a%2Fsecret&download=true&sig=short', {}, ['a%2Fsecret', 'a/secret']],
+    ['https://host/api/models?author=OpenVINO', {}, []],
     ['https://host/x', { authorization: 'Bearer the-token', accept: 'anything' }, ['the-token']],
     [
       'https://host/x',

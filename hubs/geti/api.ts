@@ -28,11 +28,15 @@ export interface Api {
     schema: Schema,
     path: string,
   ): Promise<v.InferOutput<Schema> | undefined>;
+  /** Why `find` found nothing: the server wants a login, or is no Geti. */
+  nothingFound(path: string): Promise<ModeldlError>;
 }
 
 /** @throws ModeldlError CONFIG without an endpoint */
 export function openApi(context: HubContext): Api {
   const endpoint = requireEndpoint(context);
+
+  const unknown: Response[] = [];
 
   async function ask(path: string): Promise<{ readonly response: Response; readonly body: unknown }> {
     // Redirects lead to the login page, as the SDK takes them too.
@@ -67,8 +71,19 @@ export function openApi(context: HubContext): Api {
     },
     async find(schema, path) {
       const asked = await ask(path);
-      if (asked.response.status === 404 || isLoginPage(asked.response)) return undefined;
+      if (asked.response.status === 404 || isLoginPage(asked.response)) {
+        unknown.push(asked.response);
+        return undefined;
+      }
       return read(schema, path, asked);
+    },
+    async nothingFound(path) {
+      const url = `${endpoint}/${path}`;
+      const [first] = unknown;
+      const page = unknown.find(isLoginPage);
+      return page === undefined && first !== undefined
+        ? notTheApi(first, url, undefined)
+        : wantsLogin(page, url, context);
     },
   };
 }
@@ -80,7 +95,7 @@ function isLoginPage({ status, headers }: Response): boolean {
 }
 
 /** A web page where the API should be: 2.x leads there without a token that it takes. @throws nothing */
-export async function wantsLogin(
+async function wantsLogin(
   response: Pick<Response, 'status'> | undefined,
   url: string,
   context: HubContext,

@@ -1,7 +1,7 @@
 /** Which generation of Geti a server is, and its platform. */
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext } from '../../src/hub.js';
-import { openApi, wantsLogin } from './api.js';
+import { openApi } from './api.js';
 import { textSetting, type Platform } from './platform.js';
 import { openV2, ORGANIZATIONS_PATH, organizationsSchema } from './v2.js';
 import { openV3, PROJECTS_PATH, projectsSchema } from './v3.js';
@@ -30,5 +30,5 @@ export async function openPlatform(context: HubContext): Promise<Platform> {
   if (organizations !== undefined) return openV2(api, organizations, context);
   const projects = await api.find(projectsSchema, PROJECTS_PATH);
   if (projects !== undefined) return openV3(api, projects);
-  throw await wantsLogin(undefined, `${api.endpoint}/${ORGANIZATIONS_PATH}`, context);
+  throw await api.nothingFound(ORGANIZATIONS_PATH);
 }

@@ -41,7 +41,10 @@ export function addressed({ origin, pathname }: URL): Addressed | undefined {
 
 /** @throws ModeldlError USAGE for an address that is not encrypted, the first one or a redirect's */
 export function allowAddress(url: URL, { settings }: HubSettingsContext): void {
-  if (url.protocol === 'https:' || isLoopback(url.host) || listed(settings['insecure'], url.host)) return;
+  // An address does not say its usual port, a setting may.
+  const names = url.port === '' ? [url.host, `${url.host}:80`] : [url.host];
+  const isListed = names.some((name) => listed(settings['insecure'], name));
+  if (url.protocol === 'https:' || isLoopback(url.host) || isListed) return;
   const shown = `${url.origin}${url.pathname}`;
   throw new ModeldlError('USAGE', `Not encrypted, so not asked: ${shown}`, {
     hint: `list \`${url.host}\` in \`hubs.oci.insecure\` if nobody else can listen`,

@@ -208,6 +208,8 @@ async function refused(
       details: { url: response.url, status: response.status },
     });
   }
+  const isPage = /\bhtml\b/.test(response.headers.get('content-type') ?? '');
+  if (response.status === 404 && isPage) return notARegistry(response);
   if (response.status === 404) {
     return new ModeldlError('NOT_FOUND', `${place.host} has no place for ${what}`, {
       hint: 'some registries want a project or repository to be made before',

@@ -49,6 +49,16 @@ export function digestOf(revision: string): string | undefined {
   return SHA256.test(hex) ? hex : undefined;
 }
 
+/** Could it stand in a reference? What a registry tells becomes part of those that are shown to be copied. */
+export function isTag(text: string): boolean {
+  return TAG.test(text) && !SHA256.test(text);
+}
+
+/** The same of a repository's name. */
+export function isRepository(text: string): boolean {
+  return REPOSITORY.test(text);
+}
+
 /** @throws ModeldlError USAGE for what could be no tag and no digest: a revision may come from an option as well */
 export function checked(parts: ReferenceParts, text: string): ReferenceParts {
   const { revision } = parts;
@@ -72,15 +82,16 @@ function parseOci(rest: string): ReferenceParts {
       `${HINT}; for a model at Docker Hub \`oci:docker.io/${guess}\``,
     );
   }
+  // A port past 65535, or numbers that are no address of IPv4.
+  if (!URL.canParse(`https://${host}`)) throw malformed(text, `\`${host}\` is no host`, HINT);
   const colon = named.lastIndexOf(':');
   const isTagged = colon > named.lastIndexOf('/');
   const repository = named.slice(slash + 1, isTagged ? colon : undefined);
-  if (!REPOSITORY.test(repository))
+  if (!isRepository(repository))
     throw malformed(text, `\`${repository}\` is no name of a repository, which is in lower case`, HINT);
   const tag = isTagged ? named.slice(colon + 1) : undefined;
   // Sixty-four hex digits would be read as a digest wherever the reference is written.
-  if (tag !== undefined && (!TAG.test(tag) || SHA256.test(tag)))
-    throw malformed(text, `\`${tag}\` is no tag`, HINT);
+  if (tag !== undefined && !isTag(tag)) throw malformed(text, `\`${tag}\` is no tag`, HINT);
   const digest = at < 0 ? undefined : /^sha256:([0-9a-f]{64})$/.exec(head.slice(at + 1))?.[1];
   if (at >= 0 && digest === undefined)
     throw malformed(text, 'what follows `@` is no sha256 digest of 64 hex digits', HINT);

@@ -6,11 +6,13 @@ import type { HubContext } from '../../src/hub.js';
 import { loginTo } from './access.js';
 import { apiAddress, originOf } from './address.js';
 import { MANIFEST_TYPES, MAX_MANIFEST_BYTES, readManifest, type Index, type Manifest } from './manifest.js';
-import { digestOf, type Place } from './reference.js';
+import { digestOf, isRepository, isTag, type Place } from './reference.js';
 import { notARegistry, refusal, saidBy, type Said } from './refusal.js';
 
 const tagsSchema = v.object({ tags: v.nullish(v.array(v.string())) });
 const catalogueSchema = v.object({ repositories: v.nullish(v.array(v.string())) });
+/** What all kinds of manifests have, read or not. */
+const someManifest = v.looseObject({ schemaVersion: v.number() });
 /** Most names that are asked for to offer the nearest. */
 const NAMES = 1000;
 
@@ -39,7 +41,11 @@ export async function fetchManifest(
   });
   const text = await bodyOf(response);
   const what = `${place.host}/${place.repository}`;
-  if (response.status === 404 && text !== undefined) return { missing: saidBy(text) };
+  if (response.status === 404) {
+    // Registries say in JSON what they lack; a page says that there is none.
+    if (text === undefined) throw notARegistry(response);
+    return { missing: saidBy(text) };
+  }
   if (!response.ok)
     throw refusal(
       response,
@@ -58,7 +64,9 @@ export async function fetchManifest(
       { hint: 'try again; if it stays so, tell whoever runs the registry', details: { url: address } },
     );
   }
-  const manifest = readManifest(parseJson(text));
+  const document = parseJson(text);
+  const manifest = readManifest(document);
+  if (manifest === undefined && !v.is(someManifest, document)) throw notARegistry(response);
   const type = mediaType(response);
   const isTold = manifest?.mediaType === undefined || type === '' || manifest.mediaType === type;
   if (manifest === undefined || !isTold) throw unreadable(response, what);
@@ -68,13 +76,13 @@ export async function fetchManifest(
 /** The tags of a repository, as far as they are told. @throws ModeldlError INTERRUPTED */
 export async function tagsOf(place: Place, context: HubContext): Promise<readonly string[]> {
   const answer = await names(apiAddress(place, `tags/list?n=${NAMES}`, context), tagsSchema, context);
-  return answer?.tags ?? [];
+  return (answer?.tags ?? []).filter(isTag);
 }
 
 /** The repositories of a registry, which few tell. @throws ModeldlError INTERRUPTED */
 export async function repositoriesOf({ host }: Place, context: HubContext): Promise<readonly string[]> {
   const address = `${originOf(host, context)}/v2/_catalog?n=${NAMES}`;
-  return (await names(address, catalogueSchema, context))?.repositories ?? [];
+  return ((await names(address, catalogueSchema, context))?.repositories ?? []).filter(isRepository);
 }
 
 /** For a hint only: what cannot be had is left out of it. */

@@ -26,7 +26,8 @@ export function endpointOf({ settings }: HubSettingsContext): string {
 /** Address of the registry of a name. Only on this machine, or where it is asked for, it is one without encryption. */
 export function registryOf({ host }: Pick<Name, 'host'>, context: HubSettingsContext): string {
   if (host === undefined) return endpointOf(context);
-  const isPlain = isLoopback(new URL(`http://${host}`).hostname) || insecureHosts(context).includes(host);
+  const isPlain =
+    isLoopback(new URL(`http://${host}`).hostname) || insecureHosts(context).includes(bare(host));
   return `${isPlain ? 'http' : 'https'}://${host}`;
 }
 
@@ -43,7 +44,12 @@ export function allowAddress(url: URL, context: HubSettingsContext): void {
 
 function insecureHosts({ settings }: HubSettingsContext): readonly string[] {
   const hosts = settings['insecure'];
-  return Array.isArray(hosts) ? hosts.filter((host) => typeof host === 'string') : [];
+  return Array.isArray(hosts) ? hosts.filter((host) => typeof host === 'string').map(bare) : [];
+}
+
+/** As addresses have it, which do not say the usual port. */
+function bare(host: string): string {
+  return host.replace(/:80$/, '');
 }
 
 /** Address of a repository of a registry, without a trailing slash. */

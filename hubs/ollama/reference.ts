@@ -82,7 +82,7 @@ export function readName(text: string, reference: string): Name {
   const [model = '', namespace = LIBRARY, ...others] = rest.split('/').reverse();
   const refuse = (why: string): Error => malformed(reference, why, HINT);
   if (others.length > 0) throw refuse('it has more parts than host, namespace and model');
-  if (host !== undefined && !HOST.test(host)) throw refuse(`\`${host}\` is no host`);
+  if (host !== undefined && !isHost(host)) throw refuse(`\`${host}\` is no host`);
   if (!NAMESPACE.test(namespace)) throw refuse(`\`${namespace}\` is no namespace`);
   if (!MODEL_OR_TAG.test(model)) throw refuse(`\`${model}\` is no name of a model`);
   if (tag !== undefined) checkTag(tag, reference);
@@ -93,6 +93,11 @@ export function readName(text: string, reference: string): Name {
     model,
     ...(tag === undefined ? {} : { tag }),
   };
+}
+
+/** Of those that look like one, some are none: a port past 65535, numbers that are no address of IPv4. */
+function isHost(text: string): boolean {
+  return HOST.test(text) && URL.canParse(`https://${text}`);
 }
 
 /** A tag is part of the id; a digest says what it meant. @throws ModeldlError USAGE */
@@ -135,8 +140,8 @@ function tagStart(id: string): number {
 function splitHost(path: string): { host?: string; rest: string } {
   const slash = path.indexOf('/');
   const first = path.slice(0, Math.max(0, slash));
-  const isHost = /[.:]/.test(first) || first.toLowerCase() === 'localhost';
-  return isHost ? { host: first, rest: path.slice(slash + 1) } : { rest: path };
+  const namesHost = /[.:]/.test(first) || first.toLowerCase() === 'localhost';
+  return namesHost ? { host: first, rest: path.slice(slash + 1) } : { rest: path };
 }
 
 function readDigest(text: string, reference: string): string {

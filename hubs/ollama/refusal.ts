@@ -117,6 +117,9 @@ async function unauthorized(
   const file = keyFile(context);
   const hasKey = (await readKey(context)) !== undefined;
   const page = isHuggingFace(name.host) ? 'https://huggingface.co/settings/keys' : KEYS_PAGE;
+  // Accounts at ollama.com are of no use at registries of others.
+  const isOther = name.host !== undefined && !isHuggingFace(name.host);
+  const text = `the text of ${file}.pub`;
   const instead = isHuggingFace(name.host)
     ? `; \`hf:${name.namespace}/${name.model}\` works with a token instead`
     : '';
@@ -133,13 +136,17 @@ async function unauthorized(
     ? refused(
         'AUTH',
         `${host} does not accept the key in ${file} for ${idOf(name)}, or there is no such model`,
-        `add the text of ${file}.pub at ${page}, with the account that may have the model${instead}`,
+        isOther
+          ? `whoever runs ${host} has to know ${text}`
+          : `add ${text} at ${page}, with the account that may have the model${instead}`,
         visited,
       )
     : refused(
         'AUTH',
         `There is no model ${idOf(name)} at ${host}, or it is private: no key in ${file}`,
-        `\`ollama serve\` makes one on its first start; add the text of ${file}.pub at ${page}${instead}`,
+        `\`ollama serve\` makes one on its first start; ${
+          isOther ? `whoever runs ${host} has to know ${text}` : `add ${text} at ${page}${instead}`
+        }`,
         visited,
       );
 }

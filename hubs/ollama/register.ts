@@ -23,13 +23,26 @@ const TEXTS: Readonly<Record<string, string>> = { template: 'template', system: 
 const MAX_TEXT_BYTES = 256 * 1024;
 const paramsSchema = v.record(v.string(), v.unknown());
 
+/** @throws ModeldlError USAGE for what could be no name, NOT_FOUND and CONFIG without a store */
+export async function checkRegistration(
+  asName: string | undefined,
+  context: HubSettingsContext,
+): Promise<void> {
+  givenName(asName);
+  await storeToWrite(context);
+}
+
+function givenName(text: string | undefined): Name | undefined {
+  return text === undefined ? undefined : readName(text.replace(/^ollama:/, ''), text);
+}
+
 /** @throws ModeldlError as {@link LocalProgram.register} */
 export async function register(
   model: ModelToRegister,
   asName: string | undefined,
   context: HubSettingsContext,
 ): Promise<Registration> {
-  const given = asName === undefined ? undefined : readName(asName.replace(/^ollama:/, ''), asName);
+  const given = givenName(asName);
   const image = (await pulledImage(model)) ?? (await imageOfGguf(model));
   const name = given ?? image.name;
   if (name === undefined) throw unnamed(model);

@@ -1,5 +1,6 @@
 /** The listing of a model: its layers as files, the texts among them in the listing itself, and a Modelfile. */
 import { createHash } from 'node:crypto';
+import pLimit from 'p-limit';
 import type { RemoteFile, Snapshot } from '../../src/hub.js';
 import { modelPage } from './endpoint.js';
 import { licenseOf } from './license.js';
@@ -13,6 +14,10 @@ const TEXTS = new Set(['template', 'prompt', 'system', 'params', 'messages', 'li
 /** Longer ones are fetched like weights, and the Modelfile names their files. */
 const MAX_TEXT_BYTES = 256 * 1024;
 
+/** Models have some five. What one has more is fetched like weights too, so that no manifest asks for thousands at once. */
+const MAX_TEXTS = 100;
+const TEXTS_AT_ONCE = 8;
+
 /** Where the layers of a manifest are: a registry, or the store of an Ollama. */
 export type Layers = Pick<Registry, 'addressOf' | 'read'>;
 
@@ -23,9 +28,11 @@ export async function snapshotOf(
   { bytes, hex, manifest }: FoundManifest,
 ): Promise<Snapshot> {
   const { config, layers } = manifest;
+  const queue = pLimit(TEXTS_AT_ONCE);
+  const readable = [config, ...layers].filter(isText).slice(0, MAX_TEXTS);
   const texts = new Map(
     await Promise.all(
-      [...layers, config].filter(isText).map(async (layer) => [layer.hex, await source.read(layer)] as const),
+      readable.map((layer) => queue(async () => [layer.hex, await source.read(layer)] as const)),
     ),
   );
   const about = readConfiguration(texts.get(config.hex)?.toString('utf8') ?? '');

@@ -93,7 +93,19 @@ async function find(asked: Asked): Promise<Found> {
       if (found !== undefined) return found;
     }
   }
-  throw unknownName(id, commit);
+  const [place] = placesOf(id, commit);
+  throw isNewest(commit) && place !== undefined ? lacking(asked, place) : unknownName(id, commit);
+}
+
+/** That release has it, so that what was asked is no copy of the repository, or not a whole one. */
+function lacking({ id, commit, context }: Asked, place: string): ModeldlError {
+  const endpoint = endpointOf(context);
+  const file = isComposite(place) ? 'composite-model.yml' : 'model.yml';
+  const url = descriptionAddress(endpoint, commit, place, file);
+  return new ModeldlError('NOT_FOUND', `${new URL(url).host} has no description of ${id}: ${url}`, {
+    hint: `check \`hubs.omz.endpoint\` (${endpoint}): below it lie the folders of Open Model Zoo by commit`,
+    details: { url },
+  });
 }
 
 async function single(asked: Asked, place: string): Promise<Found | undefined> {

@@ -72,7 +72,10 @@ export function openReleases(context: HubContext, endpoint: string): Releases {
     // The client bounds what is read of a document.
     const text = isJson ? await response.text() : '';
     if (!isJson) await response.body?.cancel();
-    if (response.status === 404 && isJson) return undefined;
+    if (response.status === 404) {
+      if (isJson) return undefined;
+      throw notTheApi(response, endpoint);
+    }
     if (!response.ok) {
       const said = v.safeParse(messageSchema, parseJson(text));
       throw await refusal(response, said.success ? said.output.message : '', endpoint, context);
@@ -112,7 +115,8 @@ export function openReleases(context: HubContext, endpoint: string): Releases {
       await response.body?.cancel();
       if (response.status === 404) return undefined;
       const type = response.headers.get('content-type') ?? '';
-      if (!response.ok || /^(text\/html|application\/xhtml)/i.test(type)) throw notTheApi(response, endpoint);
+      if (!response.ok || /^(text\/html|application\/(xhtml|json))/i.test(type))
+        throw notTheApi(response, endpoint);
       const length =
         response.status === 206
           ? /\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1]

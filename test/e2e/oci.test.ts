@@ -222,6 +222,12 @@ describe('pushing', () => {
     ['what is not there', ['./absent', 'oci:h.io/m'], 3, 'absent'],
     ['a conversion that is not there', ['./model+int8-cpu', 'oci:h.io/m'], 3, 'modeldl convert'],
     ['from elsewhere', ['./model', 'oci:h.io/m', '--mount-from', './model'], 2, 'starts with `oci:`'],
+    [
+      'from elsewhere, before it is fetched',
+      ['hf:org/absent', 'oci:h.io/m', '--mount-from', './model', '--offline'],
+      2,
+      'starts with `oci:`',
+    ],
     ['without network', ['./model', 'oci:127.0.0.1:9/m', '--offline'], 5, 'Offline'],
     ['to nobody', ['./model', 'oci:127.0.0.1:9/m', '--max-wait', '1ms'], 5, 'Cannot reach 127.0.0.1:9'],
     ['unencrypted', ['./model', 'oci:h.io:81/m', '--offline'], 5, 'https://h.io:81'],

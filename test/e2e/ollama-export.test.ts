@@ -287,6 +287,17 @@ describe('what Ollama does not take', () => {
     expect(await storeFiles()).toEqual([]);
   });
 
+  it.each<[string, Readonly<Record<string, string>>, readonly string[], number, string]>([
+    ['a name', {}, ['--name', 'a/b/c/d'], 2, 'more parts than'],
+    ['a store', { OLLAMA_MODELS: 'relative' }, [], 2, 'no absolute path'],
+  ])('is told before anything is fetched: %s', async (_what, environment, args, exitCode, said) => {
+    const all = ['export', './Tiny-1B-Q4_K_M.gguf', '--to', 'ollama', ...args];
+    const run = await world.runWith(environment, ...all);
+    expect([run.exitCode, run.stdout], run.stderr).toEqual([exitCode, '']);
+    expect(run.stderr).toContain(said);
+    expect((await world.run('list', '--quiet')).stdout).toBe('');
+  });
+
   it.each([
     ['nowhere', ['export', './Tiny-1B-Q4_K_M.gguf'], 2, 'Missing `--to`'],
     ['nothing', ['export', '--to', 'ollama'], 2, 'Missing a reference'],

@@ -346,6 +346,22 @@ describe('a server of Geti', () => {
       expect(error.details.url).toContain('/api/v1/personal_access_tokens/organization');
     });
 
+    it('may be no Geti at all, which is no matter of a login', async () => {
+      await start(2);
+      for (const type of ['application/json', 'text/html']) {
+        const nothing = await startServer(() => ({
+          status: 404,
+          headers: { 'content-type': type },
+          body: '{}',
+        }));
+        onTestFinished(() => nothing.close());
+        const settings = { endpoint: nothing.origin };
+        const error = await refused('geti:Shop%20floor/SSD', 'NETWORK', { settings });
+        expect(error.message).toContain(`No answer of Geti's API (404, ${type})`);
+        expect(error.hint).toContain('hubs.geti.endpoint');
+      }
+    });
+
     it.each(['/model_groups', `/models/${trained}`])(
       'may have lost %s between two requests',
       async (ending) => {

@@ -167,6 +167,8 @@ describe('references', () => {
     ['oci:org/model', 'names no registry'],
     ['oci:model:v1', 'names no registry'],
     ['oci:ghcr.io', 'names no registry'],
+    ['oci:ghcr.io:99999/model', 'is no host'],
+    ['oci:1.2.3.999/model', 'is no host'],
     ['oci:ghcr.io/', 'no name of a repository'],
     ['oci:ghcr.io/Org/model', 'lower case'],
     ['oci:ghcr.io/org//..', '..'],
@@ -216,6 +218,7 @@ describe('which registries are asked without encryption', () => {
       expect.objectContaining({ code: 'USAGE', hint: expect.stringContaining('storage:9000') as string }),
     );
     allowed('http://storage:9000/blob', { insecure: ['storage:9000'] });
+    allowed('http://storage:80/blob', { insecure: ['storage:80'] });
     allowed('https://storage/blob');
     allowed('http://[::1]:9000/blob');
   });
@@ -640,6 +643,18 @@ describe('a registry', () => {
     expect(error.hint).toContain('v1.0');
   });
 
+  it('offers nothing that could be no reference', async () => {
+    const unknown = { errors: [{ code: 'MANIFEST_UNKNOWN' }] };
+    server.routes.set('/v2/org/model/manifests/v1', { ...serve(unknown, 'application/json'), status: 404 });
+    const tags = { tags: ['latest', 'v1`; reboot`'] };
+    server.routes.set('/v2/org/model/tags/list', serve(tags, 'application/json'));
+    expect((await refusalOf(resolve('org/model:v1'), 'NOT_FOUND')).hint).toBe('tags: latest');
+    const repositories = ['org/model; reboot', 'org/other'];
+    server.routes.set('/v2/_catalog', serve({ repositories }, 'application/json'));
+    const error = await refusalOf(resolve('org/modle'), 'NOT_FOUND');
+    expect(error.hint).toBe(`did you mean \`oci:${server.host}/org/other\``);
+  });
+
   it('offers the repository nearest to the unknown one, where it tells', async () => {
     server.routes.set(
       '/v2/_catalog',
@@ -654,6 +669,20 @@ describe('a registry', () => {
     server.routes.set('/v2/org/model/manifests/latest', serve('<html>', 'text/html'));
     const error = await refusalOf(resolve(), 'NETWORK');
     expect(error.message).toContain('No answer of a registry (200, text/html)');
+  });
+
+  it.each(['{}', '[]', '{"schemaVersion":'])('is told from what answers something else: %s', async (text) => {
+    server.routes.set('/v2/org/model/manifests/latest', serve(text, 'application/json'));
+    const error = await refusalOf(resolve(), 'NETWORK');
+    expect(error.message).toContain('No answer of a registry (200, application/json)');
+  });
+
+  it('is told from a web server that has no such page', async () => {
+    const page = { ...serve('<html>', 'text/html'), status: 404 };
+    server.routes.set('/v2/org/model/manifests/latest', page);
+    const error = await refusalOf(resolve(), 'NETWORK');
+    expect(error.message).toContain('No answer of a registry (404, text/html)');
+    expect(error.hint).toContain('check the host');
   });
 
   it.each([
@@ -706,6 +735,19 @@ describe('a registry', () => {
     server.routes.set('/v2/org/model/manifests/latest', serve({ mediaType: INDEX, manifests: both }, INDEX));
     const error = await refusalOf(resolve(), 'UNSUPPORTED');
     expect(error.hint).toContain(`oci:${server.host}/org/model@${digestOf(packed)}`);
+  });
+
+  it('is told from a web server when it is pushed to', async () => {
+    const page = { ...serve('<html>', 'text/html'), status: 404 };
+    const digest = digestOf('weights');
+    server.routes.set(`/v2/org/model/blobs/${digest}`, page);
+    server.routes.set('/v2/org/model/blobs/uploads/', page);
+    const file = { path: 'model.onnx', bytes: 7, sha256: digest.slice(7) };
+    const model = { hub: 'hf', id: 'org/model', revision: 'main', metadata: {}, files: [file] };
+    const context = { ...open(), beside: [], send: () => Promise.reject(new Error('Nothing to send')) };
+    const target = parse(`oci:${server.host}/org/model`);
+    const error = await refusalOf(oci.push(model, target, context), 'NETWORK');
+    expect(error.message).toContain('No answer of a registry (404, text/html)');
   });
 
   it('is asked for nothing offline', async () => {

@@ -156,6 +156,8 @@ describe('references', () => {
     ['ollama:http://localhost:5000/x', 'leave out the scheme'],
     ['ollama://llama3.2', 'leave out the scheme'],
     ['ollama:host.example:port/a/b', 'is no host'],
+    ['ollama:host.example:99999/a/b', 'is no host'],
+    ['ollama:1.2.3.999/a/b', 'is no host'],
     [`ollama:${'x'.repeat(81)}`, 'is no name of a model'],
   ])('refuses %s', (text, why) => {
     expect(() => parse(text)).toThrow(expect.objectContaining({ code: 'USAGE' }));
@@ -179,7 +181,8 @@ describe('references', () => {
 });
 
 describe('addresses', () => {
-  const context = { settings: { insecure: ['plain.example:5000'] }, environment: {}, home: '/' };
+  const insecure = ['plain.example:5000', 'usual.example', 'named.example:80'];
+  const context = { settings: { insecure }, environment: {}, home: '/' };
   it.each([
     [undefined, 'https://registry.ollama.ai'],
     ['hf.co', 'https://hf.co'],
@@ -187,8 +190,13 @@ describe('addresses', () => {
     ['127.0.0.1:5000', 'http://127.0.0.1:5000'],
     ['plain.example:5000', 'http://plain.example:5000'],
     ['plain.example', 'https://plain.example'],
+    ['usual.example:80', 'http://usual.example:80'],
+    ['named.example:80', 'http://named.example:80'],
   ])('%s is at %s', (host, address) => {
     expect(registryOf(host === undefined ? {} : { host }, context)).toBe(address);
+    expect(() => {
+      ollama.allow(new URL(address), context);
+    }).not.toThrow();
   });
 
   it.each([
@@ -464,6 +472,20 @@ describe('answers', () => {
     expect(registry.asked().join()).not.toContain(sha256Of(GGUF));
   });
 
+  it('have the texts of so many layers that no manifest can ask for thousands', async () => {
+    const license = (_: unknown, index: number) => ({
+      kind: 'license',
+      bytes: Buffer.from(`License ${index}`),
+    });
+    const layers = [...LLAMA.layers, ...Array.from({ length: 200 }, license)];
+    registry.push({ ...LLAMA, name: 'library/many:latest', layers });
+    const before = registry.asked().length;
+    const { files } = await resolve('ollama:many');
+    expect(registry.asked().slice(before)).toHaveLength(1 + 100);
+    expect(files).toHaveLength(layers.length + 3);
+    expect(files.filter(({ url }) => !url.startsWith('data:'))).toHaveLength(1 + 105);
+  });
+
   it('mean the tag latest where none is named, and the tag that is given apart', async () => {
     expect(await resolve('ollama:llama3.2')).toMatchObject({ id: 'llama3.2:latest', revision: HEX });
     const apart = await ollama.resolve({ hub: 'ollama', id: 'llama3.2', revision: '3b' }, open());
@@ -674,6 +696,15 @@ describe('answers', () => {
       expect(error.message).toContain(`There is no model me/secret:latest at`);
       expect(error.message).toContain(`or it is private: no key in ${join(home, '.ollama/id_ed25519')}`);
       expect(error.hint).toContain('https://ollama.com/settings/keys');
+    });
+
+    it('are not that an account elsewhere would help', async () => {
+      for (const isThere of [false, true]) {
+        if (isThere) await writeOllamaKey(home);
+        const { hint } = await refused(here('me/secret'), 'AUTH');
+        expect(hint).toContain(`whoever runs ${new URL(registry.endpoint).host} has to know`);
+        expect(hint).not.toContain('ollama.com');
+      }
     });
 
     it('are that no account knows the key', async () => {

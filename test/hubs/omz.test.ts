@@ -249,6 +249,7 @@ describe('models of Open Model Zoo', () => {
 
   it.each<[number, string, ErrorCode, string]>([
     [200, 'text/html', 'NETWORK', 'hubs.omz.endpoint'],
+    [404, 'text/html', 'NOT_FOUND', 'hubs.omz.endpoint'],
     [401, 'text/plain', 'AUTH', 'proxy'],
     [403, 'text/html', 'AUTH', 'proxy'],
     [429, 'text/plain', 'NETWORK', 'wait'],

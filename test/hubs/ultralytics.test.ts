@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { assetPath } from '../../converters/assets.js';
 import { ultralytics } from '../../hubs/ultralytics.js';
 import { apiOf, assetAddress, releasePage } from '../../hubs/ultralytics/endpoint.js';
@@ -15,6 +15,7 @@ import {
   type TestHubOptions,
 } from '../helpers/hub-context.js';
 import { describeHubConformance } from './conformance.js';
+import { startServer } from './server.js';
 
 const OLD = Buffer.from('weights of the release before last');
 const NEW = Buffer.from('weights of the latest release');
@@ -322,6 +323,20 @@ describe('answers', () => {
     expect(error.message).toContain("No answer of GitHub's API (200, text/html)");
     expect(error.hint).toContain('hubs.ultralytics.endpoint');
     await refused('ultralytics:yolo11n@v8.3.0', 'NETWORK');
+  });
+
+  it('says so when there is no such page, or something else than a file', async () => {
+    const nothing = await startServer((_request, path) =>
+      path.endsWith('.pt')
+        ? { headers: { 'content-type': 'application/json' }, body: '{}' }
+        : { status: 404, headers: { 'content-type': 'text/html' } },
+    );
+    onTestFinished(() => nothing.close());
+    const settings = { endpoint: nothing.origin };
+    for (const text of ['ultralytics:yolo11n', 'ultralytics:yolo11n@v8.3.0']) {
+      const error = await refused(text, 'NETWORK', { settings });
+      expect(error.message).toContain("No answer of GitHub's API (404, text/html)");
+    }
   });
 
   describe('for a release that is named, when the API is refused', () => {
