@@ -69,6 +69,9 @@ async function lockedSnapshot(
   // It becomes a part of addresses.
   if (/(^|[\\/])\.{1,2}([\\/]|$)/.test(revision))
     throw wrong(lockFile, model, `its revision is a path: ${revision}`);
+  const [only] = files;
+  if (hub.pinsByDigest === true && files.length === 1 && only?.digest !== `sha256:${revision}`)
+    throw wrong(lockFile, model, `its revision is the digest of ${only?.path ?? 'a file'}, which is another`);
   const proven = edits === undefined && files.every(({ url }) => url === undefined);
   const vouched = proven && !confirmed ? await vouchedFiles(context, model) : new Set<string>();
   const undigested = new Set(files.flatMap(({ path, digest }) => (digest === undefined ? [path] : [])));

@@ -465,6 +465,18 @@ describe('modeldl sync --frozen', () => {
     expect(await readFile(join(pulled.stdout, 'model.onnx'), 'utf8')).toBe('two');
   });
 
+  it('refuses a lock whose pin of a web address is of other bytes', async () => {
+    const server = await startServer(() => ({ body: 'evil' }));
+    onTestFinished(() => server.close());
+    await locked(`${server.origin}/model.onnx`);
+    await rm(world.cacheDir, { recursive: true });
+    const pin = sha256('good');
+    await forge((lock) => lock.models.forEach((one) => (one.revision = pin)));
+    const run = await world.run('sync', '--frozen');
+    expect([run.exitCode, run.stderr]).toEqual([2, expect.stringContaining('which is another')]);
+    expect((await world.run('path', `${server.origin}/model.onnx#sha256=${pin}`)).exitCode).toBe(3);
+  });
+
   it('keeps apart what two locks list of one revision, though sizes are alike', async () => {
     const archive = (text: string): Buffer => gzipSync(tar([{ name: 'net.py', content: Buffer.from(text) }]));
     const server = await startServer((_request, path) => ({ body: archive(path.slice(1)) }));
