@@ -213,8 +213,8 @@ function replacementHint(context: Context, reference: Reference): string {
 }
 
 /**
- * An archive that its hub packs for every request has no digest to hold it to. So what came out of it first is what the
- * revision means from now on, member by member.
+ * An archive that its hub packs for every request has no digest to hold it to. So what came out of it first, or what a
+ * lock says of it, is what the revision means, member by member.
  * @throws ModeldlError INTEGRITY for a member that is another one now
  */
 function recordedMembers(
@@ -232,6 +232,10 @@ function recordedMembers(
   const earlier = new Map(
     ('members' in snapshot ? (snapshot.members ?? []) : []).map(({ path, sha256 }) => [path, sha256]),
   );
+  if (context.locked === true) {
+    const archives = new Map(members.map(({ path, archive }) => [path, archive]));
+    refuseOthers(earlier, new Map([...came].filter(([path]) => packed.has(archives.get(path) ?? ''))));
+  }
   return members.map((member) => {
     const then = earlier.get(member.path);
     const now = came.get(member.path);
@@ -247,6 +251,24 @@ function recordedMembers(
     }
     const sha256 = now ?? then;
     return packed.has(member.archive) && sha256 !== undefined ? { ...member, sha256 } : member;
+  });
+}
+
+/** @throws ModeldlError INTEGRITY where the members that came are not those that a lock lists */
+function refuseOthers(
+  locked: ReadonlyMap<string, string | undefined>,
+  came: ReadonlyMap<string, string>,
+): void {
+  const asked = [...locked].filter(([, sha256]) => sha256 !== undefined).map(([path]) => path);
+  const lacking = asked.filter((path) => !came.has(path)).map((path) => `${path} is gone`);
+  const others = [...came]
+    .filter(([path, sha256]) => locked.get(path) !== sha256)
+    .map(([path]) => (locked.get(path) === undefined ? `${path} is new` : `${path} is another`));
+  const differences = [...lacking, ...others];
+  if (differences.length === 0) return;
+  throw new ModeldlError('INTEGRITY', `What came is not what the lock says: ${differences.join(', ')}`, {
+    hint: 'look who changed it, the lock or its hub; `modeldl lock` takes what the hub has now',
+    details: { differences },
   });
 }
 

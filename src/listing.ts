@@ -99,10 +99,21 @@ export function keyOf(
 ): ModelKey {
   const key = { hub: snapshot.hub, id: snapshot.id, revision };
   if ('unproven' in snapshot) {
-    const hash = createHash('sha256').update(`unproven ${selectionHash(selection)}`);
-    return { ...key, selection: hash.digest('hex') };
+    return { ...key, selection: unprovenHash(snapshot, selection) };
   }
   return selection.complete ? key : { ...key, selection: selectionHash(selection) };
+}
+
+/**
+ * Identity of a choice that only a lock stands behind: all that decides its bytes. Two locks that tell the same paths and
+ * sizes of a revision, and other bytes, mean two models.
+ */
+function unprovenHash(snapshot: Snapshot, selection: Selection<ListingEntry>): string {
+  const members = 'members' in snapshot ? snapshot.members : undefined;
+  const files = snapshot.files.map(({ path, size, digest, unpack }) => ({ path, size, digest, unpack }));
+  const decides = JSON.stringify({ files, members, edits: snapshot.edits });
+  const hash = createHash('sha256').update(`unproven ${selectionHash(selection)}${decides}`);
+  return hash.digest('hex');
 }
 
 /** Identity of a choice of files: their paths in the tree and what the revision says of each. */

@@ -8,6 +8,7 @@ import { ModeldlError } from './errors.js';
 import type { Digest, RemoteFile, Snapshot } from './hub.js';
 import { checkListing, fileSystemRules, isDigest } from './paths.js';
 import { textOf } from './store/replace.js';
+import type { StoredSnapshot } from './store/snapshots.js';
 
 /** Of the format: another one is not read. */
 const VERSION = 1;
@@ -78,7 +79,15 @@ const locked = v.strictObject({
   files: v.array(file),
   /** Of the archives among the files. */
   members: v.exactOptional(
-    v.array(v.strictObject({ path: text, bytes: size, archive: text, digest: v.exactOptional(digest) })),
+    v.array(
+      v.strictObject({
+        path: text,
+        bytes: size,
+        archive: text,
+        /** Of those that are chosen, where their archive has none. */
+        digest: v.exactOptional(v.pipe(v.string(), v.regex(/^sha256:[0-9a-f]{64}$/))),
+      }),
+    ),
   ),
   edits: v.exactOptional(
     v.array(
@@ -256,14 +265,23 @@ function line(value: unknown): string {
 }
 
 /** What a hub or a stored listing says otherwise than the lock, file by file. */
-export function listingDifferences(lock: LockedModel, listing: Pick<Snapshot, 'files'>): readonly string[] {
+export function listingDifferences(
+  lock: LockedModel,
+  listing: Pick<Snapshot | StoredSnapshot, 'files'> & Pick<StoredSnapshot, 'members'>,
+): readonly string[] {
   const now = new Map(listing.files.map((one) => [one.path, one]));
   const differences = lock.files.flatMap((one) => {
     const other = now.get(one.path);
     now.delete(one.path);
     return other === undefined ? [`${one.path} is gone`] : fileDifferences(one, other);
   });
-  return [...differences, ...[...now.keys()].map((path) => `${path} is new`)];
+  const packed = new Map(listing.members?.map((member) => [member.path, member.sha256]));
+  const unpacked = (lock.members ?? []).flatMap(({ path, digest }) => {
+    const sha256 = packed.get(path);
+    if (sha256 === undefined || digest === undefined || digest === `sha256:${sha256}`) return [];
+    return [`${path} is sha256:${sha256} instead of ${digest}`];
+  });
+  return [...differences, ...[...now.keys()].map((path) => `${path} is new`), ...unpacked];
 }
 
 function fileDifferences(one: LockedFile, other: RemoteFile): readonly string[] {

@@ -3,7 +3,7 @@ import pLimit from 'p-limit';
 import type { LoadedConfig } from './config/load.js';
 import { format, hubNamed, withFileHint, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
-import type { RemoteFile } from './hub.js';
+import type { RemoteFile, Snapshot } from './hub.js';
 import { choose, isArchive, knownListing } from './listing.js';
 import {
   digestText,
@@ -21,6 +21,7 @@ import { anySnapshot } from './lower.js';
 import { planConvert, prepare, type ConvertOptions } from './plan.js';
 import { pullModel, pullResolved, referenceOf, type PullOptions } from './pull.js';
 import { redactReference } from './redact.js';
+import type { Reference } from './reference.js';
 import { withLayout } from './repository.js';
 import { pinnedReference, resolveReference } from './resolve.js';
 import type { LockedResult, LockOutcome } from './results.js';
@@ -29,7 +30,7 @@ import type { StartupHubs } from './startup.js';
 import type { ModelRecord } from './store/record.js';
 import { replaceText } from './store/replace.js';
 import type { StoredSnapshot } from './store/snapshots.js';
-import { isLocal, MODELS_AT_ONCE } from './sync.js';
+import { isLocal, isNamedAlike, MODELS_AT_ONCE } from './sync.js';
 import { readWanted, type ListOptions, type Wanted } from './sync-list.js';
 
 export interface LockOptions extends ListOptions {
@@ -143,13 +144,16 @@ async function lockReference(
   }
   const { snapshot, reference } = resolved;
   const { hub, revision } = snapshot;
+  refuseOtherName(context, { ...reference, id: resolved.requestedId }, snapshot);
   const listing = knownListing(snapshot);
   const chosen = listing === undefined ? undefined : choose(listing, reference, selection).chosen;
   const pins = hubNamed(context, hub).pinsByDigest === true;
-  const tellsAll =
-    chosen?.every(({ file }) => file.source.digest !== undefined || pins || file.archive !== undefined) ===
-    true;
-  if (revision !== undefined && chosen !== undefined && (tellsAll || !everything)) {
+  const members = 'members' in snapshot ? (snapshot.members ?? []) : [];
+  const unpacked = new Set(members.flatMap(({ path, sha256 }) => (sha256 === undefined ? [] : [path])));
+  const untold =
+    chosen?.filter(({ file }) => file.source.digest === undefined && !pins && !unpacked.has(file.path)) ?? [];
+  const tellsEnough = everything ? untold.length === 0 : untold.every(({ file: { archive } }) => !archive);
+  if (revision !== undefined && chosen !== undefined && tellsEnough) {
     const paths = new Set(chosen.map(({ file }) => file.path));
     return lockedModel(context, wanted, { ...snapshot, revision }, reference, paths, []);
   }
@@ -167,6 +171,23 @@ async function lockReference(
     return sha256 === undefined ? [] : [{ path: file.path, sha256 }];
   });
   return lockedModel(context, wanted, stored, reference, new Set(all.map(({ file }) => file.path)), known);
+}
+
+/** Which model a lock is about, its list has to tell: `sync` takes no other one. @throws ModeldlError CONFIG */
+function refuseOtherName(
+  context: Context,
+  asked: Reference,
+  { hub, id }: Pick<Snapshot, 'hub' | 'id'>,
+): void {
+  if (isNamedAlike(asked, { hub, id })) return;
+  const { sha256, query, ...now } = { ...asked, hub, id };
+  throw new ModeldlError(
+    'CONFIG',
+    `${format(context, asked)} is called ${format(context, { hub, id })} by its hub`,
+    {
+      hint: `list \`${format(context, now)}\` in its place`,
+    },
+  );
 }
 
 type Pinned = Omit<StoredSnapshot, 'files' | 'edits'> & {
@@ -202,6 +223,7 @@ function lockedModel(
       ...(file.unpack === undefined ? {} : { unpack: file.unpack }),
     };
   });
+  const undigested = new Set(files.flatMap(({ path, digest }) => (digest === undefined ? [path] : [])));
   const byPath = (a: { path: string }, b: { path: string }): number => (a.path < b.path ? -1 : 1);
   return {
     asked: wanted.request,
@@ -218,8 +240,9 @@ function lockedModel(
       ? {}
       : {
           members: members
-            .map(({ path, bytes, archive }) => {
-              const hex = sha256.get(path);
+            .map(({ path, bytes, archive, sha256: known }) => {
+              const came = sha256.get(path) ?? (chosen.has(path) ? known : undefined);
+              const hex = undigested.has(archive) ? came : undefined;
               return { path, bytes, archive, ...(hex === undefined ? {} : { digest: `sha256:${hex}` }) };
             })
             .sort(byPath),

@@ -69,8 +69,12 @@ async function lockedSnapshot(
   // It becomes a part of addresses.
   if (/(^|[\\/])\.{1,2}([\\/]|$)/.test(revision))
     throw wrong(lockFile, model, `its revision is a path: ${revision}`);
+  const [only] = files;
+  if (hub.pinsByDigest === true && files.length === 1 && only?.digest !== `sha256:${revision}`)
+    throw wrong(lockFile, model, `its revision is the digest of ${only?.path ?? 'a file'}, which is another`);
   const proven = edits === undefined && files.every(({ url }) => url === undefined);
   const vouched = proven && !confirmed ? await vouchedFiles(context, model) : new Set<string>();
+  const undigested = new Set(files.flatMap(({ path, digest }) => (digest === undefined ? [path] : [])));
   const listed = files.map((file): RemoteFile => {
     const { path, size, digest, maxBytes, unpack } = file;
     const fresh = proven && !confirmed && digest !== undefined && !vouched.has(`${path} ${digest}`);
@@ -92,7 +96,15 @@ async function lockedSnapshot(
     ...(edits === undefined ? {} : { edits }),
     ...(members === undefined
       ? {}
-      : { members: members.map(({ path, bytes, archive }) => ({ path, bytes, archive })) }),
+      : {
+          members: members.map(({ path, bytes, archive, digest: held }) => ({
+            path,
+            bytes,
+            archive,
+            // Where its archive has a digest that decides.
+            ...(held !== undefined && undigested.has(archive) ? { sha256: digestOf(held).hex } : {}),
+          })),
+        }),
     ...(proven || confirmed ? {} : { unproven: true }),
     metadata: {
       ...(task === undefined ? {} : { task }),
@@ -134,7 +146,9 @@ function addressOf(
     if (own !== undefined) return own;
     throw wrong(lockFile, model, `it tells no address of ${path}, and neither does ${hub.title}`);
   }
-  if (file.digest === undefined && file.leftOut !== true)
+  // An archive that its hub packs anew for every request has none: its members are held to theirs.
+  const isHeld = model.members?.some(({ archive, digest }) => archive === path && digest !== undefined);
+  if (file.digest === undefined && file.leftOut !== true && isHeld !== true)
     throw wrong(lockFile, model, `it says where ${path} is, and not what its digest is`);
   if (url.startsWith('data:')) return url;
   if (url.startsWith(ENDPOINT)) {

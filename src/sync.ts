@@ -252,12 +252,9 @@ export function isLocal(context: Context, { hub }: Reference): boolean {
 function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: LockedModel): Reference {
   const { hub, id, revision } = locked;
   const published = isPublished(locked);
-  const ids = [asked.id, `${asked.id}:${asked.revision ?? ''}`, `${asked.id}:latest`].map((one) =>
-    one.toLowerCase(),
-  );
   const { precision = '', device = '' } = locked.asked.conversion ?? {};
   const names = hubNamed(context, asked.hub).prebuilt?.ids(asked.id, { precision, device }) ?? [];
-  const isSame = hub === asked.hub && (published ? names.includes(id) : ids.includes(id.toLowerCase()));
+  const isSame = published ? hub === asked.hub && names.includes(id) : isNamedAlike(asked, locked);
   const named = asked.sha256 ?? asked.revision;
   const isPinned = /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(named ?? '');
   if (!isSame || (isPinned && named !== revision && !published)) {
@@ -271,6 +268,13 @@ function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: 
   const base = published ? { hub, id } : { hub, id, ...(subpath === undefined ? {} : { subpath }) };
   const pinned = pinnedReference(context, base, { id, revision });
   return query === undefined ? pinned : { ...pinned, query };
+}
+
+/** Is it the model that a list names, as its hub completes the name: by a tag, or a variant after `//`? */
+export function isNamedAlike(asked: Reference, found: Pick<LockedModel, 'hub' | 'id'>): boolean {
+  const [name, id] = [asked.id.toLowerCase(), found.id.toLowerCase()];
+  const names = [name, `${name}:${asked.revision ?? ''}`.toLowerCase(), `${name}:latest`];
+  return found.hub === asked.hub && (names.includes(id) || id.startsWith(`${name}//`));
 }
 
 function isPublished(locked: LockedModel | undefined): boolean {

@@ -61,10 +61,15 @@ function filesOf(model: HeldModel | undefined): HeldFiles {
   for (const file of model?.files ?? []) {
     const { sha256, upstream } = file;
     for (const { algorithm, hex } of [{ algorithm: 'sha256', hex: sha256 }, ...(upstream ? [upstream] : [])])
-      files.set(`${algorithm}:${hex}`, file);
+      for (const key of [`${algorithm}:${hex}`, `${algorithm}:${hex} ${file.path}`]) files.set(key, file);
   }
   return {
-    get: ({ digest }) => (digest === undefined ? undefined : files.get(`${digest.algorithm}:${digest.hex}`)),
+    get: ({ path, digest, fresh }) => {
+      if (digest === undefined) return undefined;
+      const key = `${digest.algorithm}:${digest.hex}`;
+      // What a lock says of a path is proven by what lies there, not by a file of that digest somewhere else.
+      return files.get(fresh === true ? `${key} ${path}` : key);
+    },
   };
 }
 

@@ -35,6 +35,7 @@ const NOWHERE = 'https://plugin.invalid';
 export function guardHub(hub: Hub, guard: Guard): Hub {
   const told = oncePerMessage(guard);
   const endpoint = hub.endpoint?.bind(hub);
+  const addressOf = hub.addressOf?.bind(hub);
   const allow = hub.allow?.bind(hub);
   const authorize = hub.authorize?.bind(hub);
   const answerChallenge = hub.answerChallenge?.bind(hub);
@@ -56,6 +57,14 @@ export function guardHub(hub: Hub, guard: Guard): Hub {
           endpoint: (...given) =>
             orElse(guard, told, `telling the endpoint of \`${hub.name}\``, undefined, () =>
               checked(asAddress(endpoint(...given)), guard, 'an endpoint'),
+            ),
+        }),
+    ...(addressOf === undefined
+      ? {}
+      : {
+          addressOf: (...given) =>
+            blaming(guard, `telling the address of \`${given[0]}\``, () =>
+              checked(asAddress(addressOf(...given)), guard, 'an address of a file'),
             ),
         }),
     ...(allow === undefined

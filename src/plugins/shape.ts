@@ -48,6 +48,7 @@ const hub = v.looseObject({
   pinsByDigest: v.optional(v.boolean()),
   replacesFiles: v.optional(v.boolean()),
   endpoint: v.optional(call),
+  addressOf: v.optional(call),
   allow: v.optional(call),
   authorize: v.optional(call),
   answerChallenge: v.optional(call),

@@ -128,6 +128,43 @@ describe.each([2, 3] as const)('models of Geti %s.x', (generation) => {
     expect(await world.run('verify')).toMatchObject({ exitCode: 0 });
   });
 
+  it('are locked by what their archives hold, and frozen at it', async () => {
+    await start(generation);
+    const run = (...args: readonly string[]): Promise<Run> =>
+      world.runWith(environment(), ...args, '--max-wait', '1ms');
+    const list = (text: string): Promise<void> =>
+      writeFile(join(world.directory, 'modeldl.config.yaml'), `models: ['${text}']`);
+    await list('geti:shop/SSD');
+    const lock = await run('lock');
+    expect(lock.exitCode, lock.stderr).toBe(0);
+    expect((await run('lock')).stderr).toContain('Nothing changed');
+    await rm(world.cacheDir, { recursive: true });
+    const before = server.asked().length;
+    const frozen = await run('sync', '--frozen');
+    expect(frozen.exitCode, frozen.stderr).toBe(0);
+    expect(
+      server
+        .asked()
+        .slice(before)
+        .filter((path) => !/binary|export$/.test(path)),
+    ).toEqual([]);
+    expect(await weights(frozen.stdout)).toBe('weights of fp16 as trained');
+    expect((await run('sync', '--frozen', '--offline')).stdout).toBe(frozen.stdout);
+    server.set([project('by somebody else')]);
+    await rm(world.cacheDir, { recursive: true });
+    const other = await run('sync', '--frozen');
+    expect([other.exitCode, other.stderr]).toEqual([
+      6,
+      expect.stringContaining('model/model.bin is another'),
+    ]);
+    await list('geti:shop/SSD//int8');
+    const alias = await run('lock');
+    expect([alias.exitCode, alias.stderr]).toEqual([
+      2,
+      expect.stringContaining('list `geti:shop/SSD//openvino-int8` in its place'),
+    ]);
+  });
+
   it('are repaired with the bytes that they had', async () => {
     await start(generation);
     const directory = await pulled('geti:shop/SSD');

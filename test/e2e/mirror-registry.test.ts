@@ -1,6 +1,6 @@
 /** A registry as mirror of other hubs, with Debian's docker-registry: filled by `push`, asked before the hub. */
 import { createHash, randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import { startHfHub, type HfHub, type HfRepo } from '../helpers/hf-hub.js';
@@ -98,6 +98,23 @@ describe('a registry as mirror', () => {
     // The same model as the hub gives, under the same name.
     expect(path).toContain(join('models', 'hf', 'Org--Model'));
     expect(succeeded(await second.run('list', '--quiet'))).toBe(pinned());
+  });
+
+  withRegistry('proves a lock by what lies under a path, not by another file of that digest', async () => {
+    await fill();
+    await writeFile(join(second.directory, 'modeldl.config.yaml'), 'models: [hf:Org/Model]');
+    succeeded(await run(second, 'lock'));
+    hub.clearRequests();
+    const frozen = succeeded(await run(second, 'sync', '--frozen', ...PLAIN));
+    expect(hub.requests).toEqual([]);
+    await expectModel(frozen);
+    await rm(second.cacheDir, { recursive: true });
+    const lockFile = join(second.directory, 'modeldl.lock');
+    const lock = await readFile(lockFile, 'utf8');
+    const [, vocabulary = ''] = /"path": "onnx\/vocab.txt", ("size": .*) }/.exec(lock) ?? [];
+    await writeFile(lockFile, lock.replace(/("path": "config.json", )"size": .* }/, `$1${vocabulary} }`));
+    const forged = await run(second, 'sync', '--frozen', ...PLAIN);
+    expect([forged.exitCode, forged.stderr]).toEqual([6, expect.stringContaining('config.json')]);
   });
 
   withRegistry('has what a pinned revision is while the hub is gone', async () => {

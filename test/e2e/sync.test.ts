@@ -2,10 +2,13 @@
 import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { startHfHub, type HfHub, type HfRepo } from '../helpers/hf-hub.js';
 import { startOllamaRegistry } from '../helpers/ollama-registry.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
+import { startServer } from '../hubs/server.js';
+import { tar } from '../transfer/make-archive.js';
 
 const WEIGHTS = Buffer.alloc(9 * 1024 * 1024, 'weights');
 const REPOS: readonly HfRepo[] = [
@@ -460,6 +463,53 @@ describe('modeldl sync --frozen', () => {
     expect((await world.run('pull', pinned, '--offline')).exitCode).toBe(5);
     const pulled = await world.run('pull', pinned);
     expect(await readFile(join(pulled.stdout, 'model.onnx'), 'utf8')).toBe('two');
+  });
+
+  it('refuses a lock whose pin of a web address is of other bytes', async () => {
+    const server = await startServer(() => ({ body: 'evil' }));
+    onTestFinished(() => server.close());
+    await locked(`${server.origin}/model.onnx`);
+    await rm(world.cacheDir, { recursive: true });
+    const pin = sha256('good');
+    await forge((lock) => lock.models.forEach((one) => (one.revision = pin)));
+    const run = await world.run('sync', '--frozen');
+    expect([run.exitCode, run.stderr]).toEqual([2, expect.stringContaining('which is another')]);
+    expect((await world.run('path', `${server.origin}/model.onnx#sha256=${pin}`)).exitCode).toBe(3);
+  });
+
+  it('keeps apart what two locks list of one revision, though sizes are alike', async () => {
+    const archive = (text: string): Buffer => gzipSync(tar([{ name: 'net.py', content: Buffer.from(text) }]));
+    const server = await startServer((_request, path) => ({ body: archive(path.slice(1)) }));
+    onTestFinished(() => server.close());
+    await list('omz:yolox-tiny');
+    const lockOf = (text: string): string =>
+      JSON.stringify({
+        version: 1,
+        models: [
+          {
+            asked: { reference: 'omz:yolox-tiny' },
+            reference: 'omz:yolox-tiny@2024.6.0',
+            hub: 'omz',
+            id: 'yolox-tiny',
+            revision: '2024.6.0',
+            files: [
+              {
+                path: 'net.tar.gz',
+                digest: `sha256:${sha256(archive(text))}`,
+                url: `${server.origin}/${text}`,
+                unpack: { format: 'tar.gz' },
+              },
+            ],
+            members: [{ path: 'net.py', bytes: 4, archive: 'net.tar.gz' }],
+          },
+        ],
+      });
+    for (const text of ['evil', 'good']) {
+      await writeFile(at('modeldl.lock'), lockOf(text));
+      const run = await world.run('sync', '--frozen');
+      expect(run.exitCode, run.stderr).toBe(0);
+      expect(await readFile(join(run.stdout, 'net.py'), 'utf8')).toBe(text);
+    }
   });
 
   it('takes a lock that lists too little for what it is, once the hub is asked', async () => {

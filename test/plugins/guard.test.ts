@@ -63,6 +63,24 @@ describe('a hub that resolves', () => {
     });
   });
 
+  it('tells addresses of files, or is named', () => {
+    const { guard } = makeGuard();
+    const tell = (addressOf: Hub['addressOf']) => () =>
+      guardHub({ ...plain, ...(addressOf === undefined ? {} : { addressOf }) }, guard).addressOf?.(
+        'a',
+        { id: 'bert', revision: '1' },
+        noSettings,
+      );
+    expect(tell(() => 'https://acme.example/a')()).toBe('https://acme.example/a');
+    expect(tell(() => undefined)()).toBeUndefined();
+    expect(tell(() => untyped('file:///etc/passwd'))).toThrow(/\.\/acme\.mjs returned an address of a file/);
+    expect(
+      tell(() => {
+        throw new TypeError('oops');
+      }),
+    ).toThrow(/\.\/acme\.mjs failed while telling the address of `a`: TypeError: oops/);
+  });
+
   it('is called as the object that it is, also when it is made of a class', async () => {
     class Acme {
       readonly name = 'acme';
