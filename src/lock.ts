@@ -121,16 +121,14 @@ async function lockPull(context: Context, wanted: Wanted): Promise<LockedModel> 
     const { model } = await pullModel(context, asked, selection);
     return localModel(wanted, model.record);
   }
-  return lockReference(context, wanted, wanted.text, selection, true);
+  return lockReference(context, wanted, wanted.text, selection);
 }
 
-/** @param everything the digest of every chosen file has to be known */
 async function lockReference(
   context: Context,
   wanted: Wanted,
   text: string,
   selection: PullOptions,
-  everything: boolean,
 ): Promise<LockedModel> {
   const resolved = await resolveReference(context, await referenceOf(context, text, selection));
   if (resolved.stale) {
@@ -150,10 +148,9 @@ async function lockReference(
   const pins = hubNamed(context, hub).pinsByDigest === true;
   const members = 'members' in snapshot ? (snapshot.members ?? []) : [];
   const unpacked = new Set(members.flatMap(({ path, sha256 }) => (sha256 === undefined ? [] : [path])));
-  const untold =
-    chosen?.filter(({ file }) => file.source.digest === undefined && !pins && !unpacked.has(file.path)) ?? [];
-  const tellsEnough = everything ? untold.length === 0 : untold.every(({ file: { archive } }) => !archive);
-  if (revision !== undefined && chosen !== undefined && tellsEnough) {
+  const isTold =
+    pins || chosen?.every(({ file: { source, path } }) => source.digest !== undefined || unpacked.has(path));
+  if (revision !== undefined && chosen !== undefined && isTold === true) {
     const paths = new Set(chosen.map(({ file }) => file.path));
     return lockedModel(context, wanted, { ...snapshot, revision }, reference, paths, []);
   }
@@ -276,12 +273,12 @@ async function lockConversion(
   const asked = await referenceOf(context, text, selection);
   const origin = isLocal(context, asked)
     ? localModel(wanted, (await pullModel(context, asked, selection)).model.record)
-    : await lockReference(context, wanted, text, selection, false);
+    : await lockReference(context, wanted, text, selection);
   // The key is of the revision that is locked, whatever its branch is by now.
   const pinned = asked.query === undefined ? origin.reference : text;
   const planned = await planConvert(context, pinned, options);
   if (planned.prebuilt?.taken === true) {
-    const published = await lockReference(context, wanted, planned.prebuilt.reference, {}, true);
+    const published = await lockReference(context, wanted, planned.prebuilt.reference, {});
     return { ...published, conversion: { published: true } };
   }
   const made =

@@ -57,6 +57,40 @@ export function lockedContext(
   return { ...context, ...alone, hubs, freshness: 'online' };
 }
 
+/**
+ * The context in which a hub answers for itself about a locked model, and is held to the lock: where it tells no digests,
+ * those of the lock decide.
+ * @param compare refuses a listing that is not what the lock says
+ */
+export function heldContext(
+  context: Context,
+  model: LockedModel,
+  compare: (listing: Snapshot) => void,
+): Context {
+  const digests = new Map(
+    model.files.flatMap(({ path, digest }) => (digest === undefined ? [] : [[path, digestOf(digest)]])),
+  );
+  const members = lockedMembers(model);
+  const isHeld = members.some(({ sha256 }) => sha256 !== undefined);
+  const hubs = context.hubs.map((hub): Hub => {
+    if (hub.name !== model.hub) return hub;
+    return {
+      ...hub,
+      resolve: async (reference, asking) => {
+        const snapshot = await hub.resolve(reference, asking);
+        if (snapshot.id !== model.id || snapshot.revision !== model.revision) return snapshot;
+        compare(snapshot);
+        const files = snapshot.files.map((file): RemoteFile => {
+          const digest = file.digest ?? digests.get(file.path);
+          return digest === undefined ? file : { ...file, digest };
+        });
+        return { ...snapshot, files, ...(isHeld ? { members } : {}) };
+      },
+    };
+  });
+  return { ...context, hubs };
+}
+
 async function lockedSnapshot(
   context: Context,
   lockFile: string,
@@ -74,7 +108,6 @@ async function lockedSnapshot(
     throw wrong(lockFile, model, `its revision is the digest of ${only?.path ?? 'a file'}, which is another`);
   const proven = edits === undefined && files.every(({ url }) => url === undefined);
   const vouched = proven && !confirmed ? await vouchedFiles(context, model) : new Set<string>();
-  const undigested = new Set(files.flatMap(({ path, digest }) => (digest === undefined ? [path] : [])));
   const listed = files.map((file): RemoteFile => {
     const { path, size, digest, maxBytes, unpack } = file;
     const fresh = proven && !confirmed && digest !== undefined && !vouched.has(`${path} ${digest}`);
@@ -94,17 +127,7 @@ async function lockedSnapshot(
     revision,
     files: listed,
     ...(edits === undefined ? {} : { edits }),
-    ...(members === undefined
-      ? {}
-      : {
-          members: members.map(({ path, bytes, archive, digest: held }) => ({
-            path,
-            bytes,
-            archive,
-            // Where its archive has a digest that decides.
-            ...(held !== undefined && undigested.has(archive) ? { sha256: digestOf(held).hex } : {}),
-          })),
-        }),
+    ...(members === undefined ? {} : { members: lockedMembers(model) }),
     ...(proven || confirmed ? {} : { unproven: true }),
     metadata: {
       ...(task === undefined ? {} : { task }),
@@ -114,6 +137,17 @@ async function lockedSnapshot(
       ...(proven || license === undefined ? {} : { license }),
     },
   };
+}
+
+function lockedMembers({ files, members = [] }: LockedModel): NonNullable<StoredSnapshot['members']> {
+  const undigested = new Set(files.flatMap(({ path, digest }) => (digest === undefined ? [path] : [])));
+  return members.map(({ path, bytes, archive, digest: held }) => ({
+    path,
+    bytes,
+    archive,
+    // Where its archive has a digest that decides.
+    ...(held !== undefined && undigested.has(archive) ? { sha256: digestOf(held).hex } : {}),
+  }));
 }
 
 /** Files that earlier revisions of the same model brought in under the same path. */

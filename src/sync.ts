@@ -13,7 +13,7 @@ import {
   type Lock,
   type LockedModel,
 } from './lock-file.js';
-import { lockedContext } from './locked-hub.js';
+import { heldContext, lockedContext } from './locked-hub.js';
 import { anySnapshot } from './lower.js';
 import { planConvert, prepare, type ConvertOptions } from './plan.js';
 import {
@@ -74,7 +74,6 @@ export async function planSync(
     const facts = { name: wanted.name, locked: locked !== undefined };
     if (wanted.convert === undefined) {
       const resolved = await resolveReference(job.context, job.reference);
-      compareListing(job, resolved.snapshot);
       const plan = await planResolved(job.context, resolved, redactReference(wanted.text), wanted.pull);
       return { ...plan, ...facts, kind: 'pulled' };
     }
@@ -224,11 +223,15 @@ async function jobOf(work: Work, wanted: Wanted): Promise<Job> {
     : lock?.models.find((model) => requestKey(model.asked) === key);
   if (locked === undefined) return { context, work, wanted, locked, reference: asked, text: wanted.text };
   const reference = pinnedTo(context, list.lockFile, asked, locked);
-  const known = frozen ? await anySnapshot(context, locked.hub, locked.id, locked.revision) : undefined;
+  const known = await anySnapshot(context, locked.hub, locked.id, locked.revision);
   if (known !== undefined) refuseDifferences(list.lockFile, locked, listingDifferences(locked, known));
   const text = format(context, reference);
   return {
-    context: frozen ? lockedContext(context, list.lockFile, locked, known) : context,
+    context: frozen
+      ? lockedContext(context, list.lockFile, locked, known)
+      : heldContext(context, locked, (listing) => {
+          refuseDifferences(list.lockFile, locked, listingDifferences(locked, listing));
+        }),
     work,
     wanted,
     locked,
@@ -281,11 +284,6 @@ function isPublished(locked: LockedModel | undefined): boolean {
   return locked?.conversion !== undefined && 'published' in locked.conversion;
 }
 
-function compareListing({ locked, work }: Job, listing: Parameters<typeof listingDifferences>[1]): void {
-  if (locked !== undefined)
-    refuseDifferences(work.list.lockFile, locked, listingDifferences(locked, listing));
-}
-
 function refuseDifferences(
   lockFile: string,
   { reference }: LockedModel,
@@ -316,9 +314,7 @@ async function pullOne(job: Job): Promise<SyncedModel> {
 async function bringIn(job: Job, options: PullOptions): ReturnType<typeof pullModel> {
   const { context, reference, locked, work, wanted } = job;
   if (locked !== undefined) {
-    const resolved = await resolveReference(context, reference);
-    compareListing(job, resolved.snapshot);
-    return pullResolved(context, resolved, options);
+    return pullResolved(context, await resolveReference(context, reference), options);
   }
   const pulled = await pullModel(context, reference, options);
   const local = work.lock?.models.find(({ asked }) => requestKey(asked) === requestKey(wanted.request));

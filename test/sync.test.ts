@@ -4,9 +4,11 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { Converter, Toolchain } from '../src/converter.js';
+import type { Hub } from '../src/hub.js';
 import { createModeldl, type Modeldl, type ModeldlOptions } from '../src/index.js';
 import { builtInPlugins } from '../src/plugins.js';
 import { startHfHub, type HfHub } from './helpers/hf-hub.js';
+import { startServer } from './hubs/server.js';
 import { noToolchain, smallConverter } from './helpers/small-converter.js';
 import { temporaryDirectory } from './helpers/store.js';
 
@@ -208,5 +210,39 @@ describe('a list with conversions', () => {
     const modeldl = await open(models, { plugins: pluginsWith(converter, noToolchain) });
     expect((await modeldl.sync()).results).toHaveLength(4);
     expect(running).toEqual([1, 1, 1, 1]);
+  });
+});
+
+describe('a lock of files whose hub tells no digest', () => {
+  it('holds what is pulled and what is converted, also without --frozen', async () => {
+    let weights = 'as they were';
+    const server = await startServer(() => ({ body: weights }));
+    onTestFinished(() => server.close());
+    const shelf: Hub = {
+      name: 'shelf',
+      title: 'Shelf',
+      syntax: { hub: 'shelf', schemes: ['shelf'] },
+      resolve: ({ id }) =>
+        Promise.resolve({
+          hub: 'shelf',
+          id,
+          revision: 'v1',
+          files: [{ path: 'model.onnx', size: weights.length, url: `${server.origin}/model.onnx` }],
+          metadata: {},
+        }),
+    };
+    const plugins = pluginsWith(smallConverter(['model.onnx']), noToolchain);
+    const inCache = (name: string): Promise<Modeldl> =>
+      open(['shelf:a@v1', { reference: 'shelf:b@v1', convert: true }], {
+        cacheDir: join(directory, name),
+        plugins: { ...plugins, hubs: [...plugins.hubs, shelf] },
+      });
+
+    expect((await (await inCache('first')).lock()).errors).toEqual([]);
+    expect((await (await inCache('second')).sync()).errors).toEqual([]);
+    weights = 'as they ARE!';
+    const { results, errors } = await (await inCache('third')).sync();
+    expect(results).toEqual([]);
+    expect(errors.map(({ code }) => code)).toEqual(['INTEGRITY', 'INTEGRITY']);
   });
 });
