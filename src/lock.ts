@@ -164,8 +164,8 @@ async function lockReference(
   const all = choose(knownListing(stored) ?? [], reference, selection).chosen;
   const files = new Map(model.record.files.map((file) => [file.path, file]));
   const known = all.flatMap(({ path, file }) => {
-    const sha256 = files.get(path)?.sha256;
-    return sha256 === undefined ? [] : [{ path: file.path, sha256 }];
+    const stored = files.get(path);
+    return stored === undefined ? [] : [{ path: file.path, sha256: stored.sha256, bytes: stored.bytes }];
   });
   return lockedModel(context, wanted, stored, reference, new Set(all.map(({ file }) => file.path)), known);
 }
@@ -198,11 +198,12 @@ function lockedModel(
   snapshot: Omit<Pinned, 'edits'> & { readonly edits?: unknown },
   reference: Parameters<typeof pinnedReference>[1],
   chosen: ReadonlySet<string>,
-  arrived: readonly { readonly path: string; readonly sha256: string }[],
+  arrived: readonly { readonly path: string; readonly sha256: string; readonly bytes: number }[],
 ): LockedModel {
   const { hub: name, id, revision, metadata, members } = snapshot;
   const hub = hubNamed(context, name);
   const sha256 = new Map(arrived.map((file) => [file.path, file.sha256]));
+  const bytes = new Map(arrived.map((file) => [file.path, file.bytes]));
   const { license, task, library, recipe } = metadata;
   const edits = snapshot.edits as StoredSnapshot['edits'];
   const only = snapshot.files.length === 1 && hub.pinsByDigest === true ? revision : undefined;
@@ -210,9 +211,10 @@ function lockedModel(
     const hex = sha256.get(file.path) ?? only;
     const digest = file.digest ?? (hex === undefined ? undefined : { algorithm: 'sha256' as const, hex });
     const url = lockedAddress(context, hub, { id, revision }, file);
+    const size = file.size ?? bytes.get(file.path);
     return {
       path: file.path,
-      ...(file.size === undefined ? {} : { size: file.size }),
+      ...(size === undefined ? {} : { size }),
       ...(digest === undefined ? {} : { digest: digestText(digest) }),
       ...(isArchive(file) || chosen.has(file.path) ? {} : { leftOut: true }),
       ...(url === undefined ? {} : { url }),

@@ -227,7 +227,7 @@ describe('a lock of files whose hub tells no digest', () => {
           hub: 'shelf',
           id,
           revision: 'v1',
-          files: [{ path: 'model.onnx', size: weights.length, url: `${server.origin}/model.onnx` }],
+          files: [{ path: 'model.onnx', url: `${server.origin}/model.onnx` }],
           metadata: {},
         }),
     };
@@ -238,7 +238,9 @@ describe('a lock of files whose hub tells no digest', () => {
         plugins: { ...plugins, hubs: [...plugins.hubs, shelf] },
       });
 
-    expect((await (await inCache('first')).lock()).errors).toEqual([]);
+    const locked = await (await inCache('first')).lock();
+    expect(locked.errors).toEqual([]);
+    expect(locked.results.map(({ bytes }) => bytes)).toEqual([weights.length, weights.length]);
     expect((await (await inCache('second')).sync()).errors).toEqual([]);
     weights = 'as they ARE!';
     const { results, errors } = await (await inCache('third')).sync();
