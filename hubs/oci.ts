@@ -17,6 +17,7 @@ export const oci = {
   name: 'oci',
   title: 'OCI registries',
   syntax,
+  loginHint: 'run `docker login HOST`, `podman login HOST` or `oras login HOST`: their logins are used',
   settings: {
     insecure: {
       description:

@@ -177,7 +177,8 @@ async function whoamiWith(
 function withCredentials(context: Context, name: string): { hub: Hub; spec: CredentialSpec } {
   const hub = hubNamed(context, name);
   if (hub.credentials !== undefined) return { hub, spec: hub.credentials };
+  const others = context.hubs.flatMap((other) => (other.credentials ? [other.name] : [])).join(', ');
   throw new ModeldlError('USAGE', `${hub.title} takes no login`, {
-    hint: `hubs that do: ${context.hubs.flatMap((other) => (other.credentials ? [other.name] : [])).join(', ')}`,
+    hint: hub.loginHint ?? `hubs that do: ${others}`,
   });
 }

@@ -44,6 +44,7 @@ const hub = v.looseObject({
       whoami: call,
     }),
   ),
+  loginHint: v.optional(text),
   namesFiles: v.optional(v.boolean()),
   pinsByDigest: v.optional(v.boolean()),
   replacesFiles: v.optional(v.boolean()),

@@ -125,6 +125,7 @@ describe('modeldl login', () => {
       expect(exitCode).toBe(2);
       expect(stderr).toContain('takes no login');
     }
+    expect((await world.run('login', 'oci')).stderr).toContain('run `docker login HOST`');
     expect((await world.run('login', 'hff')).stderr).toContain('Unknown hub: hff');
     expect((await world.run('login', 'hf')).stderr).toContain('Missing `--token-stdin`');
   });
