@@ -3,6 +3,7 @@ import type { Packument } from 'pacote';
 import * as v from 'valibot';
 import { ModeldlError, systemErrorCode } from '../src/errors.js';
 import type { Digest, Hub, HubContext } from '../src/hub.js';
+import { parseJson } from '../src/json.js';
 import {
   formatStandard,
   malformed,
@@ -11,14 +12,7 @@ import {
   type ReferenceParts,
 } from '../src/reference.js';
 import { npmAuthorization, npmNetwork, npmOptions, type NpmOptions } from './npm/config.js';
-import {
-  askIndex,
-  fileAddress,
-  notAnIndex,
-  parseJson,
-  type Document,
-  type Question,
-} from './package-index.js';
+import { askIndex, fileAddress, notAnIndex, type Document, type Question } from './package-index.js';
 import { nearestVersions } from './versions.js';
 
 export const npm = {

@@ -81,14 +81,6 @@ export function notAnIndex(document: Document, { source }: Question, setting: st
   });
 }
 
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 async function readBytes(response: Response, url: URL, { source }: Question): Promise<Buffer> {
   if (response.body === null) return Buffer.alloc(0);
   const reader = response.body.getReader();

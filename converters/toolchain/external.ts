@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { ToolchainContext } from '../../src/converter.js';
 import { ModeldlError, throwIfAborted } from '../../src/errors.js';
+import { parseJson } from '../../src/json.js';
 
 const contents = v.object({
   /** Absolute directory that installing and removing packages changes. */
@@ -82,14 +83,6 @@ function notStarted(code: string | undefined): string {
 
 async function readJson(file: string): Promise<unknown> {
   return parseJson(await readFile(file, 'utf8').catch(() => ''));
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 async function changedAt(directory: string): Promise<number | undefined> {

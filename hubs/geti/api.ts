@@ -2,6 +2,7 @@
 import * as v from 'valibot';
 import { ModeldlError, type ErrorCode } from '../../src/errors.js';
 import type { HubContext } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { requireEndpoint } from './endpoint.js';
 
 /** Beyond this a server's own words are no longer quoted. */
@@ -186,12 +187,4 @@ function saidIn(body: unknown): string {
   const { message, detail } = said.output;
   const text = message ?? (typeof detail === 'string' ? detail : undefined);
   return text === undefined ? '' : `: ${text.replace(/\s+/g, ' ').slice(0, MAX_QUOTED)}`;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

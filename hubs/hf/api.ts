@@ -12,6 +12,7 @@ import type { PipelineType } from '@huggingface/hub';
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext, Identity } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { isModelId } from './reference.js';
 import { isWebPage, notAHub, refusal, type Asked, type KnownRefs } from './refusal.js';
 
@@ -312,12 +313,4 @@ async function readText(response: Response, asked: Asked): Promise<string> {
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,6 +1,7 @@
 /** Getting access to a registry: the user's login for it, or a token that the login is traded for. */
 import * as v from 'valibot';
 import type { Challenge, Grant, HubSettingsContext } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { bearerChallenge, wantsPassword, type BearerChallenge } from '../challenge.js';
 import { addressed, hostOf } from './address.js';
 import { findLogin, type Login, type Secret } from './login.js';
@@ -115,12 +116,4 @@ async function askForToken(
   const token = answer.success ? answer.output.token || answer.output.access_token : undefined;
   if (token === undefined) throw notARegistry(response);
   return token;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { ModeldlError, systemErrorCode } from '../../src/errors.js';
 import type { HubSettingsContext } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 
 /** One of: a user with a password, a token to trade for others, a token for the registry itself. */
 export type Secret =
@@ -188,12 +189,4 @@ async function askHelper(
 
 function lastLine(text: string): string | undefined {
   return text.trim().split('\n').at(-1)?.trim().slice(0, 200) || undefined;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

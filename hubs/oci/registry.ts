@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { loginTo } from './access.js';
 import { apiAddress, originOf } from './address.js';
 import { MANIFEST_TYPES, MAX_MANIFEST_BYTES, readManifest, type Index, type Manifest } from './manifest.js';
@@ -125,12 +126,4 @@ function unreadable(response: Response, what: string): ModeldlError {
       details: { url: response.url },
     },
   );
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

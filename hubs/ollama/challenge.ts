@@ -3,10 +3,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { Challenge, Grant, HubSettingsContext } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { bearerChallenge, type BearerChallenge } from '../challenge.js';
 import { mayGrant } from './endpoint.js';
 import { readKey, signed } from './key.js';
-import { parseJson } from './manifest.js';
 
 const tokenSchema = v.object({ token: v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,16384}$/)) });
 

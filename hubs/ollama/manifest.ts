@@ -1,6 +1,7 @@
 /** Manifests of Ollama models: what their layers are, and the files that they become. Pure. */
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
+import { parseJson } from '../../src/json.js';
 
 /** What registries and Ollama's own files have: Docker's manifest, with Ollama's types of layers. */
 export const MANIFEST_TYPE = 'application/vnd.docker.distribution.manifest.v2+json';
@@ -165,12 +166,4 @@ function pathOf({ kind, name, hex }: Layer, model: string, weights: string): str
 function numbered(path: string, count: number): string {
   const [, stem = path, ending = ''] = /^(.+?)(\.(?:gguf|json|safetensors))?$/.exec(path) ?? [];
   return `${stem}-${count}${ending}`;
-}
-
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,6 +1,7 @@
 /** The Modelfile of a pulled model, by which `ollama create` makes it again from the files beside it. Pure. */
 import * as v from 'valibot';
-import { parseJson, type Configuration, type PlacedLayer } from './manifest.js';
+import { parseJson } from '../../src/json.js';
+import { type Configuration, type PlacedLayer } from './manifest.js';
 
 const paramsSchema = v.record(v.string(), v.unknown());
 const messagesSchema = v.array(v.looseObject({ role: v.string(), content: v.optional(v.string(), '') }));

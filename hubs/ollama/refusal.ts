@@ -2,10 +2,10 @@
 import * as v from 'valibot';
 import { ModeldlError, type ErrorCode } from '../../src/errors.js';
 import type { HubContext } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { isHuggingFace, KEYS_PAGE, modelPage, tagsPage } from './endpoint.js';
 import { nearestVersions } from '../versions.js';
 import { keyFile, readKey } from './key.js';
-import { parseJson } from './manifest.js';
 import { DEFAULT_TAG, idOf, type Name } from './reference.js';
 
 /** Beyond this a server's own words are no longer quoted. */

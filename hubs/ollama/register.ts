@@ -11,9 +11,10 @@ import type {
   RegisteredContent,
   Registration,
 } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { decodePart } from '../../src/reference.js';
 import { readGguf, UNKNOWN, type GgufHeader } from './gguf.js';
-import { LAYER_PREFIX, MANIFEST_TYPE, parseJson, readManifest, type Layer } from './manifest.js';
+import { LAYER_PREFIX, MANIFEST_TYPE, readManifest, type Layer } from './manifest.js';
 import { DEFAULT_TAG, isName, LIBRARY, readName, type Name } from './reference.js';
 import { blobPath, exists, localStores, manifestPath, shownName } from './store.js';
 

@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { isHuggingFace, registryOf, repositoryAddress } from './endpoint.js';
-import { MANIFEST_TYPE, parseJson, readManifest, type Layer, type Manifest } from './manifest.js';
+import { MANIFEST_TYPE, readManifest, type Layer, type Manifest } from './manifest.js';
 import { DEFAULT_TAG, idOf, type Name } from './reference.js';
 import { notARegistry, otherBytes, refusal } from './refusal.js';
 

@@ -5,8 +5,8 @@
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext, SearchHit, SearchQuery } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { endpointOf, modelPage, PUBLIC_ENDPOINT, registryOf, repositoryAddress } from './endpoint.js';
-import { parseJson } from './manifest.js';
 import { DEFAULT_TAG, idOf, readName, type Name } from './reference.js';
 import { openRegistry, type FoundManifest } from './registry.js';
 

@@ -1,7 +1,8 @@
 /** The page of a project in a Python package index: JSON (PEP 691) or HTML (PEP 503). Pure. */
 import * as v from 'valibot';
 import type { Digest } from '../../src/hub.js';
-import { fileAddress, parseJson, type Document } from '../package-index.js';
+import { parseJson } from '../../src/json.js';
+import { fileAddress, type Document } from '../package-index.js';
 
 /** What the page says of one file. */
 export interface IndexFile {

@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { ModeldlError, throwIfAborted } from '../../src/errors.js';
 import type { HubNetwork, HubSettingsContext } from '../../src/hub.js';
-import { basicAuthorization, parseJson, sameServer } from '../package-index.js';
+import { parseJson } from '../../src/json.js';
+import { basicAuthorization, sameServer } from '../package-index.js';
 
 /**
  * Fills the options of `pip download` as that command does: pip's files, then `PIP_*`, with its built-in index where

@@ -2,6 +2,7 @@
 import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext, Identity } from '../../src/hub.js';
+import { parseJson } from '../../src/json.js';
 import { apiOf, ASSETS, assetAddress } from './endpoint.js';
 import { noRepository, notTheApi, refusal } from './refusal.js';
 
@@ -154,12 +155,4 @@ function described({
       }),
     ),
   };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

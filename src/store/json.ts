@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { makeDirectories } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import { parseJson } from '../json.js';
 import { flushFiles } from './durability.js';
 import { inStore, uniqueName, type Store } from './layout.js';
 
@@ -125,15 +126,6 @@ function textInstead(error: unknown, path: string): string | undefined {
   // Some systems open no directory, and none opens a socket.
   if (code === 'EISDIR' || code === 'ENXIO') return NO_TEXT;
   throw diskError(error, path, 'read');
-}
-
-/** Undefined, which no schema of the store accepts, for what is not JSON. */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 async function setAside(store: Store, path: string): Promise<void> {

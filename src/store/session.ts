@@ -10,7 +10,8 @@ import { hostname } from 'node:os';
 import { kill, pid } from 'node:process';
 import * as v from 'valibot';
 import { diskError, systemErrorCode } from '../errors.js';
-import { parseJson, readText, writeJson } from './json.js';
+import { parseJson } from '../json.js';
+import { readText, writeJson } from './json.js';
 import { assertWritable, inStore, uniqueName, type Store } from './layout.js';
 
 const identitySchema = v.object({

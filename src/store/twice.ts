@@ -8,7 +8,8 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type * as v from 'valibot';
 import { ModeldlError, systemErrorCode } from '../errors.js';
-import { NewerDocument, parseJson, readJson, readText, writeJson } from './json.js';
+import { parseJson } from '../json.js';
+import { NewerDocument, readJson, readText, writeJson } from './json.js';
 import type { Store } from './layout.js';
 import { moveToTrash } from './tree.js';
 
