@@ -471,7 +471,9 @@ describe('modeldl sync --frozen', () => {
     await locked(`${server.origin}/model.onnx`);
     await rm(world.cacheDir, { recursive: true });
     const pin = sha256('good');
-    await forge((lock) => { lock.models.forEach((one) => (one.revision = pin)); });
+    await forge((lock) => {
+      lock.models.forEach((one) => (one.revision = pin));
+    });
     const run = await world.run('sync', '--frozen');
     expect([run.exitCode, run.stderr]).toEqual([2, expect.stringContaining('which is another')]);
     expect((await world.run('path', `${server.origin}/model.onnx#sha256=${pin}`)).exitCode).toBe(3);

@@ -14,7 +14,13 @@ import { temporaryStore, type TestStore } from '../helpers/store.js';
 
 let built: Built;
 beforeAll(async () => {
-  built = await transpile(['src/store', 'src/directories.ts', 'src/errors.ts', 'src/paths.ts']);
+  built = await transpile([
+    'src/store',
+    'src/directories.ts',
+    'src/errors.ts',
+    'src/json.ts',
+    'src/paths.ts',
+  ]);
 });
 afterAll(() => built.remove());
 

@@ -132,6 +132,7 @@ describe('whole or absent (promise 1)', () => {
     const { directory, remove } = await transpile([
       'src/store',
       'src/converter.ts',
+      'src/json.ts',
       'src/directories.ts',
       'src/errors.ts',
       'src/paths.ts',

@@ -26,6 +26,7 @@ describe('a read-only cache works (promise 9)', () => {
     const { directory: built, remove } = await transpile([
       'src/store',
       'src/converter.ts',
+      'src/json.ts',
       'src/directories.ts',
       'src/errors.ts',
       'src/paths.ts',

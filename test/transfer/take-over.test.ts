@@ -30,7 +30,7 @@ beforeAll(async () => {
   built = await transpile([
     'src/store',
     'src/transfer',
-    ...['directories', 'errors', 'paths', 'redact'].map((name) => `src/${name}.ts`),
+    ...['directories', 'errors', 'json', 'paths', 'redact'].map((name) => `src/${name}.ts`),
   ]);
 });
 afterAll(() => built.remove());
