@@ -51,6 +51,7 @@ export const command: CommandDefinition<LockFlags> = {
 };
 
 function changeLine({ change, reference, files, bytes, converter }: LockedResult): string {
-  const size = `${formatCount(files, 'file')}, ${formatBytes(bytes)}`;
+  // npm tells no size of a package before it is fetched.
+  const size = `${formatCount(files, 'file')}${bytes === 0 ? '' : `, ${formatBytes(bytes)}`}`;
   return `${change.padEnd(7)}  ${reference} (${size}${converter === null ? '' : `, converted by ${converter}`})`;
 }
