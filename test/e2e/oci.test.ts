@@ -98,8 +98,10 @@ describe('a registry', () => {
     const pinned = succeeded(await here.run('push', './model', target));
     const path = succeeded(await pull(there, target));
     expect(await filesIn(path)).toEqual(digests(FILES));
+    await registry.logged();
     const requests = registry.requests().length;
     expect(succeeded(await pull(there, pinned))).toBe(path);
+    await registry.logged();
     expect(registry.requests()).toHaveLength(requests);
     expect(succeeded(await there.run('list', '--quiet'))).toBe(pinned);
     const part = succeeded(await pull(there, `${target}//nested/vocab.txt`));

@@ -110,8 +110,10 @@ describe('a real registry', () => {
     const server = await start();
     const { host, origin } = server;
     const digest = await putModel(server, 'org/model', 'v1', TITLED);
+    await server.logged();
     const before = server.requests().length;
     const snapshot = await oci.resolve(at(server, 'org/model:v1'), open());
+    await server.logged();
     expect(server.requests().slice(before)).toEqual(['GET /v2/org/model/manifests/v1 200']);
     expect(snapshot).toEqual({
       hub: 'oci',
@@ -232,12 +234,14 @@ describe('pushing to a real registry', () => {
     const first = await push(server, 'org/model:v1', FILES);
     const again = await push(server, 'org/model:v2', FILES);
     expect(again).toEqual({ revision: first.revision, sentBytes: 0, presentBytes: 15, mountedBytes: 0 });
+    await server.logged();
     const before = server.requests().length;
     const other = await push(server, 'org/other', FILES, [
       `${server.host}/org/model`,
       'elsewhere.io/org/model',
     ]);
     expect(other).toMatchObject({ sentBytes: 0, mountedBytes: 15 });
+    await server.logged();
     const requests = server.requests().slice(before);
     expect(requests.filter((line) => /mount=sha256.*from=org%2Fmodel.* 201$/.test(line))).toHaveLength(4);
     // The configuration, which is small, and the manifest.
