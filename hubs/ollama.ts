@@ -2,12 +2,9 @@
 import { throwIfAborted } from '../src/errors.js';
 import type { Hub, HubContext, Snapshot } from '../src/hub.js';
 import type { Reference } from '../src/reference.js';
-import { answerChallenge } from './ollama/challenge.js';
-import { allowAddress, endpointOf, KEYS_PAGE, registryOf, repositoryAddress } from './ollama/endpoint.js';
+import { allowAddress, endpointOf, KEYS_PAGE, registryOf } from './ollama/endpoint.js';
 import { keyFile, publicLineOf } from './ollama/key.js';
-import { askedName, idOf, readName, syntax } from './ollama/reference.js';
-import { openRegistry } from './ollama/registry.js';
-import { snapshotOf } from './ollama/snapshot.js';
+import { askedName, readName, syntax } from './ollama/reference.js';
 
 export const ollama = {
   name: 'ollama',
@@ -27,7 +24,8 @@ export const ollama = {
   },
   endpoint: (context, id) => (id === undefined ? endpointOf(context) : registryOf(readName(id, id), context)),
   allow: allowAddress,
-  answerChallenge,
+  answerChallenge: async (challenge, context) =>
+    (await import('./ollama/challenge.js')).answerChallenge(challenge, context),
   resolve,
   async *search(query, context) {
     const { search } = await import('./ollama/search.js');
@@ -54,20 +52,9 @@ export const ollama = {
   },
 } as const satisfies Hub;
 
-/**
- * One request where the listing of that manifest is stored, and else one more for each text. A tag that stays on the
- * manifest it had is found stored by its digest.
- * @throws ModeldlError as {@link Hub.resolve}
- */
+/** @throws ModeldlError as {@link Hub.resolve} */
 async function resolve(reference: Reference, context: HubContext): Promise<Snapshot> {
   throwIfAborted(context.signal);
-  const { name, hex } = askedName(reference);
-  const registry = openRegistry(name, context);
-  const found = await (hex === undefined ? registry.tagged() : registry.pinned(hex));
-  const id = idOf(name);
-  const base = `${repositoryAddress(registryOf(name, context), name)}/`;
-  const known = await context.known?.(id, found.hex);
-  // A listing of another endpoint has that one's addresses.
-  if (known?.files.every(({ url }) => url.startsWith('data:') || url.startsWith(base)) === true) return known;
-  return snapshotOf(name, registry, found);
+  const asked = askedName(reference);
+  return (await import('./ollama/resolve.js')).resolve(asked, context);
 }

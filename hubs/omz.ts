@@ -3,7 +3,6 @@ import { throwIfAborted } from '../src/errors.js';
 import type { Hub } from '../src/hub.js';
 import { formatStandard } from '../src/reference.js';
 import { endpointOf } from './omz/descriptions.js';
-import { isPublic } from './omz/known.js';
 import { precisionsOf } from './omz/precisions.js';
 import { checked, syntax } from './omz/reference.js';
 
@@ -33,7 +32,7 @@ export const omz = {
   prebuilt: {
     ids: () => [],
     exists: () => Promise.resolve(false),
-    parts: { mayHold: (id) => !isPublic(id), of: precisionsOf },
+    parts: { mayHold: async (id) => !(await import('./omz/known.js')).isPublic(id), of: precisionsOf },
   },
   async resolve(reference, context) {
     throwIfAborted(context.signal);

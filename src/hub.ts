@@ -323,7 +323,7 @@ export interface PublishedConversions {
 
 export interface PublishedParts {
   /** Without asking: whether a model of this id may. */
-  mayHold(id: string): boolean;
+  mayHold(id: string): Promise<boolean>;
   /** Subpaths of a listing by the precision of what lies there; empty for a model that is none. */
   of(snapshot: Snapshot): Readonly<Record<string, string>>;
 }

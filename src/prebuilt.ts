@@ -51,9 +51,12 @@ export async function findPublished(
 }
 
 /** May the model hold conversions of itself, such as a folder for each precision? */
-export function mayHoldParts(context: Context, { hub, id, subpath, conversion }: Reference): boolean {
+export async function mayHoldParts(
+  context: Context,
+  { hub, id, subpath, conversion }: Reference,
+): Promise<boolean> {
   if (subpath !== undefined || conversion !== undefined) return false;
-  return hubNamed(context, hub).prebuilt?.parts?.mayHold(id) ?? false;
+  return (await hubNamed(context, hub).prebuilt?.parts?.mayHold(id)) ?? false;
 }
 
 /**
@@ -65,7 +68,7 @@ export async function publishedPart(
   reference: Reference,
   { precision }: Wanted,
 ): Promise<Published | undefined> {
-  if (!mayHoldParts(context, reference)) return undefined;
+  if (!(await mayHoldParts(context, reference))) return undefined;
   const resolved = await resolveReference(context, reference);
   const parts = hubNamed(context, reference.hub).prebuilt?.parts?.of(resolved.snapshot) ?? {};
   const [first] = Object.values(parts);

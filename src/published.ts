@@ -38,7 +38,7 @@ async function chosen(
   const { prebuilt = 'tell' } = options;
   if (prebuilt === 'never') return undefined;
   const reference = await referenceOf(context, text, options);
-  const itself = isPublished(context, reference, request) || mayHoldParts(context, reference);
+  const itself = isPublished(context, reference, request) || (await mayHoldParts(context, reference));
   if (prebuilt === 'tell' && !itself) return undefined;
   const own = onlyForConversions(options, request);
   if (own !== undefined) {

@@ -1,15 +1,9 @@
 /** A registry as a source of other hubs' models. */
 import { ModeldlError } from '../../src/errors.js';
-import type { Digest, HeldFile, HeldModel, Holding, HubContext } from '../../src/hub.js';
-import type { Reference } from '../../src/reference.js';
-import { apiAddress, originOf } from './address.js';
-import { FILEPATH, metadataOf, type Descriptor, type Manifest } from './manifest.js';
+import type { Holding } from '../../src/hub.js';
+import { originOf } from './address.js';
 import { repositoryName, tagName } from './names.js';
-import { LISTING, ORIGIN, UPSTREAM } from './pack.js';
-import { DEFAULT_TAG, placeOf, syntax, type Place } from './reference.js';
-import { fetchManifest } from './registry.js';
-
-const UPSTREAM_DIGEST = /^(sha512|sha384|sha1|git-sha1):([0-9a-f]{40,128})$/;
+import { syntax } from './reference.js';
 
 export const holding = {
   readPrefix,
@@ -19,7 +13,7 @@ export const holding = {
     id: `${prefix}/${hub}/${repositoryName(id)}`,
     revision: tagName(revision),
   }),
-  find,
+  find: async (place, context) => (await import('./held.js')).find(place, context),
 } as const satisfies Holding;
 
 function hostOf(prefix: string): string {
@@ -37,38 +31,4 @@ function readPrefix(text: string): string | undefined {
     if (error instanceof ModeldlError) return undefined;
     throw error;
   }
-}
-
-/** One request. */
-async function find(reference: Reference, context: HubContext): Promise<HeldModel | undefined> {
-  const place = placeOf(reference.id);
-  const answer = await fetchManifest(place, reference.revision ?? DEFAULT_TAG, context);
-  if ('missing' in answer || !('layers' in answer.manifest)) return undefined;
-  const { manifest } = answer;
-  const { annotations: notes } = manifest;
-  const origin = notes?.[ORIGIN];
-  const listing = notes?.[LISTING];
-  return {
-    ...(origin === undefined ? {} : { origin }),
-    ...(listing === undefined ? {} : { listing }),
-    files: filesOf(manifest, place, context),
-    metadata: metadataOf(manifest),
-  };
-}
-
-function filesOf({ layers }: Manifest, place: Place, context: HubContext): readonly HeldFile[] {
-  return layers.flatMap((layer): readonly HeldFile[] => {
-    const path = layer.annotations?.[FILEPATH];
-    const sha256 = /^sha256:([0-9a-f]{64})$/.exec(layer.digest)?.[1];
-    if (path === undefined || sha256 === undefined) return [];
-    const upstream = upstreamOf(layer);
-    const url = apiAddress(place, `blobs/${layer.digest}`, context);
-    return [{ path, bytes: layer.size, sha256, url, ...(upstream === undefined ? {} : { upstream }) }];
-  });
-}
-
-function upstreamOf({ annotations: notes }: Descriptor): Digest | undefined {
-  const [, name, hex] = UPSTREAM_DIGEST.exec(notes?.[UPSTREAM] ?? '') ?? [];
-  const algorithm = (['sha512', 'sha384', 'sha1', 'git-sha1'] as const).find((known) => known === name);
-  return algorithm === undefined || hex === undefined ? undefined : { algorithm, hex };
 }
