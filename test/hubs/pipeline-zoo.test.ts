@@ -127,6 +127,13 @@ describe('models of the Pipeline Zoo', () => {
       'has no revision main of small-net',
       `\`pipeline-zoo:small-net@${COMMIT}\``,
     ],
+    [
+      'pipeline-zoo:small-net//INT4',
+      'pipeline-zoo:small-net has no INT4',
+      '`pipeline-zoo:small-net//FP16`, `pipeline-zoo:small-net//FP32`',
+    ],
+    ['pipeline-zoo:small-net//fp16/net.xml', 'has no fp16/net.xml', '`pipeline-zoo:small-net//FP16/net.xml`'],
+    ['pipeline-zoo:small-net//LICENCE.txt', 'has no LICENCE.txt', '`pipeline-zoo:small-net//LICENSE`'],
   ])('are not %s', async (text, message, hint) => {
     const error = await refusalOf(resolve(text), 'NOT_FOUND');
     expect(error.message).toContain(message);
