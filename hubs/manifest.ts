@@ -9,6 +9,7 @@ import {
   type ReferenceSyntax,
 } from '../src/reference.js';
 import { nearestNames } from './nearest.js';
+import { refuseAbsentPart } from './part.js';
 
 /** Up to so many models a hint names all. */
 const MAX_LISTED = 4;
@@ -56,10 +57,11 @@ export function manifestSyntax(hub: string, example: string): ReferenceSyntax {
  */
 export async function resolveManifest(
   manifest: Manifest,
-  { id, revision }: Reference,
+  reference: Reference,
   context: HubContext,
 ): Promise<Snapshot> {
   throwIfAborted(context.signal);
+  const { id, revision } = reference;
   const { hub, title, models } = manifest;
   const model = models.get(id);
   if (model === undefined) throw unknownName(manifest, id);
@@ -67,6 +69,11 @@ export async function resolveManifest(
     throw new ModeldlError('NOT_FOUND', `${title} has no revision ${revision} of ${id}`, {
       hint: `there is one: \`${formatStandard(hub, { id, revision: model.revision })}\``,
     });
+  }
+  // Before sizes are asked for.
+  if (model.files.every(({ unpack }) => unpack === undefined)) {
+    const paths = model.files.map(({ path }) => path);
+    refuseAbsentPart(reference, paths, (parts) => formatStandard(hub, parts));
   }
   const known = await context.known?.(id, model.revision);
   const sizes = new Map(known?.files.map((file) => [file.path, file.size]));

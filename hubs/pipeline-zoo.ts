@@ -23,6 +23,12 @@ export const pipelineZoo = {
     const { COMMIT, MODELS } = await import('./pipeline-zoo/manifest.js');
     return resolveManifest(zooManifest(MODELS, COMMIT, endpointOf(context)), reference, context);
   },
+  async *search(query) {
+    const { COMMIT, MODELS } = await import('./pipeline-zoo/manifest.js');
+    const { search } = await import('./pipeline-zoo/search.js');
+    yield* search(query, MODELS, (name) => pageOf(name, COMMIT));
+  },
+  searches: { filters: ['precision'], orders: [], local: true },
 } as const satisfies Hub;
 
 /** @param endpoint without a trailing slash */
@@ -44,11 +50,16 @@ export function zooManifest(
       metadata: {
         ...(license === undefined ? {} : { license }),
         library: 'openvino',
-        page: `${REPOSITORY}/tree/${commit}/storage/${name}`,
+        page: pageOf(name, commit),
       },
     },
   ]);
   return { hub: 'pipeline-zoo', title: 'Pipeline Zoo', models: new Map(described) };
+}
+
+/** Page for people. */
+function pageOf(name: string, commit: string): string {
+  return `${REPOSITORY}/tree/${commit}/storage/${name}`;
 }
 
 /** @throws ModeldlError CONFIG */

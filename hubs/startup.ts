@@ -2,7 +2,9 @@
  * What the Model Download microservice's startup list calls hubs, and how it means what it says of a model there. A hub
  * that is not named here is meant by its own name. Pure.
  */
+import * as v from 'valibot';
 import { formatStandard } from '../src/reference.js';
+import { readId, written } from './geti/reference.js';
 import type {
   StartupEntry,
   StartupHub,
@@ -120,6 +122,51 @@ const hls: StartupHub = ({ type, revision }) =>
     ? { refused: 'it does not say which models', hint: 'add `type`: 3d-pose, rppg or ai-ecg' }
     : { references: [reference('hls', type, revision)], directory: () => type };
 
+const lowerCase = v.pipe(v.string(), v.toLowerCase());
+const getiConfig = v.object({
+  export_type: v.nullish(v.pipe(lowerCase, v.picklist(['base', 'optimized']))),
+  model_format: v.nullish(lowerCase),
+  precision: v.nullish(lowerCase),
+});
+
+/**
+ * What is trained there is one variant, of which `config` tells format and precision; OpenVINO FP16 is what both take
+ * where it tells none. The microservice looks for a model by its name in every project.
+ */
+const geti: StartupHub = (entry) =>
+  named(entry, (name) => {
+    const { revision, config, converts } = entry;
+    const [head = '', own] = name.split('//');
+    const [project = '', model = '', ...more] = head.split('/').map((part) => part.trim());
+    if (project === '' || model === '' || more.length > 0) {
+      return {
+        refused: `its name is not \`project/model\`: ${name}`,
+        hint: 'write `name: PROJECT/MODEL`, since several projects may have a model of one name; `modeldl search --hub geti MODEL` finds it',
+      };
+    }
+    const read = v.safeParse(getiConfig, config);
+    if (!read.success) {
+      return {
+        refused: 'its `config` names no one variant',
+        hint: 'write `reference: geti:project/model//openvino-int8` in place of `hub` and `name`',
+      };
+    }
+    const { export_type: kind, model_format: format } = read.output;
+    // Of what is converted it is the precision of the result.
+    const precision = converts || entry.precision !== undefined ? undefined : read.output.precision;
+    const isAny = format == null && precision == null;
+    const variant =
+      own ??
+      (kind === 'base' ? 'base' : isAny ? undefined : `${format ?? 'openvino'}-${precision ?? 'fp16'}`);
+    const id = readId(`${project}/${model}`);
+    return {
+      references: [written({ ...id, ...(variant === undefined ? {} : { variant }) }, revision)],
+      directory: () =>
+        `geti/${flat(id.model).toLowerCase()}/${kind === 'base' ? kind : (precision ?? 'fp16')}`,
+      used: ['export_type', 'model_format', ...(precision == null ? [] : ['precision'])],
+    };
+  });
+
 /** An archive at an address, in which `{name}` stands for the model's. */
 const remoteUrl: StartupHub = (entry) =>
   named(entry, (name) => {
@@ -140,5 +187,6 @@ export const startupHubs: StartupHubs = {
   omz,
   'pipeline-zoo-models': pipelineZoo,
   hls,
+  geti,
   'remote-url': remoteUrl,
 };

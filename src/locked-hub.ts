@@ -31,6 +31,8 @@ export function lockedContext(
             prebuilt: {
               ids: (id, wanted) => hub.prebuilt?.ids(id, wanted) ?? [],
               exists: () => Promise.resolve(false),
+              // Those lie in the listing, which the lock holds.
+              ...(hub.prebuilt.parts === undefined ? {} : { parts: hub.prebuilt.parts }),
             },
           }),
       resolve: async ({ id, query }) => {

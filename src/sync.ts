@@ -254,13 +254,16 @@ export function isLocal(context: Context, { hub }: Reference): boolean {
 /** The locked revision of what the list asks for: a lock that names another model is wrong. */
 function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: LockedModel): Reference {
   const { hub, id, revision } = locked;
-  const published = isPublished(locked);
+  // What is published is a model of its own, or a part of the one that is listed.
+  const isOther = isPublished(locked) && id !== asked.id;
+  const { prebuilt } = hubNamed(context, asked.hub);
   const { precision = '', device = '' } = locked.asked.conversion ?? {};
-  const names = hubNamed(context, asked.hub).prebuilt?.ids(asked.id, { precision, device }) ?? [];
-  const isSame = published ? hub === asked.hub && names.includes(id) : isNamedAlike(asked, locked);
+  const names = prebuilt?.ids(asked.id, { precision, device }) ?? [];
+  const isHeld = !isPublished(locked) || names.includes(id) || prebuilt?.parts !== undefined;
+  const isSame = isOther ? hub === asked.hub && names.includes(id) : isHeld && isNamedAlike(asked, locked);
   const named = asked.sha256 ?? asked.revision;
   const isPinned = /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(named ?? '');
-  if (!isSame || (isPinned && named !== revision && !published)) {
+  if (!isSame || (isPinned && named !== revision && !isOther)) {
     const now = format(context, pinnedReference(context, { hub, id }, { id, revision }));
     throw new ModeldlError('CONFIG', `The lock has ${now} for ${locked.asked.reference}`, {
       hint: 'run `modeldl lock`; a model that was renamed is listed by its present name',
@@ -268,7 +271,7 @@ function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: 
     });
   }
   const { query, subpath } = asked;
-  const base = published ? { hub, id } : { hub, id, ...(subpath === undefined ? {} : { subpath }) };
+  const base = isOther ? { hub, id } : { hub, id, ...(subpath === undefined ? {} : { subpath }) };
   const pinned = pinnedReference(context, base, { id, revision });
   return query === undefined ? pinned : { ...pinned, query };
 }

@@ -92,6 +92,22 @@ models:
       { name: 'x', hub: 'remote-url', config: { url: 'https://host/{name}.tar.gz' } },
       'https://host/x.tar.gz',
     ],
+    [{ name: 'Shop floor/SSD', hub: 'geti', revision: '2' }, 'geti:Shop%20floor/SSD@2'],
+    [{ name: 'A%2FB/SSD', hub: 'geti', config: { precision: 'INT8' } }, 'geti:A%2FB/SSD//openvino-int8'],
+    [{ name: 'shop/SSD//onnx', hub: 'geti' }, 'geti:shop/SSD//onnx'],
+    [{ name: 'shop/SSD', hub: 'geti', is_ovms: true, config: { precision: 'int8' } }, 'geti:shop/SSD'],
+    [
+      {
+        name: 'shop/SSD',
+        hub: 'geti',
+        config: { export_type: 'optimized', model_format: 'ONNX', precision: 'FP32' },
+      },
+      'geti:shop/SSD//onnx-fp32',
+    ],
+    [
+      { name: 'shop/SSD', hub: 'geti', config: { export_type: 'base', precision: 'FP16' } },
+      'geti:shop/SSD//base',
+    ],
     [{ name: '@scope/package', hub: 'npm', revision: '1.0.0' }, 'npm:@scope/package@1.0.0'],
     [{ reference: 'pypi:name@1.0//model' }, 'pypi:name@1.0//model'],
   ])('means %j by its hub', async (entry, text) => {
@@ -148,6 +164,8 @@ models:
     );
     const own = { name: 'l', hub: 'ollama', revision: '1b', download_path: 'chat/x' };
     expect((await readOne(own, { output })).pull.output).toBe(join(output, 'chat/x/ollama/l/1b'));
+    const ssd = { name: 'Shop floor/SSD', hub: 'geti', config: { precision: 'INT8' } };
+    expect((await readOne(ssd, { output })).pull.output).toBe(join(output, 'models/geti/ssd/int8'));
     const yolo = { name: 'yolo11n', hub: 'ultralytics', precision: 'fp32' };
     expect((await readOne(yolo, { output })).convert?.output).toBe(
       join(output, 'models/ultralytics/public/yolo11n/FP32'),
@@ -172,6 +190,9 @@ models:
     [{ name: 'all', hub: 'ultralytics' }, '`all` names no model'],
     [{ name: 'a,,b', hub: 'ultralytics' }, 'a name is empty'],
     [{ name: 'm:1b', hub: 'ollama', revision: '3b' }, 'names a tag twice'],
+    [{ name: 'SSD', hub: 'geti' }, 'its name is not `project/model`: SSD'],
+    [{ name: 'shop/SSD', hub: 'geti', config: { precision: ['FP16', 'INT8'] } }, 'names no one variant'],
+    [{ name: 'shop/SSD', hub: 'geti', config: { export_type: 'all' } }, 'names no one variant'],
     [{ name: 'm', hub: 'remote-url' }, 'names no address'],
     [{ name: 'm', hub: 'remote-url', config: { url: 'ftp://host/x' } }, 'no web address'],
     [{ hub: 'huggingface' }, 'names no model'],

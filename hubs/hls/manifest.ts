@@ -36,6 +36,11 @@ export const MODELS: Readonly<Record<string, ManifestModel>> = {
       task: 'human_pose_estimation',
       library: 'pytorch',
       page: 'https://github.com/openvinotoolkit/open_model_zoo/tree/2022.1.0/models/public/human-pose-estimation-3d-0001',
+      recipe: {
+        refused:
+          'its weights are loaded by the Python package that comes with them, which modeldl does not run',
+        hint: 'export it to ONNX in a Python of your own, with `PoseEstimationWithMobileNet` of `model/with_mobilenet.py`, then run `modeldl convert ./FILE.onnx`',
+      },
     },
   },
   rppg: {
@@ -47,7 +52,15 @@ export const MODELS: Readonly<Record<string, ManifestModel>> = {
         digest: { algorithm: 'git-sha1', hex: '1cc083d5a7d4465acf658df004b5f8652abea634' },
       },
     ],
-    metadata: { license: 'mit', library: 'keras', page: 'https://github.com/xliucs/MTTS-CAN' },
+    metadata: {
+      license: 'mit',
+      library: 'keras',
+      page: 'https://github.com/xliucs/MTTS-CAN',
+      recipe: {
+        refused: 'its layers are the Python code of its authors, which modeldl does not run',
+        hint: 'save it as a SavedModel of TensorFlow in a Python of your own, with the layers `TSM` and `Attention_mask` of its repository, then run `modeldl convert ./FOLDER`',
+      },
+    },
   },
   'ai-ecg': {
     revision: ECG,

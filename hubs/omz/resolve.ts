@@ -2,6 +2,7 @@
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext, RemoteFile, Snapshot, SnapshotMetadata } from '../../src/hub.js';
 import { formatStandard, type Reference } from '../../src/reference.js';
+import { covers, refuseAbsentPart } from '../part.js';
 import { descriptionAddress, endpointOf, fetchDescription, type DescriptionFile } from './descriptions.js';
 import { commitOf, isComposite, isNewest, knownStages, pageOf, placesOf, unknownName } from './known.js';
 import {
@@ -32,7 +33,8 @@ interface Found extends Pick<ModelDescription, 'files' | 'edits' | 'recipe'> {
  * the listing is stored.
  * @throws ModeldlError as `Hub.resolve`
  */
-export async function resolve({ id, revision }: Reference, context: HubContext): Promise<Snapshot> {
+export async function resolve(reference: Reference, context: HubContext): Promise<Snapshot> {
+  const { id, revision } = reference;
   const commit = commitOf(revision, id);
   const stored = await context.known?.(id, commit);
   const known = stored !== undefined && isComplete(stored) ? stored : undefined;
@@ -41,7 +43,7 @@ export async function resolve({ id, revision }: Reference, context: HubContext):
     hub: 'omz',
     id,
     revision: commit,
-    files: await withModelProc(id, files, context),
+    files: await withModelProc(reference, files, context),
     ...(edits === undefined ? {} : { edits }),
     metadata,
   };
@@ -66,11 +68,16 @@ async function described(asked: Asked): Promise<Pick<Snapshot, 'files' | 'edits'
 
 /** With the file that a rule makes, unless an earlier listing has it; one that is made here only is made each time. */
 async function withModelProc(
-  id: string,
+  reference: Reference,
   files: readonly RemoteFile[],
   context: HubContext,
 ): Promise<readonly RemoteFile[]> {
+  const { id, subpath } = reference;
   const rule = await findRule(id, context);
+  if (files.every(({ unpack }) => unpack === undefined)) {
+    const paths = [...files, ...(rule === undefined ? [] : [rule])].map(({ path }) => path);
+    refuseAbsentPart(reference, paths, (parts) => formatStandard('omz', parts));
+  }
   if (rule === undefined) return files;
   const there = files.find(({ path }) => path === rule.path);
   if (there !== undefined && !there.url.startsWith('data:')) {
@@ -79,7 +86,9 @@ async function withModelProc(
     });
   }
   if (there !== undefined && !isLocal(rule)) return files;
-  const made = await makeModelProc(id, rule, context);
+  // It belongs to the listing whatever is asked, and a part that it is not in lacks nothing.
+  const isAsked = subpath === undefined || covers(subpath, rule.path);
+  const made = await makeModelProc(id, rule, isAsked ? context : { ...context, warn: () => undefined });
   return made === undefined ? files : [...files.filter((file) => file !== there), made];
 }
 

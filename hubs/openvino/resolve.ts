@@ -10,7 +10,7 @@ import { fullId, ORGANISATION, readName, shortId } from './names.js';
 /** Names that are looked at for a hint: the organisation has some hundred. */
 const MAX_NAMES = 1000;
 
-/** The requests of `hf`, and one more for a name that is not there. @throws ModeldlError as `hf` does */
+/** The requests of `hf`, and up to two more for a name that is not there. @throws ModeldlError as `hf` does */
 export async function resolve(reference: Reference, context: HubContext): Promise<Snapshot> {
   const asking: HubContext = {
     ...context,
@@ -39,10 +39,13 @@ async function withNames(error: unknown, { id }: Reference, context: HubContext)
   const endpoint = hubEndpoint(context);
   let names: readonly string[];
   try {
-    // Other precisions and sizes begin alike.
-    const [start = id] = id.split(/[-._]/);
-    const ids = await openApi(context, { endpoint }).names(ORGANISATION, start, MAX_NAMES);
-    names = ids.flatMap((full) => shortId(full) ?? []);
+    const api = openApi(context, { endpoint });
+    const namesWith = async (text: string): Promise<readonly string[]> =>
+      (await api.names(ORGANISATION, text, MAX_NAMES)).flatMap((full) => shortId(full) ?? []);
+    // Other precisions, sizes and generations begin alike; where none does, its first word is misspelt.
+    const [start = id] = /^[A-Za-z]+/.exec(id) ?? [];
+    names = await namesWith(start);
+    if (names.length === 0) names = await namesWith('');
   } catch {
     throwIfAborted(context.signal);
     return error;
@@ -62,7 +65,9 @@ function hintOf(id: string, names: readonly string[]): string {
   const same = names.filter((name) => readName(name)?.base.toLowerCase() === base);
   if (same.length > 0) return `of that model there are ${same.map(offer).join(', ')}`;
   const near = nearestNames(id, names);
-  return near.length === 0
-    ? 'the page lists what there is; any other model is `hf:org/name`, which `convert` makes IR of'
-    : `the nearest ${near.length > 1 ? 'are' : 'is'} ${near.map(offer).join(', ')}`;
+  const offered =
+    near.length === 0
+      ? 'the page lists what there is'
+      : `the nearest ${near.length > 1 ? 'are' : 'is'} ${near.map(offer).join(', ')}`;
+  return `${offered}; any other model is \`hf:org/name\`, which \`convert\` makes IR of`;
 }

@@ -1,5 +1,5 @@
 /** Models of Open Model Zoo through the built program, from a local one. */
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -159,6 +159,46 @@ describe('models of Open Model Zoo', () => {
     expect(run.stderr).toContain('sha384');
     expect((await world.run('list', '--quiet')).stdout).toBe('');
     await expect(stat(join(world.directory, 'cache', 'v1', 'models', 'omz'))).rejects.toThrow('ENOENT');
+  });
+
+  it('are locked in a precision as published, and brought into an empty cache by the lock alone', async () => {
+    const text = 'omz:face-detection-retail-0004';
+    await writeFile(
+      join(world.directory, 'modeldl.config.json'),
+      JSON.stringify({ models: [text, { reference: text, precision: 'fp16' }] }),
+    );
+    const locked = await world.run('lock');
+    expect(locked.exitCode, locked.stderr).toBe(0);
+    for (const flags of [['--frozen'], []]) {
+      await rm(world.cacheDir, { recursive: true });
+      const described = zoo.asked().length;
+      const run = await world.run('sync', ...flags);
+      expect(run.exitCode, run.stderr).toBe(0);
+      const [all = '', half = ''] = run.stdout.split('\n');
+      expect((await readdir(all)).sort()).toEqual(['FP16', 'FP32']);
+      expect(await readFile(join(half, 'face-detection-retail-0004.bin'))).toEqual(
+        await readFile(join(all, 'FP16', 'face-detection-retail-0004.bin')),
+      );
+      if (flags.length > 0) expect(zoo.asked().length).toBe(described);
+    }
+  });
+
+  it('are not taken as published for another revision than the list pins', async () => {
+    const other = '0123456789abcdef0123456789abcdef01234567';
+    await writeFile(
+      join(world.directory, 'modeldl.config.json'),
+      JSON.stringify({
+        models: [{ reference: `omz:face-detection-retail-0004@${NEWEST}`, precision: 'fp16' }],
+      }),
+    );
+    expect((await world.run('lock')).exitCode).toBe(0);
+    const lockFile = join(world.directory, 'modeldl.lock');
+    const lock = JSON.parse(await readFile(lockFile, 'utf8')) as { models: { revision: string }[] };
+    for (const model of lock.models) model.revision = other;
+    await writeFile(lockFile, JSON.stringify(lock));
+    const run = await world.run('sync', '--frozen');
+    expect(run).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(run.stderr).toContain(`The lock has omz:face-detection-retail-0004@${other}`);
   });
 });
 

@@ -122,6 +122,7 @@ describe('modeldl search', () => {
         { hub: 'openvino', models: 0, more: false, note: null },
         { hub: 'omz', models: 0, more: false, note: null },
         { hub: 'ultralytics', models: 0, more: false, note: null },
+        { hub: 'pipeline-zoo', models: 0, more: false, note: null },
       ],
       leftOut: [],
       failures: [],
@@ -147,6 +148,7 @@ describe('modeldl search', () => {
       'ollama cannot sort by likes',
       'omz cannot sort by likes',
       'ultralytics cannot sort by likes',
+      'pipeline-zoo cannot sort by likes',
     ]);
   });
 
@@ -193,7 +195,7 @@ describe('hubs that fail', () => {
     expect(run.exitCode).toBe(11);
     expect(run.stdout).toContain('\nhf:org/yolo11n ');
     expect(run.stderr).toMatch(/^error: ollama: .*503/m);
-    expect(run.stderr).toContain('4 hubs answered, 1 hub did not');
+    expect(run.stderr).toContain('5 hubs answered, 1 hub did not');
     const document = await found('yolo11n', '--limit', '1');
     expect(document).toMatchObject({
       ok: false,

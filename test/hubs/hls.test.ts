@@ -1,3 +1,5 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { hls, hlsManifest } from '../../hubs/hls.js';
@@ -6,6 +8,7 @@ import { resolveManifest, type ManifestModel } from '../../hubs/manifest.js';
 import { isDigest } from '../../src/paths.js';
 import { parseReference } from '../../src/reference.js';
 import { createHubContext, refusalOf } from '../helpers/hub-context.js';
+import { createWorld } from '../helpers/program.js';
 import { startRawFiles } from '../helpers/raw-files.js';
 import { tar } from '../transfer/make-archive.js';
 import { describeHubConformance, digestOf } from './conformance.js';
@@ -81,6 +84,29 @@ describe('the list of health and life sciences', () => {
     expect(urls('http://mirror.example:8080/m')).toEqual([
       `http://mirror.example:8080/m/${original.slice('https://'.length)}`,
     ]);
+  });
+
+  it.each(['3d-pose', 'rppg'])('says before anything is fetched why %s is not converted', async (name) => {
+    const files = MODELS[name]?.files ?? [];
+    const server = await startRawFiles(
+      Object.fromEntries(
+        files.map(({ url }) => [`/${url.slice('https://'.length)}`, Buffer.from('weights')] as const),
+      ),
+    );
+    const world = await createWorld();
+    const directory = join(world.directory, '.config', 'modeldl');
+    await mkdir(directory, { recursive: true });
+    await writeFile(
+      join(directory, 'config.json'),
+      JSON.stringify({ hubs: { hls: { endpoint: server.origin } } }),
+    );
+    const run = await world.run('convert', `hls:${name}`);
+    expect(run).toMatchObject({ exitCode: 9, stdout: '' });
+    expect(run.stderr).toMatch(/modeldl does not run\n {2}hint: .*a Python of your own.*`modeldl convert /);
+    // No more than the size of what has none in the list.
+    expect(server.requests.every(({ headers }) => headers.range === 'bytes=0-0')).toBe(true);
+    await world.remove();
+    await server.close();
   });
 
   it('needs no request for a model whose sizes it knows', async () => {

@@ -225,6 +225,21 @@ describe('models of Open Model Zoo with a rule', () => {
     expect(zoo.asked()).toHaveLength(1);
   });
 
+  it('say nothing of it where a part is asked for that it is not in, or that is absent', async () => {
+    const missing = await rules(rule(`${zoo.samples}/own/absent.json`));
+    const context = open(missing);
+    expect(paths(await resolve(context, 'face-detection-retail-0004//FP16'))).toEqual([
+      'FP16/face-detection-retail-0004.xml',
+    ]);
+    expect(context.warnings).toEqual([]);
+    const before = zoo.sampled().length;
+    await refusalOf(resolve(open(missing), 'face-detection-retail-0004//FP32'), 'NOT_FOUND');
+    expect(zoo.sampled()).toHaveLength(before);
+    const itself = open(missing);
+    await resolve(itself, 'face-detection-retail-0004//face.json');
+    expect(itself.warnings).toHaveLength(1);
+  });
+
   it.each([
     ['page.json', 'no JSON'],
     ['large.json', 'answered more than 1048576 bytes'],

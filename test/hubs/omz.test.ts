@@ -247,6 +247,27 @@ describe('models of Open Model Zoo', () => {
     await refused(`omz:yolo-v3-tf@${'f'.repeat(40)}`, 'NOT_FOUND');
   });
 
+  it.each([
+    ['face-detection-retail-0004//INT8', ['//FP32', '//FP16', '//FP16-INT8']],
+    ['face-detection-retail-0004@2024.6.0//fp16', ['@2024.6.0//FP16']],
+    ['face-detection-retail-0004//FP16/other.xml', ['//FP16']],
+    [
+      'action-recognition-0001//FP16',
+      ['encoder', 'decoder'].map((stage) => `//action-recognition-0001-${stage}/FP16`),
+    ],
+    ['action-recognition-0001//FP16/net.yml', []],
+  ])('say which parts there are, in place of %s', async (text, parts) => {
+    const error = await refused(`omz:${text}`, 'NOT_FOUND');
+    const [name = '', subpath = ''] = text.split('//');
+    expect(error.message).toBe(`omz:${name} has no ${subpath}`);
+    for (const part of parts) expect(error.hint).toContain(`\`omz:${name.replace(/@.*/, '')}${part}\``);
+    expect(error.hint).toMatch(/^it has `omz:/);
+  });
+
+  it('whose archives are not known may have any part', async () => {
+    expect((await resolve('omz:yolox-tiny//model/weights.pth')).files).toHaveLength(3);
+  });
+
   it.each<[number, string, ErrorCode, string]>([
     [200, 'text/html', 'NETWORK', 'hubs.omz.endpoint'],
     [404, 'text/html', 'NOT_FOUND', 'hubs.omz.endpoint'],

@@ -121,6 +121,8 @@ describe('models of the organisation OpenVINO', () => {
     ['Qwen3-8B-nf4-ov', 'of that model there are'],
     ['Qwen3-8B', 'of that model there are'],
     ['qwen3-8b-int2-ov', 'the nearest'],
+    ['Qwen4-8B-int4-ov', 'the nearest'],
+    ['Qwem3-8B-int4-ov', 'the nearest'],
   ])('that are not there are told by what there is: %s', async (id, words) => {
     const error = await refused(`openvino:${id}`, 'NOT_FOUND');
     expect(error.message).toBe(`OpenVINO publishes no ${id}: ${hub.endpoint}/OpenVINO`);
@@ -129,9 +131,15 @@ describe('models of the organisation OpenVINO', () => {
     expect(error.hint).not.toContain('other/');
   });
 
-  it('with no name that is near say where the list is', async () => {
-    const error = await refused('openvino:zebra-int4-ov', 'NOT_FOUND');
-    expect(error.hint).toContain('the page lists what there is');
+  it('with no name that is near say where other models are, and where the list is', async () => {
+    const error = await refused('openvino:zebra', 'NOT_FOUND');
+    expect(error.hint).toContain('any other model is `hf:org/name`');
+    const empty = await startHfHub({ repos: [] });
+    const none = await refused('openvino:zebra', 'NOT_FOUND', {
+      environment: { HF_ENDPOINT: empty.endpoint },
+    });
+    await empty.close();
+    expect(none.hint).toContain('the page lists what there is');
   });
 
   it('keep what Hugging Face says of a revision, a token and a list that fails', async () => {

@@ -5,9 +5,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { resolveManifest } from '../../hubs/manifest.js';
 import { pipelineZoo, zooManifest } from '../../hubs/pipeline-zoo.js';
 import { COMMIT, MODELS, type ZooModel } from '../../hubs/pipeline-zoo/manifest.js';
+import { search } from '../../hubs/pipeline-zoo/search.js';
 import { isDigest } from '../../src/paths.js';
 import type { ErrorCode } from '../../src/errors.js';
-import type { Hub, Snapshot } from '../../src/hub.js';
+import type { Hub, SearchHit, Snapshot } from '../../src/hub.js';
 import { createModeldl, type Modeldl } from '../../src/index.js';
 import { parseReference } from '../../src/reference.js';
 import { createHubContext, refusalOf, type TestHubOptions } from '../helpers/hub-context.js';
@@ -45,6 +46,10 @@ function smallZoo(server: RawFiles): Hub {
     ...pipelineZoo,
     resolve: (reference, context) =>
       resolveManifest(zooManifest(SMALL, COMMIT, server.origin), reference, context),
+    async *search(query) {
+      await Promise.resolve();
+      yield* search(query, SMALL, (name) => `https://example.com/${name}`);
+    },
   };
 }
 
@@ -55,6 +60,7 @@ describeHubConformance('pipeline-zoo', async () => {
     options: {},
     model: { text: 'pipeline-zoo:small-net', paths: Object.keys(CONTENTS) },
     unknown: 'pipeline-zoo:small-ned',
+    search: { text: 'small', finds: ['pipeline-zoo:small-net'] },
     references: [`pipeline-zoo:yolov5m-416_INT8@${COMMIT}//FP16-INT8`, 'pipeline-zoo:dbnet//FP16/dbnet.xml'],
     secrets: [],
     setFault: server.setFault,
@@ -87,6 +93,33 @@ describe('the list of the Pipeline Zoo', () => {
     // The sizes of its weights would have to be asked for.
     await refusalOf(pipelineZoo.resolve(reference, context), 'NETWORK');
     context.close();
+  });
+});
+
+describe('searching the Pipeline Zoo', () => {
+  it('needs no request, and names the folder of a precision', async () => {
+    const find = async (text: string, precision?: string): Promise<readonly SearchHit[]> => {
+      const hits: SearchHit[] = [];
+      for await (const hit of pipelineZoo.search({
+        text,
+        limit: 100,
+        ...(precision === undefined ? {} : { precision }),
+      }))
+        hits.push(hit);
+      return hits;
+    };
+    expect(await find('')).toHaveLength(22);
+    expect(await find('yolov5m 416')).toMatchObject([
+      { reference: { id: 'yolov5m-416' }, precisions: ['fp16', 'fp32'] },
+      { reference: { id: 'yolov5m-416_INT8' }, precisions: ['int8'] },
+    ]);
+    const [found, ...others] = await find('YOLOV5M-416', 'int8');
+    expect(others).toEqual([]);
+    expect(found).toMatchObject({
+      reference: { id: 'yolov5m-416_INT8', subpath: 'FP16-INT8' },
+      page: `https://github.com/dlstreamer/pipeline-zoo-models/tree/${COMMIT}/storage/yolov5m-416_INT8`,
+    });
+    expect(await find('yolov5m', 'int4')).toEqual([]);
   });
 });
 
@@ -127,6 +160,13 @@ describe('models of the Pipeline Zoo', () => {
       'has no revision main of small-net',
       `\`pipeline-zoo:small-net@${COMMIT}\``,
     ],
+    [
+      'pipeline-zoo:small-net//INT4',
+      'pipeline-zoo:small-net has no INT4',
+      '`pipeline-zoo:small-net//FP16`, `pipeline-zoo:small-net//FP32`',
+    ],
+    ['pipeline-zoo:small-net//fp16/net.xml', 'has no fp16/net.xml', '`pipeline-zoo:small-net//FP16/net.xml`'],
+    ['pipeline-zoo:small-net//LICENCE.txt', 'has no LICENCE.txt', '`pipeline-zoo:small-net//LICENSE`'],
   ])('are not %s', async (text, message, hint) => {
     const error = await refusalOf(resolve(text), 'NOT_FOUND');
     expect(error.message).toContain(message);
