@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import type { LimitFunction } from 'p-limit';
 import type { BlobSource } from './adopt.js';
 import type { Converter, Toolchain, ToolchainSettings } from './converter.js';
 import { ModeldlError, type ErrorCode } from './errors.js';
@@ -49,6 +50,8 @@ export interface Context {
   readonly jobs: number;
   /** Bounds that over all models that are pulled at the same time. */
   transfers<Result>(work: () => Promise<Result>): Promise<Result>;
+  /** Revisions that this process brings in, each for one model at a time: the next waits as long as that takes. */
+  readonly turns: Map<string, LimitFunction>;
   readonly connections: ConnectionBudget;
   readonly toolchainSettings: ToolchainSettings;
   hubSettings(hub: string): Readonly<Record<string, unknown>>;

@@ -1,5 +1,6 @@
 /** Pulling: from references to verified model trees in the store. */
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 import { isElsewhere } from './adopt.js';
 import { bring, knownFiles, pinSnapshot, type BringOptions, type Brought } from './bring.js';
 import { format, hubNamed, parse, type Context, withFileHint } from './context.js';
@@ -295,7 +296,10 @@ function scopeOf({ hub, id, revision = '' }: Pick<Resolved['snapshot'], 'hub' | 
   return `${hub} ${id} ${revision}`;
 }
 
-/** One process at a time brings a revision in; the others wait and find it stored. */
+/**
+ * One process at a time brings a revision in; the others wait and find it stored. So do models of one command, which is
+ * told to nobody, and ends when the first of them does.
+ */
 async function withModelClaim<Result>(
   context: Context,
   reference: Reference,
@@ -309,7 +313,10 @@ async function withModelClaim<Result>(
       context.emit({ type: 'waiting', what: format(context, reference), holder });
     },
   };
-  return withClaim(context.store, await context.session(), `model ${scope}`, waiting, work);
+  const turn = context.turns.get(scope) ?? pLimit(1);
+  context.turns.set(scope, turn);
+  const session = await context.session();
+  return turn(() => withClaim(context.store, session, `model ${scope}`, waiting, work));
 }
 
 /**

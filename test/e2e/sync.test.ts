@@ -169,6 +169,20 @@ describe('modeldl sync', () => {
     expect(documentOf(run).models[0]?.downloadedBytes).toBeLessThan(5 * 1024 * 1024);
   });
 
+  it('brings parts of one model in one after the other, without waiting for itself as for another process', async () => {
+    await list(
+      'org/one',
+      '{reference: org/one, include: ["*.json"]}',
+      '{reference: org/one, include: ["*.safetensors"]}',
+    );
+    const run = await world.run('sync', '--max-wait', '1ms');
+    expect([run.exitCode, run.stderr]).toEqual([0, expect.not.stringContaining('Waiting for')]);
+    expect(run.stdout.split('\n')).toHaveLength(3);
+    expect(
+      hub.requests.filter(({ url, server }) => server === 'hub' && url.endsWith('.safetensors')),
+    ).toHaveLength(1);
+  });
+
   it('is safe beside another: both end well, and each byte is fetched once', async () => {
     await list('org/one', 'org/two', 'org/three');
     const runs = await Promise.all([world.run('sync'), world.run('sync')]);
