@@ -10,7 +10,7 @@ import type { Config } from './config/schema.js';
 import { DEFAULTS } from './config/schema.js';
 import { format, parse, type Context } from './context.js';
 import { diskError, ModeldlError } from './errors.js';
-import type { LockedRequest } from './lock-file.js';
+import { requestKey, type LockedRequest } from './lock-file.js';
 import { pathProblem } from './paths.js';
 import type { ConvertOptions } from './plan.js';
 import type { PullOptions } from './pull.js';
@@ -50,6 +50,9 @@ export interface ListOptions {
   readonly check?: boolean;
 }
 
+/** Of the configuration. */
+const LOCK_FILE = 'modeldl.lock';
+
 /** Bounds of the microservice's reader (core/startup_config.py). */
 const MAX_FILE_BYTES = 1024 * 1024;
 const MAX_MODELS = 100;
@@ -78,7 +81,36 @@ export async function readWanted(
     const reader = { context: at, list, startupHubs, options, config: loaded.config };
     models.push(...(await wantedBy(reader, entry, index)));
   }
+  refuseSharedOutputs(list.file, models);
   return { directory: dirname(list.file), file: list.file, lockFile: list.lockFile, models };
+}
+
+/** Two models in one directory would be mixed, or each write over the other. Repositories hold several. */
+function refuseSharedOutputs(file: string, models: readonly Wanted[]): void {
+  const copies = models.flatMap(({ label, request, pull, convert }) => {
+    const output = convert === undefined ? pull.output : convert.output;
+    const isRepository = convert?.layout !== undefined && convert.layout !== 'plain';
+    return output === undefined || isRepository ? [] : [{ label, output, key: requestKey(request) }];
+  });
+  for (const [index, one] of copies.entries()) {
+    const other = copies
+      .slice(0, index)
+      .find(({ key, output }) => key !== one.key && contains(output, one.output));
+    if (other === undefined) continue;
+    throw new ModeldlError(
+      'CONFIG',
+      `${other.label} and ${one.label} are other models, and both go to ${one.output}: ${file}`,
+      {
+        hint: 'give each an `output` of its own, or a `download_path` in a startup list',
+        details: { file, output: one.output },
+      },
+    );
+  }
+}
+
+/** Is one of two directories the other, or in it? */
+function contains(one: string, other: string): boolean {
+  return one === other || one.startsWith(`${other}${sep}`) || other.startsWith(`${one}${sep}`);
 }
 
 function configured({ files }: LoadedConfig): ReadList {
@@ -91,7 +123,7 @@ function configured({ files }: LoadedConfig): ReadList {
   }
   return {
     file: holder.path,
-    lockFile: join(dirname(holder.path), 'modeldl.lock'),
+    lockFile: join(dirname(holder.path), LOCK_FILE),
     entries: holder.config.models,
     confined: holder.kind === 'project',
   };
@@ -112,11 +144,18 @@ async function readStartup(file: string): Promise<ReadList> {
       details: { file },
     });
   }
-  const result = v.safeParse(startupSchema, parsed);
+  const said = Object.entries(withoutNulls(parsed)).map(([key, value]: [string, unknown]) => [
+    key,
+    key === 'models' && Array.isArray(value) ? value.map(entryWithoutNulls) : value,
+  ]);
+  const result = v.safeParse(startupSchema, Object.fromEntries(said));
   if (!result.success) throw schemaError(file, result.issues[0], nearest);
   const { models, download_path: downloadPath } = result.output;
   if (models.length > MAX_MODELS) throw tooLarge(file, `it lists more than ${MAX_MODELS} models`);
-  const lockFile = join(dirname(file), `${basename(file, extname(file))}.lock`);
+  const named = `${basename(file, extname(file))}.lock`;
+  // Neither the list itself nor what belongs to the configuration beside it is written over.
+  const isTaken = named === basename(file) || named === LOCK_FILE;
+  const lockFile = join(dirname(file), isTaken ? `${basename(file)}.lock` : named);
   return {
     file,
     lockFile,
@@ -124,6 +163,15 @@ async function readStartup(file: string): Promise<ReadList> {
     confined: true,
     ...(downloadPath === undefined ? {} : { downloadPath }),
   };
+}
+
+/** As the microservice reads a list: a key without a value is one that is not there. */
+function withoutNulls(object: object): object {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null));
+}
+
+function entryWithoutNulls(entry: unknown): unknown {
+  return typeof entry === 'object' && entry !== null && !Array.isArray(entry) ? withoutNulls(entry) : entry;
 }
 
 async function startupText(file: string): Promise<string> {
