@@ -64,6 +64,11 @@ export interface Hub {
    * believed about it.
    */
   addressOf?(path: string, model: PinnedModel, context: HubSettingsContext): string | undefined;
+  /**
+   * Can what a reference names be this revision, as far as that tells without asking? A version is itself alone, and a
+   * branch may be anything. A lock is held to it.
+   */
+  mayMean?(named: string, revision: string): Promise<boolean>;
   readonly prebuilt?: PublishedConversions;
   /** This hub can hold models of others, below what `hubs.<name>.mirrors` names as `<scheme>:<prefix>`. */
   readonly holding?: Holding;

@@ -222,7 +222,7 @@ async function jobOf(work: Work, wanted: Wanted): Promise<Job> {
     ? undefined
     : lock?.models.find((model) => requestKey(model.asked) === key);
   if (locked === undefined) return { context, work, wanted, locked, reference: asked, text: wanted.text };
-  const reference = pinnedTo(context, list.lockFile, asked, locked);
+  const reference = await pinnedTo(context, list.lockFile, asked, locked);
   const known = await anySnapshot(context, locked.hub, locked.id, locked.revision);
   if (known !== undefined) refuseDifferences(list.lockFile, locked, listingDifferences(locked, known));
   const text = format(context, reference);
@@ -252,15 +252,18 @@ export function isLocal(context: Context, { hub }: Reference): boolean {
 }
 
 /** The locked revision of what the list asks for: a lock that names another model is wrong. */
-function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: LockedModel): Reference {
+async function pinnedTo(
+  context: Context,
+  lockFile: string,
+  asked: Reference,
+  locked: LockedModel,
+): Promise<Reference> {
   const { hub, id, revision } = locked;
   const published = isPublished(locked);
   const { precision = '', device = '' } = locked.asked.conversion ?? {};
   const names = hubNamed(context, asked.hub).prebuilt?.ids(asked.id, { precision, device }) ?? [];
   const isSame = published ? hub === asked.hub && names.includes(id) : isNamedAlike(asked, locked);
-  const named = asked.sha256 ?? asked.revision;
-  const isPinned = /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(named ?? '');
-  if (!isSame || (isPinned && named !== revision && !published)) {
+  if (!isSame || !(published || (await mayBe(context, asked, revision)))) {
     const now = format(context, pinnedReference(context, { hub, id }, { id, revision }));
     throw new ModeldlError('CONFIG', `The lock has ${now} for ${locked.asked.reference}`, {
       hint: 'run `modeldl lock`; a model that was renamed is listed by its present name',
@@ -271,6 +274,14 @@ function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: 
   const base = published ? { hub, id } : { hub, id, ...(subpath === undefined ? {} : { subpath }) };
   const pinned = pinnedReference(context, base, { id, revision });
   return query === undefined ? pinned : { ...pinned, query };
+}
+
+/** Can what a list names be this revision? A commit or a digest is itself; of others its hub tells what it knows. */
+async function mayBe(context: Context, asked: Reference, revision: string): Promise<boolean> {
+  const named = asked.sha256 ?? asked.revision;
+  if (named === undefined || named === revision) return true;
+  if (/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(named)) return false;
+  return (await hubNamed(context, asked.hub).mayMean?.(named, revision)) ?? true;
 }
 
 /** Is it the model that a list names, as its hub completes the name: by a tag, or a variant after `//`? */
