@@ -7,7 +7,7 @@ import type { BlobSource } from './adopt.js';
 import type { Converter, Toolchain, ToolchainSettings } from './converter.js';
 import { ModeldlError, type ErrorCode } from './errors.js';
 import type { Emit } from './events.js';
-import type { Credential, Hub, HubContext, HubSettingsContext } from './hub.js';
+import type { Credential, Hub, HubContext, HubSettingsContext, Snapshot } from './hub.js';
 import {
   formatReference,
   hasScheme,
@@ -38,6 +38,11 @@ export interface Context {
   readonly elsewhere: readonly BlobSource[];
   /** Listings come from a lock: none of them is kept as what its hub says. */
   readonly locked?: true;
+  /**
+   * Throws for what a registry says that a model is, where that is not enough: a lock knows better, or is to tell what
+   * the hub says.
+   */
+  readonly refuseBelieved?: (listing: Snapshot) => void;
   /** The HTTP client with a hub's own rules and credentials. */
   httpFor(hub: Hub): Promise<HttpClient>;
   /** Addresses of sources that did not answer in this run: others are asked in their place. */

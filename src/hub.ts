@@ -407,6 +407,8 @@ export interface Snapshot {
   readonly metadata: SnapshotMetadata;
   /** Nobody but a lock says that these are the revision's files: they are kept apart from what the hub says. */
   readonly unproven?: true;
+  /** Its hub could not be reached: a registry that is a mirror says so, with addresses of its own where it has no others. */
+  readonly believed?: true;
   /** Where the revision ends in a reference that left it open (`Reference.openRevision`), when not where it says. */
   readonly reading?: Reading;
 }

@@ -59,7 +59,7 @@ export function lockedContext(
 
 /**
  * The context in which a hub answers for itself about a locked model, and is held to the lock: where it tells no digests,
- * those of the lock decide.
+ * those of the lock decide. So is a registry that is believed when the hub cannot be reached.
  * @param compare refuses a listing that is not what the lock says
  */
 export function heldContext(
@@ -88,7 +88,16 @@ export function heldContext(
       },
     };
   });
-  return { ...context, hubs };
+  const refuseBelieved = (listing: Snapshot): void => {
+    if (listing.hub !== model.hub || listing.id !== model.id || listing.revision !== model.revision) return;
+    if (model.files.some(({ unpack }) => unpack !== undefined)) {
+      throw new ModeldlError('NETWORK', `The lock has the archive of ${model.id}, not what comes out of it`, {
+        hint: 'try again when its hub can be reached',
+      });
+    }
+    compare(listing);
+  };
+  return { ...context, hubs, refuseBelieved };
 }
 
 async function lockedSnapshot(

@@ -13,6 +13,7 @@ import {
   type Lock,
   type LockedModel,
 } from './lock-file.js';
+import type { Snapshot } from './hub.js';
 import { heldContext, lockedContext } from './locked-hub.js';
 import { anySnapshot } from './lower.js';
 import { planConvert, prepare, type ConvertOptions } from './plan.js';
@@ -223,15 +224,18 @@ async function jobOf(work: Work, wanted: Wanted): Promise<Job> {
     : lock?.models.find((model) => requestKey(model.asked) === key);
   if (locked === undefined) return { context, work, wanted, locked, reference: asked, text: wanted.text };
   const reference = await pinnedTo(context, list.lockFile, asked, locked);
-  const known = await anySnapshot(context, locked.hub, locked.id, locked.revision);
-  if (known !== undefined) refuseDifferences(list.lockFile, locked, listingDifferences(locked, known));
+  const stored = await anySnapshot(context, locked.hub, locked.id, locked.revision);
+  // What a registry said is as good as what it says now: both are held to the lock where it is used.
+  const known = stored?.believed === true ? undefined : stored;
+  const compare = (listing: Snapshot): void => {
+    refuseDifferences(list.lockFile, locked, listingDifferences(locked, listing));
+  };
+  if (known !== undefined) compare(known);
   const text = format(context, reference);
   return {
     context: frozen
       ? lockedContext(context, list.lockFile, locked, known)
-      : heldContext(context, locked, (listing) => {
-          refuseDifferences(list.lockFile, locked, listingDifferences(locked, listing));
-        }),
+      : heldContext(context, locked, compare),
     work,
     wanted,
     locked,
