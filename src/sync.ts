@@ -201,17 +201,17 @@ async function eachModel<Result>(
   );
 }
 
-/** Where only the lock says which bytes are right, it may be what is wrong. */
+/** Where only the lock says which bytes are right, and where they are, it may be what is wrong. */
 function withLockHint({ frozen, list }: Work, error: unknown): unknown {
-  if (!frozen || !(error instanceof ModeldlError) || error.code !== 'INTEGRITY') return error;
-  if (error.details['differences'] !== undefined) return error;
-  return new ModeldlError('INTEGRITY', error.message, {
-    hint: `${error.hint ?? ''}; or the lock is wrong, ${list.lockFile}: \`modeldl lock\` writes it anew`.replace(
-      /^; or /,
-      '',
-    ),
-    cause: error.cause,
-    details: error.details,
+  if (!frozen || !(error instanceof ModeldlError) || error.details['differences'] !== undefined) return error;
+  const { code, message, hint, cause, details } = error;
+  const isGone = code === 'NOT_FOUND' && hint === undefined;
+  if (!isGone && code !== 'INTEGRITY') return error;
+  const why = isGone ? 'its hub has it no more' : hint;
+  return new ModeldlError(code, message, {
+    hint: `${why === undefined ? '' : `${why}; or `}the lock is wrong, ${list.lockFile}: \`modeldl lock\` writes it anew`,
+    cause,
+    details,
   });
 }
 

@@ -508,7 +508,7 @@ describe('modeldl sync --frozen', () => {
       const revisions = [...others, ...alike];
       const refused: boolean[] = [];
       for (const revision of revisions) {
-        const models = [{ asked: { reference }, reference, hub: name, id, revision, files: [] }];
+        const models = [{ asked: { reference }, reference, hub: name, id, revision, files: [{ path: 'a' }] }];
         await writeFile(at('modeldl.lock'), JSON.stringify({ version: 1, models }));
         const run = await world.run('sync', '--offline');
         refused.push(run.exitCode === 2 && run.stderr.includes('The lock has'));
@@ -597,6 +597,14 @@ describe('modeldl sync --frozen', () => {
       expect(run.stderr).toContain('modeldl lock');
     });
   }
+
+  it('says what to do about files that are gone from their hub', async () => {
+    await locked('org/two');
+    await rm(world.cacheDir, { recursive: true });
+    hub.addFault({ matches: /model\.onnx/, kind: { status: 404 } });
+    const run = await world.run('sync', '--frozen');
+    expect([run.exitCode, run.stderr]).toEqual([3, expect.stringContaining('`modeldl lock` writes it anew')]);
+  });
 
   it('needs a lock, and takes no --refresh', async () => {
     await list('org/two');
