@@ -81,31 +81,46 @@ export async function readWanted(
     const reader = { context: at, list, startupHubs, options, config: loaded.config };
     models.push(...(await wantedBy(reader, entry, index)));
   }
-  refuseSharedOutputs(list.file, models);
+  refuseSharedOutputs(at, list.file, models);
   return { directory: dirname(list.file), file: list.file, lockFile: list.lockFile, models };
 }
 
-/** Two models in one directory would be mixed, or each write over the other. Repositories hold several. */
-function refuseSharedOutputs(file: string, models: readonly Wanted[]): void {
-  const copies = models.flatMap(({ label, request, pull, convert }) => {
+/** Two models in one directory would be mixed, or each write over the other; so would two of one name in a repository. */
+function refuseSharedOutputs(context: Context, file: string, models: readonly Wanted[]): void {
+  const places = models.flatMap((wanted) => {
+    const { label, request, pull, convert } = wanted;
     const output = convert === undefined ? pull.output : convert.output;
-    const isRepository = convert?.layout !== undefined && convert.layout !== 'plain';
-    return output === undefined || isRepository ? [] : [{ label, output, key: requestKey(request) }];
+    const key = requestKey(request);
+    return output === undefined ? [] : [{ label, output, key, name: servedName(context, wanted) }];
   });
-  for (const [index, one] of copies.entries()) {
-    const other = copies
+  for (const [index, one] of places.entries()) {
+    const other = places
       .slice(0, index)
-      .find(({ key, output }) => key !== one.key && contains(output, one.output));
+      .find(
+        ({ key, output, name }) =>
+          key !== one.key &&
+          name === one.name &&
+          (name === undefined ? contains(output, one.output) : output === one.output),
+      );
     if (other === undefined) continue;
+    const as = one.name === undefined ? '' : ` as ${one.name}`;
     throw new ModeldlError(
       'CONFIG',
-      `${other.label} and ${one.label} are other models, and both go to ${one.output}: ${file}`,
+      `${other.label} and ${one.label} are not the same, and both go to ${one.output}${as}: ${file}`,
       {
         hint: 'give each an `output` of its own, or a `download_path` in a startup list',
         details: { file, output: one.output },
       },
     );
   }
+}
+
+/** What a model is called in a repository of several; undefined for a copy that has its directory to itself. */
+function servedName(context: Context, { text, convert }: Wanted): string | undefined {
+  const { layout = 'plain', name, device, precision } = convert ?? {};
+  if (layout === 'plain') return undefined;
+  const served = name ?? parse(context, text).id;
+  return layout === 'model-download' ? [device, precision, served].join(' ').toLowerCase() : served;
 }
 
 /** Is one of two directories the other, or in it? */

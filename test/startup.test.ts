@@ -117,7 +117,20 @@ models:
     ).rejects.toThrow('both go to');
     expect(await listed({ name: 'a', hub }, { name: 'a', hub }, { name: 'ab', hub })).toHaveLength(3);
     const converted = { hub: 'openvino', is_ovms: true };
-    expect(await listed({ name: 'o/a', ...converted }, { name: 'o/b', ...converted })).toHaveLength(2);
+    const [a, b] = [
+      { name: 'o/a', ...converted },
+      { name: 'o/b', ...converted },
+    ];
+    expect(await listed(a, b, { ...a, precision: 'int4' })).toHaveLength(3);
+    await expect(listed(a, { ...a, revision: 'v1' })).rejects.toThrow('as cpu int8 o/a');
+    const served = (precision: string): ModelEntry => ({
+      reference: 'o/a',
+      precision,
+      layout: 'ovms',
+      output: 'served',
+    });
+    await expect(listed(served('int8'), served('int4'))).rejects.toThrow('as o/a');
+    expect(await listed(served('int8'), { ...served('int4'), name: 'o/a-int4' })).toHaveLength(2);
   });
 
   it('has a lock that is neither the list nor the lock of the configuration', async () => {
