@@ -39,7 +39,7 @@ export function lockedContext(
             'CONFIG',
             `The lock does not hold ${hub.name}:${id}, which a setting draws in`,
             {
-              hint: 'list it as a model of its own, or run `modeldl sync` without `--frozen`',
+              hint: 'draft models and adapters are in no lock: run `modeldl sync` without `--frozen`',
               details: { file: lockFile },
             },
           );
