@@ -409,9 +409,12 @@ async function conversionOf(chosen: Chosen): Promise<Wanted> {
   const { options, config } = reader;
   const device =
     chosen.device ?? (entry.is_ovms === true ? 'CPU' : config.convert?.device) ?? DEFAULTS.convert.device;
-  const precision = chosen.precision ?? defaultPrecision(chosen, device);
+  const precision = precisionFor(chosen, device);
   const given = Object.fromEntries(
-    Object.entries({ ...said.settings, ...entry.settings }).map(([key, value]) => [key, String(value)]),
+    Object.entries({ ...servedSettings(chosen), ...entry.settings }).map(([key, value]) => [
+      key,
+      String(value),
+    ]),
   );
   const isMicroservice = options.output !== undefined && entry.output === undefined;
   const weights = isMicroservice && reading.converts?.precision !== undefined;
@@ -482,13 +485,29 @@ async function conversionOf(chosen: Chosen): Promise<Wanted> {
   };
 }
 
-/** The microservice makes int8, and int4 of everything for the NPU. */
-function defaultPrecision({ place, reading }: Chosen, device: string): string {
+/** Settings of `config`, but for one that the microservice hands to every model and drops where nothing takes it. */
+function servedSettings({ place, said }: Chosen): Readonly<Record<string, string>> {
+  const { cache_size: dropped, ...rest } = said.settings;
+  if (dropped === undefined || !/^(embeddings|rerank)(_ov)?$/.test(place.entry.type ?? ''))
+    return said.settings;
+  tell(place, `not used, since a server of ${place.entry.type ?? 'these'} has no use for it: cache_size`);
+  return rest;
+}
+
+/** The microservice makes int8, and int4 of everything for the NPU, whatever its `config` says. */
+function precisionFor({ place, reading, precision: named }: Chosen, device: string): string {
   const { entry, reader } = place;
+  const isNpu = device.toUpperCase() === 'NPU';
+  const isForced = isNpu && entry.is_ovms === true && entry.precision === undefined;
+  if (named !== undefined && (!isForced || named === 'int4')) return named;
   if (reading.converts?.precision !== undefined) return reading.converts.precision;
   if (entry.is_ovms !== true) return reader.config.convert?.precision ?? DEFAULTS.convert.precision;
-  if (device !== 'NPU') return 'int8';
-  tell(place, 'int4 is made, as the microservice makes it for the NPU');
+  if (!isNpu) return 'int8';
+  const instead = named === undefined ? '' : ` instead of ${named}`;
+  tell(
+    place,
+    `int4 is made${instead}, as the microservice makes it for the NPU; \`precision\` beside \`name\` names another`,
+  );
   return 'int4';
 }
 

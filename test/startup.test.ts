@@ -178,6 +178,12 @@ models:
       await convert({ is_ovms: true, config: { 'weight-format': 'FP16', target_device: 'gpu' } }),
     ).toEqual(['fp16', 'GPU']);
     expect(await convert({ is_ovms: true, config: { device: 'npu' } })).toEqual(['int4', 'NPU']);
+    expect(await convert({ is_ovms: true, config: { device: 'npu', precision: 'int8' } })).toEqual([
+      'int4',
+      'NPU',
+    ]);
+    expect(told.join('\n')).toContain('int4 is made instead of int8');
+    expect(await convert({ is_ovms: true, device: 'NPU', precision: 'fp16' })).toEqual(['fp16', 'NPU']);
     expect(
       await convert({ is_ovms: true, config: { precision: 'int8', openvino_config: { precision: 'fp16' } } }),
     ).toEqual(['fp16', 'CPU']);
@@ -220,6 +226,18 @@ models:
     expect((await readOne(yolo, { output })).convert?.output).toBe(
       join(output, 'models/ultralytics/public/yolo11n/FP32'),
     );
+  });
+
+  it('leaves out the size of a cache where the microservice does', async () => {
+    const config = { cache_size: 10, num_streams: 2 };
+    const settings = async (type: string): Promise<unknown> => {
+      const entry = { name: 'org/name', hub: 'openvino', is_ovms: true, type, config };
+      return (await readOne(entry, { output: directory })).convert?.settings;
+    };
+    expect(await settings('embeddings')).toEqual({ 'ovms-task': 'embeddings', num_streams: '2' });
+    expect(told.join('\n')).toContain('a server of embeddings has no use for it: cache_size');
+    expect(await settings('rerank_ov')).toEqual({ 'ovms-task': 'rerank_ov', num_streams: '2' });
+    expect(await settings('llm')).toMatchObject({ cache_size: '10' });
   });
 
   it.each<readonly [ModelEntry, string]>([
