@@ -34,6 +34,7 @@ export const npm = {
   endpoint: ({ settings }) => (typeof settings['endpoint'] === 'string' ? settings['endpoint'] : undefined),
   authorize: npmAuthorization,
   network: npmNetwork,
+  mayMean,
   resolve,
 } as const satisfies Hub;
 
@@ -101,6 +102,13 @@ async function resolve(reference: Reference, context: HubContext): ReturnType<Hu
       ...(page === undefined ? {} : { page }),
     },
   };
+}
+
+/** What a range or a tag is, the registry's list of versions tells. */
+async function mayMean(named: string, revision: string): Promise<boolean> {
+  const { default: npa } = await import('npm-package-arg');
+  const { type, fetchSpec } = npa.resolve('package', named);
+  return type !== 'version' || fetchSpec === revision;
 }
 
 /** @throws ModeldlError USAGE for anything but a version, a range or a tag of a package by name */

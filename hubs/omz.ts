@@ -34,6 +34,7 @@ export const omz = {
     exists: () => Promise.resolve(false),
     parts: { mayHold: async (id) => !(await import('./omz/known.js')).isPublic(id), of: precisionsOf },
   },
+  mayMean: async (named, revision) => (await import('./omz/known.js')).mayMean(named, revision),
   async resolve(reference, context) {
     throwIfAborted(context.signal);
     checked(reference, formatStandard('omz', reference));

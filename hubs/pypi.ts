@@ -23,6 +23,7 @@ export const pypi = {
   endpoint: ({ settings }) => (typeof settings['endpoint'] === 'string' ? settings['endpoint'] : undefined),
   authorize: pipAuthorization,
   network: pipNetwork,
+  mayMean: async (named, revision) => (await import('./pypi/wheels.js')).mayMean(named, revision),
   // Loaded when it is called: ordering versions takes a library that no other hub needs.
   resolve: async (reference, context) => (await import('./pypi/resolve.js')).resolve(reference, context),
 } as const satisfies Hub;

@@ -28,6 +28,7 @@ export const ultralytics = {
   },
   endpoint: endpointOf,
   replacesFiles: true,
+  mayMean: (named, revision) => Promise.resolve(named === revision),
   addressOf: (path, { id, revision }, context) =>
     path === assetOf(id) ? assetAddress(endpointOf(context), revision, path) : undefined,
   resolve,

@@ -294,12 +294,13 @@ export function pinSnapshot(
   revision: string,
   members: NonNullable<StoredSnapshot['members']>,
 ): StoredSnapshot {
-  const { hub, id, metadata, validator, edits } = snapshot;
+  const { hub, id, metadata, validator, edits, believed } = snapshot;
   return {
     hub,
     id,
     revision,
     ...(validator === undefined ? {} : { validator }),
+    ...(believed === undefined ? {} : { believed }),
     files: snapshot.files.map(({ path, size, digest, url, maxBytes, unpack }) => ({
       path,
       url,

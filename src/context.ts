@@ -2,11 +2,12 @@
 import { existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import type { LimitFunction } from 'p-limit';
 import type { BlobSource } from './adopt.js';
 import type { Converter, Toolchain, ToolchainSettings } from './converter.js';
 import { ModeldlError, type ErrorCode } from './errors.js';
 import type { Emit } from './events.js';
-import type { Credential, Hub, HubContext, HubSettingsContext } from './hub.js';
+import type { Credential, Hub, HubContext, HubSettingsContext, Snapshot } from './hub.js';
 import {
   formatReference,
   hasScheme,
@@ -37,6 +38,11 @@ export interface Context {
   readonly elsewhere: readonly BlobSource[];
   /** Listings come from a lock: none of them is kept as what its hub says. */
   readonly locked?: true;
+  /**
+   * Throws for what a registry says that a model is, where that is not enough: a lock knows better, or is to tell what
+   * the hub says.
+   */
+  readonly refuseBelieved?: (listing: Snapshot) => void;
   /** The HTTP client with a hub's own rules and credentials. */
   httpFor(hub: Hub): Promise<HttpClient>;
   /** Addresses of sources that did not answer in this run: others are asked in their place. */
@@ -49,6 +55,8 @@ export interface Context {
   readonly jobs: number;
   /** Bounds that over all models that are pulled at the same time. */
   transfers<Result>(work: () => Promise<Result>): Promise<Result>;
+  /** Revisions that this process brings in, each for one model at a time: the next waits as long as that takes. */
+  readonly turns: Map<string, LimitFunction>;
   readonly connections: ConnectionBudget;
   readonly toolchainSettings: ToolchainSettings;
   hubSettings(hub: string): Readonly<Record<string, unknown>>;

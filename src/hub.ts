@@ -64,6 +64,11 @@ export interface Hub {
    * believed about it.
    */
   addressOf?(path: string, model: PinnedModel, context: HubSettingsContext): string | undefined;
+  /**
+   * Can what a reference names be this revision, as far as that tells without asking? A version is itself alone, and a
+   * branch may be anything. A lock is held to it.
+   */
+  mayMean?(named: string, revision: string): Promise<boolean>;
   readonly prebuilt?: PublishedConversions;
   /** This hub can hold models of others, below what `hubs.<name>.mirrors` names as `<scheme>:<prefix>`. */
   readonly holding?: Holding;
@@ -402,6 +407,8 @@ export interface Snapshot {
   readonly metadata: SnapshotMetadata;
   /** Nobody but a lock says that these are the revision's files: they are kept apart from what the hub says. */
   readonly unproven?: true;
+  /** Its hub could not be reached: a registry that is a mirror says so, with addresses of its own where it has no others. */
+  readonly believed?: true;
   /** Where the revision ends in a reference that left it open (`Reference.openRevision`), when not where it says. */
   readonly reading?: Reading;
 }

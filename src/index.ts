@@ -362,6 +362,7 @@ async function createContext(
     spaceCheck: options.spaceCheck ?? true,
     jobs,
     transfers: pLimit(jobs),
+    turns: new Map(),
     connections: createConnectionBudget(
       options.connections ?? config.connections ?? DEFAULTS.connections,
       FURTHER_CONNECTIONS,

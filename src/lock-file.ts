@@ -14,7 +14,8 @@ import type { StoredSnapshot } from './store/snapshots.js';
 const VERSION = 1;
 const MAX_BYTES = 256 * 1024 * 1024;
 
-const text = v.pipe(v.string(), v.nonEmpty());
+/** It is shown: a line of its own could be taken for one of modeldl's. */
+const text = v.pipe(v.string(), v.nonEmpty(), v.regex(/^\P{Cc}*$/u, 'a text in one line'));
 const size = v.pipe(v.number(), v.integer(), v.minValue(0));
 const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
@@ -76,7 +77,7 @@ const locked = v.strictObject({
   task: v.exactOptional(v.string()),
   library: v.exactOptional(v.string()),
   recipe: v.exactOptional(conversionRecipe),
-  files: v.array(file),
+  files: v.pipe(v.array(file), v.minLength(1)),
   /** Of the archives among the files. */
   members: v.exactOptional(
     v.array(
@@ -199,11 +200,18 @@ export function parseLock(path: string, content: string): Lock {
   const result = v.safeParse(lockSchema, parsed);
   if (!result.success) {
     const [issue] = result.issues;
-    const key = v.getDotPath(issue) ?? '';
+    const key = v.getDotPath(issue);
+    const expected = issue.type === 'regex' ? issue.message : (issue.expected ?? issue.message);
     throw refused(
       path,
-      `\`${key}\` is wrong: expected ${issue.expected ?? issue.message}, got ${issue.received}`,
+      `${key === null ? 'it' : `\`${key}\``} is wrong: expected ${expected}, got ${issue.received}`,
     );
+  }
+  const asked = new Set<string>();
+  for (const model of result.output.models) {
+    const key = requestKey(model.asked);
+    if (asked.has(key)) throw refused(path, `it holds ${requestText(model.asked)} twice`);
+    asked.add(key);
   }
   for (const model of result.output.models) {
     const rules = fileSystemRules(platform);

@@ -45,7 +45,7 @@ export async function lock(
   options: LockOptions,
 ): Promise<LockOutcome> {
   const list = await readWanted(context, loaded, startup, options);
-  const at = { ...context, cwd: list.directory };
+  const at = { ...context, cwd: list.directory, refuseBelieved };
   const before = await lockBefore(context, list.lockFile);
   const oneAtATime = pLimit(1);
   const { results: models, errors } = await forEach(
@@ -77,6 +77,13 @@ export async function lock(
     (before === undefined || printLock(before.models) !== text);
   if (written) await replaceText(list.lockFile, () => text);
   return { results, errors, file: list.file, lock: list.lockFile, removed, written };
+}
+
+/** A lock outlasts the registry, and others rely on it: what goes into it, the hub says. */
+function refuseBelieved({ id }: Snapshot): never {
+  throw new ModeldlError('NETWORK', `A lock is not written by what a registry says of ${id}`, {
+    hint: 'run `modeldl lock` when its hub can be reached',
+  });
 }
 
 /** What was locked before; of a lock that cannot be read nothing is, since it is written anew. */

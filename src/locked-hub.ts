@@ -41,7 +41,7 @@ export function lockedContext(
             'CONFIG',
             `The lock does not hold ${hub.name}:${id}, which a setting draws in`,
             {
-              hint: 'list it as a model of its own, or run `modeldl sync` without `--frozen`',
+              hint: 'draft models and adapters are in no lock: run `modeldl sync` without `--frozen`',
               details: { file: lockFile },
             },
           );
@@ -61,7 +61,7 @@ export function lockedContext(
 
 /**
  * The context in which a hub answers for itself about a locked model, and is held to the lock: where it tells no digests,
- * those of the lock decide.
+ * those of the lock decide. So is a registry that is believed when the hub cannot be reached.
  * @param compare refuses a listing that is not what the lock says
  */
 export function heldContext(
@@ -90,7 +90,16 @@ export function heldContext(
       },
     };
   });
-  return { ...context, hubs };
+  const refuseBelieved = (listing: Snapshot): void => {
+    if (listing.hub !== model.hub || listing.id !== model.id || listing.revision !== model.revision) return;
+    if (model.files.some(({ unpack }) => unpack !== undefined)) {
+      throw new ModeldlError('NETWORK', `The lock has the archive of ${model.id}, not what comes out of it`, {
+        hint: 'try again when its hub can be reached',
+      });
+    }
+    compare(listing);
+  };
+  return { ...context, hubs, refuseBelieved };
 }
 
 async function lockedSnapshot(

@@ -1,5 +1,6 @@
 /** Pulling: from references to verified model trees in the store. */
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 import { isElsewhere } from './adopt.js';
 import { bring, knownFiles, pinSnapshot, type BringOptions, type Brought } from './bring.js';
 import { format, hubNamed, parse, type Context, withFileHint } from './context.js';
@@ -225,13 +226,13 @@ export async function pullResolved(
   });
 }
 
-/** A model that a lock brought in is known by its hub from now on: its listing agrees, as {@link intactModel} saw. */
+/** A model that a lock or a registry brought in is known by its hub from now on: its listing agrees, as {@link intactModel} saw. */
 async function confirm(context: Context, resolved: Resolved, stored: StoredModel): Promise<StoredModel> {
   const { snapshot, remembered } = resolved;
   const { hub, id, revision } = snapshot;
   if (remembered || revision === undefined || context.locked === true || !context.store.writable)
     return stored;
-  if ((await readSnapshot(context.store, hub, id, revision)) !== undefined) return stored;
+  if (await isListed(context, { hub, id, revision })) return stored;
   const members = 'members' in snapshot ? (snapshot.members ?? []) : [];
   await rememberResolution(context, resolved, pinSnapshot(snapshot, revision, members));
   const model = await findModel(context.store, stored.record);
@@ -240,7 +241,16 @@ async function confirm(context: Context, resolved: Resolved, stored: StoredModel
   return (await updateRecord(context.store, model, record)) ?? stored;
 }
 
-/** Is a stored model what the listing says now? Asked where nothing but a lock has listed its revision before. */
+/** Has its hub said what a revision is? */
+async function isListed(
+  context: Context,
+  { hub, id, revision }: { readonly hub: string; readonly id: string; readonly revision: string },
+): Promise<boolean> {
+  const listing = await readSnapshot(context.store, hub, id, revision);
+  return listing !== undefined && listing.believed !== true;
+}
+
+/** Is a stored model what the listing says now? Asked where only a lock or a registry has listed its revision before. */
 async function agrees(
   context: Context,
   resolved: Resolved,
@@ -251,7 +261,7 @@ async function agrees(
   const { hub, id, revision } = snapshot;
   const listing = knownListing(snapshot);
   if (remembered || revision === undefined || listing === undefined) return true;
-  if ((await readSnapshot(context.store, hub, id, revision)) !== undefined) return true;
+  if (await isListed(context, { hub, id, revision })) return true;
   const { chosen } = choose(listing, reference, options);
   const files = new Map(model.record.files.map((file) => [file.path, file]));
   if (files.size !== chosen.length) return false;
@@ -282,7 +292,7 @@ async function bringOrBelieve(
     if (!isUnreachable || context.signal.aborted || context.freshness === 'refresh') throw error;
     if (revision === undefined || !snapshot.files.some(isArchive)) throw error;
     // A lock says what the archive is.
-    if (context.locked === true) throw error;
+    if (context.locked === true || context.refuseBelieved !== undefined) throw error;
     const { heldListing } = await import('./mirrors/held.js');
     const hub = hubNamed(context, snapshot.hub);
     const held = await heldListing(context, hub, { id: snapshot.id, revision }, error);
@@ -295,7 +305,10 @@ function scopeOf({ hub, id, revision = '' }: Pick<Resolved['snapshot'], 'hub' | 
   return `${hub} ${id} ${revision}`;
 }
 
-/** One process at a time brings a revision in; the others wait and find it stored. */
+/**
+ * One process at a time brings a revision in; the others wait and find it stored. So do models of one command, which is
+ * told to nobody, and ends when the first of them does.
+ */
 async function withModelClaim<Result>(
   context: Context,
   reference: Reference,
@@ -309,7 +322,10 @@ async function withModelClaim<Result>(
       context.emit({ type: 'waiting', what: format(context, reference), holder });
     },
   };
-  return withClaim(context.store, await context.session(), `model ${scope}`, waiting, work);
+  const turn = context.turns.get(scope) ?? pLimit(1);
+  context.turns.set(scope, turn);
+  const session = await context.session();
+  return turn(() => withClaim(context.store, session, `model ${scope}`, waiting, work));
 }
 
 /**

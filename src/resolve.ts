@@ -85,7 +85,7 @@ export async function resolveReference(context: Context, asked: Reference): Prom
   const reference = await storedReading(context, asked);
   const text = format(context, reference);
   const requestedId = reference.id;
-  const stored = await storedSnapshot(context, reference);
+  const stored = await acceptedSnapshot(context, reference);
   const hub = hubNamed(context, reference.hub);
   if (stored !== undefined) {
     const isLasting = hub.replacesFiles !== true || context.freshness !== 'refresh';
@@ -136,9 +136,27 @@ export async function resolveReference(context: Context, asked: Reference): Prom
   }
 }
 
+/** What is stored, but for what a registry said where that is not believed. */
+async function acceptedSnapshot(context: Context, reference: Reference): Promise<StoredSnapshot | undefined> {
+  const stored = await storedSnapshot(context, reference);
+  if (stored?.believed !== true) return stored;
+  if (context.freshness === 'refresh') return undefined;
+  try {
+    context.refuseBelieved?.(stored);
+    return stored;
+  } catch (error) {
+    if (error instanceof ModeldlError) return undefined;
+    throw error;
+  }
+}
+
 async function askHub(context: Context, hub: Hub, reference: Reference): Promise<Snapshot> {
   context.emit({ type: 'resolve', reference: format(context, reference) });
-  const known: HubContext['known'] = (id, revision) => anySnapshot(context, hub.name, id, revision);
+  // Once it answers, it tells itself what a registry was believed to have.
+  const known: HubContext['known'] = async (id, revision) => {
+    const listing = await anySnapshot(context, hub.name, id, revision);
+    return listing?.believed === true ? undefined : listing;
+  };
   const stored = context.freshness === 'refresh' ? {} : { known };
   const ask = (patience: 'patient' | 'hasty'): Promise<Snapshot> =>
     askSources(context, hub, reference, patience, stored, (asking) => hub.resolve(reference, asking));

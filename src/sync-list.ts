@@ -10,7 +10,7 @@ import type { Config } from './config/schema.js';
 import { DEFAULTS } from './config/schema.js';
 import { format, parse, type Context } from './context.js';
 import { diskError, ModeldlError } from './errors.js';
-import type { LockedRequest } from './lock-file.js';
+import { requestKey, type LockedRequest } from './lock-file.js';
 import { pathProblem } from './paths.js';
 import type { ConvertOptions } from './plan.js';
 import type { PullOptions } from './pull.js';
@@ -50,6 +50,9 @@ export interface ListOptions {
   readonly check?: boolean;
 }
 
+/** Of the configuration. */
+const LOCK_FILE = 'modeldl.lock';
+
 /** Bounds of the microservice's reader (core/startup_config.py). */
 const MAX_FILE_BYTES = 1024 * 1024;
 const MAX_MODELS = 100;
@@ -78,7 +81,51 @@ export async function readWanted(
     const reader = { context: at, list, startupHubs, options, config: loaded.config };
     models.push(...(await wantedBy(reader, entry, index)));
   }
+  refuseSharedOutputs(at, list.file, models);
   return { directory: dirname(list.file), file: list.file, lockFile: list.lockFile, models };
+}
+
+/** Two models in one directory would be mixed, or each write over the other; so would two of one name in a repository. */
+function refuseSharedOutputs(context: Context, file: string, models: readonly Wanted[]): void {
+  const places = models.flatMap((wanted) => {
+    const { label, request, pull, convert } = wanted;
+    const output = convert === undefined ? pull.output : convert.output;
+    const key = requestKey(request);
+    return output === undefined ? [] : [{ label, output, key, name: servedName(context, wanted) }];
+  });
+  for (const [index, one] of places.entries()) {
+    const other = places
+      .slice(0, index)
+      .find(
+        ({ key, output, name }) =>
+          key !== one.key &&
+          name === one.name &&
+          (name === undefined ? contains(output, one.output) : output === one.output),
+      );
+    if (other === undefined) continue;
+    const as = one.name === undefined ? '' : ` as ${one.name}`;
+    throw new ModeldlError(
+      'CONFIG',
+      `${other.label} and ${one.label} are not the same, and both go to ${one.output}${as}: ${file}`,
+      {
+        hint: 'give each an `output` of its own, or a `download_path` in a startup list',
+        details: { file, output: one.output },
+      },
+    );
+  }
+}
+
+/** What a model is called in a repository of several; undefined for a copy that has its directory to itself. */
+function servedName(context: Context, { text, convert }: Wanted): string | undefined {
+  const { layout = 'plain', name, device, precision } = convert ?? {};
+  if (layout === 'plain') return undefined;
+  const served = name ?? parse(context, text).id;
+  return layout === 'model-download' ? [device, precision, served].join(' ').toLowerCase() : served;
+}
+
+/** Is one of two directories the other, or in it? */
+function contains(one: string, other: string): boolean {
+  return one === other || one.startsWith(`${other}${sep}`) || other.startsWith(`${one}${sep}`);
 }
 
 function configured({ files }: LoadedConfig): ReadList {
@@ -91,7 +138,7 @@ function configured({ files }: LoadedConfig): ReadList {
   }
   return {
     file: holder.path,
-    lockFile: join(dirname(holder.path), 'modeldl.lock'),
+    lockFile: join(dirname(holder.path), LOCK_FILE),
     entries: holder.config.models,
     confined: holder.kind === 'project',
   };
@@ -112,11 +159,18 @@ async function readStartup(file: string): Promise<ReadList> {
       details: { file },
     });
   }
-  const result = v.safeParse(startupSchema, parsed);
+  const said = Object.entries(withoutNulls(parsed)).map(([key, value]: [string, unknown]) => [
+    key,
+    key === 'models' && Array.isArray(value) ? value.map(entryWithoutNulls) : value,
+  ]);
+  const result = v.safeParse(startupSchema, Object.fromEntries(said));
   if (!result.success) throw schemaError(file, result.issues[0], nearest);
   const { models, download_path: downloadPath } = result.output;
   if (models.length > MAX_MODELS) throw tooLarge(file, `it lists more than ${MAX_MODELS} models`);
-  const lockFile = join(dirname(file), `${basename(file, extname(file))}.lock`);
+  const named = `${basename(file, extname(file))}.lock`;
+  // Neither the list itself nor what belongs to the configuration beside it is written over.
+  const isTaken = named === basename(file) || named === LOCK_FILE;
+  const lockFile = join(dirname(file), isTaken ? `${basename(file)}.lock` : named);
   return {
     file,
     lockFile,
@@ -124,6 +178,15 @@ async function readStartup(file: string): Promise<ReadList> {
     confined: true,
     ...(downloadPath === undefined ? {} : { downloadPath }),
   };
+}
+
+/** As the microservice reads a list: a key without a value is one that is not there. */
+function withoutNulls(object: object): object {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== null));
+}
+
+function entryWithoutNulls(entry: unknown): unknown {
+  return typeof entry === 'object' && entry !== null && !Array.isArray(entry) ? withoutNulls(entry) : entry;
 }
 
 async function startupText(file: string): Promise<string> {
@@ -346,9 +409,12 @@ async function conversionOf(chosen: Chosen): Promise<Wanted> {
   const { options, config } = reader;
   const device =
     chosen.device ?? (entry.is_ovms === true ? 'CPU' : config.convert?.device) ?? DEFAULTS.convert.device;
-  const precision = chosen.precision ?? defaultPrecision(chosen, device);
+  const precision = precisionFor(chosen, device);
   const given = Object.fromEntries(
-    Object.entries({ ...said.settings, ...entry.settings }).map(([key, value]) => [key, String(value)]),
+    Object.entries({ ...servedSettings(chosen), ...entry.settings }).map(([key, value]) => [
+      key,
+      String(value),
+    ]),
   );
   const isMicroservice = options.output !== undefined && entry.output === undefined;
   const weights = isMicroservice && reading.converts?.precision !== undefined;
@@ -419,13 +485,29 @@ async function conversionOf(chosen: Chosen): Promise<Wanted> {
   };
 }
 
-/** The microservice makes int8, and int4 of everything for the NPU. */
-function defaultPrecision({ place, reading }: Chosen, device: string): string {
+/** Settings of `config`, but for one that the microservice hands to every model and drops where nothing takes it. */
+function servedSettings({ place, said }: Chosen): Readonly<Record<string, string>> {
+  const { cache_size: dropped, ...rest } = said.settings;
+  if (dropped === undefined || !/^(embeddings|rerank)(_ov)?$/.test(place.entry.type ?? ''))
+    return said.settings;
+  tell(place, `not used, since a server of ${place.entry.type ?? 'these'} has no use for it: cache_size`);
+  return rest;
+}
+
+/** The microservice makes int8, and int4 of everything for the NPU, whatever its `config` says. */
+function precisionFor({ place, reading, precision: named }: Chosen, device: string): string {
   const { entry, reader } = place;
+  const isNpu = device.toUpperCase() === 'NPU';
+  const isForced = isNpu && entry.is_ovms === true && entry.precision === undefined;
+  if (named !== undefined && (!isForced || named === 'int4')) return named;
   if (reading.converts?.precision !== undefined) return reading.converts.precision;
   if (entry.is_ovms !== true) return reader.config.convert?.precision ?? DEFAULTS.convert.precision;
-  if (device !== 'NPU') return 'int8';
-  tell(place, 'int4 is made, as the microservice makes it for the NPU');
+  if (!isNpu) return 'int8';
+  const instead = named === undefined ? '' : ` instead of ${named}`;
+  tell(
+    place,
+    `int4 is made${instead}, as the microservice makes it for the NPU; \`precision\` beside \`name\` names another`,
+  );
   return 'int4';
 }
 

@@ -13,6 +13,7 @@ import {
   type Lock,
   type LockedModel,
 } from './lock-file.js';
+import type { Snapshot } from './hub.js';
 import { heldContext, lockedContext } from './locked-hub.js';
 import { anySnapshot } from './lower.js';
 import { planConvert, prepare, type ConvertOptions } from './plan.js';
@@ -200,17 +201,17 @@ async function eachModel<Result>(
   );
 }
 
-/** Where only the lock says which bytes are right, it may be what is wrong. */
+/** Where only the lock says which bytes are right, and where they are, it may be what is wrong. */
 function withLockHint({ frozen, list }: Work, error: unknown): unknown {
-  if (!frozen || !(error instanceof ModeldlError) || error.code !== 'INTEGRITY') return error;
-  if (error.details['differences'] !== undefined) return error;
-  return new ModeldlError('INTEGRITY', error.message, {
-    hint: `${error.hint ?? ''}; or the lock is wrong, ${list.lockFile}: \`modeldl lock\` writes it anew`.replace(
-      /^; or /,
-      '',
-    ),
-    cause: error.cause,
-    details: error.details,
+  if (!frozen || !(error instanceof ModeldlError) || error.details['differences'] !== undefined) return error;
+  const { code, message, hint, cause, details } = error;
+  const isGone = code === 'NOT_FOUND' && hint === undefined;
+  if (!isGone && code !== 'INTEGRITY') return error;
+  const why = isGone ? 'its hub has it no more' : hint;
+  return new ModeldlError(code, message, {
+    hint: `${why === undefined ? '' : `${why}; or `}the lock is wrong, ${list.lockFile}: \`modeldl lock\` writes it anew`,
+    cause,
+    details,
   });
 }
 
@@ -222,16 +223,19 @@ async function jobOf(work: Work, wanted: Wanted): Promise<Job> {
     ? undefined
     : lock?.models.find((model) => requestKey(model.asked) === key);
   if (locked === undefined) return { context, work, wanted, locked, reference: asked, text: wanted.text };
-  const reference = pinnedTo(context, list.lockFile, asked, locked);
-  const known = await anySnapshot(context, locked.hub, locked.id, locked.revision);
-  if (known !== undefined) refuseDifferences(list.lockFile, locked, listingDifferences(locked, known));
+  const reference = await pinnedTo(context, list.lockFile, asked, locked);
+  const stored = await anySnapshot(context, locked.hub, locked.id, locked.revision);
+  // What a registry said is as good as what it says now: both are held to the lock where it is used.
+  const known = stored?.believed === true ? undefined : stored;
+  const compare = (listing: Snapshot): void => {
+    refuseDifferences(list.lockFile, locked, listingDifferences(locked, listing));
+  };
+  if (known !== undefined) compare(known);
   const text = format(context, reference);
   return {
     context: frozen
       ? lockedContext(context, list.lockFile, locked, known)
-      : heldContext(context, locked, (listing) => {
-          refuseDifferences(list.lockFile, locked, listingDifferences(locked, listing));
-        }),
+      : heldContext(context, locked, compare),
     work,
     wanted,
     locked,
@@ -252,7 +256,12 @@ export function isLocal(context: Context, { hub }: Reference): boolean {
 }
 
 /** The locked revision of what the list asks for: a lock that names another model is wrong. */
-function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: LockedModel): Reference {
+async function pinnedTo(
+  context: Context,
+  lockFile: string,
+  asked: Reference,
+  locked: LockedModel,
+): Promise<Reference> {
   const { hub, id, revision } = locked;
   // What is published is a model of its own, or a part of the one that is listed.
   const isOther = isPublished(locked) && id !== asked.id;
@@ -261,9 +270,7 @@ function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: 
   const names = prebuilt?.ids(asked.id, { precision, device }) ?? [];
   const isHeld = !isPublished(locked) || names.includes(id) || prebuilt?.parts !== undefined;
   const isSame = isOther ? hub === asked.hub && names.includes(id) : isHeld && isNamedAlike(asked, locked);
-  const named = asked.sha256 ?? asked.revision;
-  const isPinned = /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(named ?? '');
-  if (!isSame || (isPinned && named !== revision && !isOther)) {
+  if (!isSame || !(isOther || (await mayBe(context, asked, revision)))) {
     const now = format(context, pinnedReference(context, { hub, id }, { id, revision }));
     throw new ModeldlError('CONFIG', `The lock has ${now} for ${locked.asked.reference}`, {
       hint: 'run `modeldl lock`; a model that was renamed is listed by its present name',
@@ -274,6 +281,14 @@ function pinnedTo(context: Context, lockFile: string, asked: Reference, locked: 
   const base = isOther ? { hub, id } : { hub, id, ...(subpath === undefined ? {} : { subpath }) };
   const pinned = pinnedReference(context, base, { id, revision });
   return query === undefined ? pinned : { ...pinned, query };
+}
+
+/** Can what a list names be this revision? A commit or a digest is itself; of others its hub tells what it knows. */
+async function mayBe(context: Context, asked: Reference, revision: string): Promise<boolean> {
+  const named = asked.sha256 ?? asked.revision;
+  if (named === undefined || named === revision) return true;
+  if (/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(named)) return false;
+  return (await hubNamed(context, asked.hub).mayMean?.(named, revision)) ?? true;
 }
 
 /** Is it the model that a list names, as its hub completes the name: by a tag, or a variant after `//`? */

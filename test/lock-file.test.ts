@@ -68,6 +68,14 @@ describe('a lock', () => {
     }
   });
 
+  it.each<readonly [string, readonly LockedModel[], string]>([
+    ['a model twice', [model('acme:one'), model('acme:one', { revision: '2' })], 'holds acme:one twice'],
+    ['a model without files', [model('acme:one', { files: [] })], '`models.0.files` is wrong'],
+    ['lines in a text', [model('acme:one\nerror: more')], 'expected a text in one line'],
+  ])('refuses %s', (_what, models, message) => {
+    expect(() => parseLock('modeldl.lock', JSON.stringify({ version: 1, models }))).toThrow(message);
+  });
+
   it('names what a listing has otherwise', () => {
     const other = { algorithm: 'sha256', hex: 'b'.repeat(64) } as const;
     const files = [

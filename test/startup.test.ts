@@ -7,7 +7,7 @@ import { startupHubs } from '../hubs/startup.js';
 import type { ModelEntry } from '../src/config/models.js';
 import { configSchema } from '../src/config/schema.js';
 import type { Context } from '../src/context.js';
-import { readWanted, type ListOptions, type Wanted } from '../src/sync-list.js';
+import { readWanted, type ListOptions, type Wanted, type WantedList } from '../src/sync-list.js';
 import { temporaryDirectory } from './helpers/store.js';
 
 let directory: string;
@@ -18,9 +18,13 @@ beforeEach(async () => {
   told = [];
 });
 
-async function read(text: string, options: ListOptions = {}): Promise<readonly Wanted[]> {
-  const file = join(directory, 'startup.yaml');
+async function readList(text: string, options: ListOptions = {}): Promise<WantedList> {
+  const { file = join(directory, 'startup.yaml') } = options;
   await writeFile(file, text);
+  return readAt(file, options);
+}
+
+function readAt(file: string, options: ListOptions = {}): Promise<WantedList> {
   // What reading a list uses of it: no store, no network.
   const context = {
     cwd: directory,
@@ -33,8 +37,11 @@ async function read(text: string, options: ListOptions = {}): Promise<readonly W
   } as unknown as Context;
   const schema = configSchema(hubs);
   const loaded = { config: {}, sources: new Map<string, string>(), files: [], schema, userSchema: schema };
-  return (await readWanted(context, loaded, startupHubs, { file, ...options })).models;
+  return readWanted(context, loaded, startupHubs, { ...options, file });
 }
+
+const read = async (text: string, options: ListOptions = {}): Promise<readonly Wanted[]> =>
+  (await readList(text, options)).models;
 
 const readOne = async (entry: ModelEntry, options: ListOptions = {}): Promise<Wanted> => {
   const models = await read(JSON.stringify({ download_path: 'models', models: [entry] }), options);
@@ -75,6 +82,67 @@ models:
     );
     expect(told.join('\n')).toMatch(/models\.1 .*not used without `--output`.*: type, cache_size/);
     expect(told.join('\n')).toMatch(/models\.3 .*FP16 and FP32/);
+  });
+
+  it('takes a key without a value for one that is not there, as the microservice does', async () => {
+    const models = await read(`
+download_path: startup
+parallel_downloads:
+models:
+  - {name: org/name, hub: huggingface, type: null, revision:, config: null, download_path: ~}
+  - {name: llama3.2, hub: ollama, config: {precision: null, openvino_config: null}}
+`);
+    expect(models.map(({ text }) => text)).toEqual(['hf:org/name', 'ollama:llama3.2']);
+    await expect(read('models: [{name: null, hub: huggingface}]')).rejects.toThrow('names no model');
+    await expect(read('models: null')).rejects.toThrow('`models`');
+    await expect(read('models: [null, [x]]')).rejects.toThrow('`models.0`');
+  });
+
+  it('puts two models into one directory only where that is made for several', async () => {
+    const output = join(directory, 'opt');
+    const listed = (...entries: readonly ModelEntry[]): Promise<readonly Wanted[]> =>
+      read(JSON.stringify({ models: entries }), { output });
+    const hub = 'huggingface';
+    await expect(listed({ name: 'org/a_b', hub }, { name: 'org_a/b', hub })).rejects.toMatchObject({
+      code: 'CONFIG',
+      message: expect.stringMatching(/models\.0 .* and models\.1 .*huggingface\/org_a_b/) as unknown,
+    });
+    const nested = [
+      { name: 'face', hub: 'omz' },
+      { name: 'face', hub: 'omz', precision: 'FP16' },
+    ];
+    await expect(listed(...nested)).rejects.toThrow('both go to');
+    await expect(
+      listed({ reference: 'a', output: 'x' }, { reference: 'b', output: './x/y/' }),
+    ).rejects.toThrow('both go to');
+    expect(await listed({ name: 'a', hub }, { name: 'a', hub }, { name: 'ab', hub })).toHaveLength(3);
+    const converted = { hub: 'openvino', is_ovms: true };
+    const [a, b] = [
+      { name: 'o/a', ...converted },
+      { name: 'o/b', ...converted },
+    ];
+    expect(await listed(a, b, { ...a, precision: 'int4' })).toHaveLength(3);
+    await expect(listed(a, { ...a, revision: 'v1' })).rejects.toThrow('as cpu int8 o/a');
+    const served = (precision: string): ModelEntry => ({
+      reference: 'o/a',
+      precision,
+      layout: 'ovms',
+      output: 'served',
+    });
+    await expect(listed(served('int8'), served('int4'))).rejects.toThrow('as o/a');
+    expect(await listed(served('int8'), { ...served('int4'), name: 'o/a-int4' })).toHaveLength(2);
+  });
+
+  it('has a lock that is neither the list nor the lock of the configuration', async () => {
+    for (const [list, lock] of [
+      ['startup.yaml', 'startup.lock'],
+      ['startup', 'startup.lock'],
+      ['startup.lock', 'startup.lock.lock'],
+      ['modeldl.yaml', 'modeldl.yaml.lock'],
+    ] as const) {
+      const file = join(directory, list);
+      expect((await readList('models: []', { file })).lockFile).toBe(join(directory, lock));
+    }
   });
 
   it.each<readonly [ModelEntry, string]>([
@@ -126,6 +194,12 @@ models:
       await convert({ is_ovms: true, config: { 'weight-format': 'FP16', target_device: 'gpu' } }),
     ).toEqual(['fp16', 'GPU']);
     expect(await convert({ is_ovms: true, config: { device: 'npu' } })).toEqual(['int4', 'NPU']);
+    expect(await convert({ is_ovms: true, config: { device: 'npu', precision: 'int8' } })).toEqual([
+      'int4',
+      'NPU',
+    ]);
+    expect(told.join('\n')).toContain('int4 is made instead of int8');
+    expect(await convert({ is_ovms: true, device: 'NPU', precision: 'fp16' })).toEqual(['fp16', 'NPU']);
     expect(
       await convert({ is_ovms: true, config: { precision: 'int8', openvino_config: { precision: 'fp16' } } }),
     ).toEqual(['fp16', 'CPU']);
@@ -170,6 +244,18 @@ models:
     expect((await readOne(yolo, { output })).convert?.output).toBe(
       join(output, 'models/ultralytics/public/yolo11n/FP32'),
     );
+  });
+
+  it('leaves out the size of a cache where the microservice does', async () => {
+    const config = { cache_size: 10, num_streams: 2 };
+    const settings = async (type: string): Promise<unknown> => {
+      const entry = { name: 'org/name', hub: 'openvino', is_ovms: true, type, config };
+      return (await readOne(entry, { output: directory })).convert?.settings;
+    };
+    expect(await settings('embeddings')).toEqual({ 'ovms-task': 'embeddings', num_streams: '2' });
+    expect(told.join('\n')).toContain('a server of embeddings has no use for it: cache_size');
+    expect(await settings('rerank_ov')).toEqual({ 'ovms-task': 'rerank_ov', num_streams: '2' });
+    expect(await settings('llm')).toMatchObject({ cache_size: '10' });
   });
 
   it.each<readonly [ModelEntry, string]>([
@@ -231,9 +317,7 @@ models:
 
   it('is a regular file that is there', async () => {
     await mkdir(join(directory, 'folder.yaml'));
-    await expect(read('models: []', { file: join(directory, 'folder.yaml') })).rejects.toThrow('Not a file');
-    await expect(read('models: []', { file: join(directory, 'none.yaml') })).rejects.toThrow(
-      'Cannot read the list',
-    );
+    await expect(readAt(join(directory, 'folder.yaml'))).rejects.toThrow('Not a file');
+    await expect(readAt(join(directory, 'none.yaml'))).rejects.toThrow('Cannot read the list');
   });
 });

@@ -35,6 +35,12 @@ export function commitOf(revision: string | undefined, id: string): string {
   });
 }
 
+/** A release is one commit. */
+export function mayMean(named: string, revision: string): boolean {
+  const commit = RELEASES[named];
+  return commit === undefined || commit === revision;
+}
+
 export function isNewest(commit: string): boolean {
   return commit === RELEASES[RELEASE];
 }

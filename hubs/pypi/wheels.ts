@@ -78,6 +78,16 @@ export function chooseWheel<File extends Candidate>(
     : missing(project, revision, wheels, files);
 }
 
+/** Is a revision, a version or a wheel of it, among those that are named: by a version, a range, or a wheel? */
+export function mayMean(named: string, revision: string): boolean {
+  const [asked, found] = [splitRevision(named), splitRevision(revision)];
+  if (asked.filename !== undefined && asked.filename !== found.filename) return false;
+  const { version = '' } = found;
+  return exact(asked.version) === undefined
+    ? satisfies(version, asked.version ?? '', { prereleases: true })
+    : sameVersion(version, asked.version ?? '');
+}
+
 /** Is this text one version rather than a range? */
 function exact(asked: string | undefined): string | undefined {
   return asked !== undefined && valid(asked) !== null ? asked : undefined;

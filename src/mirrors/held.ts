@@ -129,6 +129,7 @@ export async function heldListing(
     if (isUnreachable(context, source)) continue;
     try {
       const snapshot = listingOf(context, hub, pinned, await findHeld(context, hub, pinned, source));
+      context.refuseBelieved?.(snapshot);
       context.emit({
         type: 'warning',
         message: `${hub.title} could not be reached, so ${nameOf(hub, source)} is believed to have what ${text} is: ${failure.message}`,
@@ -162,7 +163,7 @@ function listingOf(
     digest: { algorithm: 'sha256', hex: sha256 },
     url,
   }));
-  if (listing === undefined) return { hub: hub.name, id, revision, files: plain, metadata };
+  if (listing === undefined) return { hub: hub.name, id, revision, believed: true, files: plain, metadata };
   const read = parseListing(listing);
   const endpoint = endpointOf(context, hub);
   const isAsked = read?.hub === hub.name && read.id === id && read.revision === revision;
@@ -174,6 +175,7 @@ function listingOf(
   }
   return {
     ...read,
+    believed: true,
     files: read.files.map((file, index) => ({ ...file, url: addresses[index] ?? file.url })),
   };
 }

@@ -16,6 +16,8 @@ const snapshotSchema = v.object({
   id: v.string(),
   revision: v.string(),
   validator: v.exactOptional(v.string()),
+  /** A registry said so, not the hub. */
+  believed: v.exactOptional(v.literal(true)),
   files: v.array(
     v.object({
       path: treePath,

@@ -137,6 +137,56 @@ describe('a registry as mirror', () => {
     expect(bytesAsked().filter((url) => url.includes('/resolve/'))).toHaveLength(1);
   });
 
+  withRegistry('is not believed about what a lock says, or is to say', async () => {
+    await fill();
+    const lockFile = join(second.directory, 'modeldl.lock');
+    await writeFile(join(second.directory, 'modeldl.config.yaml'), `models: ['${pinned()}']`);
+    hub.addFault({ kind: { reset: true } });
+    for (const stored of [false, true]) {
+      if (stored) succeeded(await run(second, 'pull', pinned(), ...PLAIN));
+      const refused = await run(second, 'lock', ...PLAIN);
+      expect([refused.exitCode, refused.stderr]).toEqual([5, expect.stringContaining('Nothing was written')]);
+    }
+    hub.clearFaults();
+    succeeded(await run(second, 'lock'));
+    const lock = await readFile(lockFile, 'utf8');
+    expect(lock).not.toContain(registry.host);
+    hub.addFault({ kind: { reset: true } });
+    for (const stored of [true, false]) {
+      if (!stored) await rm(second.cacheDir, { recursive: true });
+      await writeFile(lockFile, lock.replace(/"size": 9\d{6}/, '"size": 9000000'));
+      const refused = await run(second, 'sync', ...PLAIN);
+      expect([refused.exitCode, refused.stderr]).toEqual([
+        5,
+        expect.stringContaining('not what the lock says'),
+      ]);
+      await writeFile(lockFile, lock);
+      await expectModel(succeeded(await run(second, 'sync', ...PLAIN)));
+    }
+  });
+
+  withRegistry('is believed no longer than until the hub answers', async () => {
+    const pushed = await fill();
+    const place = String(pushed['target']).replace(`oci:${registry.host}/`, '');
+    const [repository = '', tag = ''] = place.split(/:(?=[^:]+$)/);
+    const evil = (path: string) => ({
+      mediaType: 'application/vnd.cncf.model.weight.v1.raw',
+      bytes: Buffer.from('evil'),
+      annotations: { 'org.cncf.model.filepath': path },
+    });
+    await putModel(registry, repository, tag, {
+      layers: ['config.json', 'model.safetensors', 'onnx/vocab.txt'].map(evil),
+      annotations: { 'vnd.modeldl.origin': pinned() },
+    });
+    hub.addFault({ kind: { reset: true } });
+    const believed = succeeded(await run(second, 'pull', pinned(), ...PLAIN));
+    expect(await readFile(join(believed, 'model.safetensors'), 'utf8')).toBe('evil');
+    hub.clearFaults();
+    await expectModel(succeeded(await run(second, 'pull', pinned(), '--refresh', ...PLAIN)));
+    hub.addFault({ kind: { reset: true } });
+    await expectModel(succeeded(await run(second, 'pull', pinned(), ...PLAIN)));
+  });
+
   withRegistry('does not tell what a floating reference means', async () => {
     await fill();
     hub.addFault({ kind: { reset: true } });

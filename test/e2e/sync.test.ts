@@ -169,6 +169,20 @@ describe('modeldl sync', () => {
     expect(documentOf(run).models[0]?.downloadedBytes).toBeLessThan(5 * 1024 * 1024);
   });
 
+  it('brings parts of one model in one after the other, without waiting for itself as for another process', async () => {
+    await list(
+      'org/one',
+      '{reference: org/one, include: ["*.json"]}',
+      '{reference: org/one, include: ["*.safetensors"]}',
+    );
+    const run = await world.run('sync', '--max-wait', '1ms');
+    expect([run.exitCode, run.stderr]).toEqual([0, expect.not.stringContaining('Waiting for')]);
+    expect(run.stdout.split('\n')).toHaveLength(3);
+    expect(
+      hub.requests.filter(({ url, server }) => server === 'hub' && url.endsWith('.safetensors')),
+    ).toHaveLength(1);
+  });
+
   it('is safe beside another: both end well, and each byte is fetched once', async () => {
     await list('org/one', 'org/two', 'org/three');
     const runs = await Promise.all([world.run('sync'), world.run('sync')]);
@@ -465,6 +479,44 @@ describe('modeldl sync --frozen', () => {
     expect(await readFile(join(pulled.stdout, 'model.onnx'), 'utf8')).toBe('two');
   });
 
+  it.each([
+    ['npm:package@1.0.0', 'npm', 'package', ['2.0.0'], ['1.0.0']],
+    ['npm:package@^1', 'npm', 'package', [], ['1.2.0']],
+    ['npm:package@latest', 'npm', 'package', [], ['1.2.0']],
+    [
+      'pypi:package@1.0',
+      'pypi',
+      'package',
+      ['2.0', '1.0.1'],
+      ['1.0.0', '1.0/package-1.0-cp312-cp312-linux.whl'],
+    ],
+    ['pypi:package@>=1,<2', 'pypi', 'package', ['2.0'], ['1.9']],
+    ['ultralytics:yolo11n@v8.3.0', 'ultralytics', 'yolo11n', ['v8.4.0'], ['v8.3.0']],
+    ['omz:aclnet@2024.6.0', 'omz', 'aclnet', ['0'.repeat(40)], []],
+    [`ollama:one:1b@sha256:${'1'.repeat(64)}`, 'ollama', 'one:1b', ['2'.repeat(64)], ['1'.repeat(64)]],
+    [
+      `oci:host.invalid/one@sha256:${'1'.repeat(64)}`,
+      'oci',
+      'host.invalid/one',
+      ['2'.repeat(64)],
+      ['1'.repeat(64)],
+    ],
+  ] as const)(
+    'takes no other revision for %s than that can be',
+    async (reference, name, id, others, alike) => {
+      await list(`"${reference}"`);
+      const revisions = [...others, ...alike];
+      const refused: boolean[] = [];
+      for (const revision of revisions) {
+        const models = [{ asked: { reference }, reference, hub: name, id, revision, files: [{ path: 'a' }] }];
+        await writeFile(at('modeldl.lock'), JSON.stringify({ version: 1, models }));
+        const run = await world.run('sync', '--offline');
+        refused.push(run.exitCode === 2 && run.stderr.includes('The lock has'));
+      }
+      expect(refused).toEqual(revisions.map((_revision, index) => index < others.length));
+    },
+  );
+
   it('refuses a lock whose pin of a web address is of other bytes', async () => {
     const server = await startServer(() => ({ body: 'evil' }));
     onTestFinished(() => server.close());
@@ -545,6 +597,14 @@ describe('modeldl sync --frozen', () => {
       expect(run.stderr).toContain('modeldl lock');
     });
   }
+
+  it('says what to do about files that are gone from their hub', async () => {
+    await locked('org/two');
+    await rm(world.cacheDir, { recursive: true });
+    hub.addFault({ matches: /model\.onnx/, kind: { status: 404 } });
+    const run = await world.run('sync', '--frozen');
+    expect([run.exitCode, run.stderr]).toEqual([3, expect.stringContaining('`modeldl lock` writes it anew')]);
+  });
 
   it('needs a lock, and takes no --refresh', async () => {
     await list('org/two');
