@@ -299,4 +299,48 @@ describe('broken plugins', () => {
       hint: /a bug in that plugin/,
     });
   });
+
+  const acme = (resolve: string): string =>
+    `export const hubs = [{ name: "acme", title: "Acme", syntax: { hub: "acme", schemes: ["acme"] }, resolve: ${resolve} }];`;
+
+  it('print nothing among the results', async () => {
+    await writeFile(
+      join(world.directory, 'acme.mjs'),
+      `console.log('hello');\n${acme('() => { process.stdout.write("resolving\\n"); return undefined.x; }')}`,
+    );
+    await configure(['./acme.mjs', './shelf-hub']);
+    const { stdout, stderr } = await run('pull', 'shelf:iris', 'acme:bert', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ ok: false, models: [{ hub: 'shelf' }] });
+    expect(stderr).toMatch(/^hello\nresolving$/);
+  });
+
+  it('do not end the process: not while they are imported, and not later', async () => {
+    await writeFile(join(world.directory, 'exits.mjs'), 'process.exit(0);');
+    await writeFile(join(world.directory, 'acme.mjs'), acme('() => process.exit(0)'));
+    await configure(['./exits.mjs', './acme.mjs', './shelf-hub']);
+    const { stdout, stderr, exitCode } = await run('pull', 'shelf:iris');
+    expect([exitCode, stdout]).toEqual([0, expect.stringMatching(/shelf/)]);
+    expect(stderr).toMatch(/warning: Cannot load the plugin \.\/exits\.mjs: .*process\.exit\(0\)/);
+    await expectRefusal(world, ['--config', project, 'pull', 'acme:bert'], {
+      code: 'INTERNAL',
+      message: /The plugin \.\/acme\.mjs failed while resolving `bert`: .*process\.exit\(0\)/,
+      hint: /a bug in that plugin/,
+    });
+  });
+
+  it.each([
+    ['a promise', '() => { Promise.reject(new Error("late")); return new Promise(() => undefined); }'],
+    [
+      'a timer',
+      '() => { setTimeout(() => { throw new Error("late"); }); return new Promise(() => undefined); }',
+    ],
+  ])('are told of by an error that nobody waits for: of %s', async (_what, resolve) => {
+    await writeFile(join(world.directory, 'acme.mjs'), acme(resolve));
+    await configure(['./acme.mjs'], {});
+    await expectRefusal(world, ['--config', project, 'pull', 'acme:bert'], {
+      code: 'INTERNAL',
+      message: /Unexpected: Error: late, at .*acme\.mjs:1:/,
+      hint: /a plugin/,
+    });
+  });
 });
