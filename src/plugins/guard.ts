@@ -2,6 +2,7 @@
  * Hubs and converters of plugins as the rest of modeldl may take them: what they throw names the plugin, what they return
  * is looked at, and what never ends is ended. The built-in ones have tests for that instead.
  */
+import { inspect } from 'node:util';
 import type { CheckReport, ConversionPlan, ConversionReport, Converter, Refusal } from '../converter.js';
 import { abortError, EXIT_CODES, ModeldlError, throwIfAborted, type ErrorCode } from '../errors.js';
 import type { CredentialSpec, Hub, HubContext, HubSetting, PublishedConversions, Snapshot } from '../hub.js';
@@ -310,7 +311,9 @@ function checked<Value>(result: Checked<Value>, guard: Guard, what: string): Val
 }
 
 export function said(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  if (error instanceof Error) return `${error.name}: ${error.message}`;
+  // Not everything that can be thrown can be made a text otherwise.
+  return typeof error === 'string' ? error : inspect(error, { depth: 0 });
 }
 
 /**

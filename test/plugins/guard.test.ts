@@ -106,6 +106,11 @@ describe('a hub that resolves', () => {
       /`files\.0\.size`/,
     ],
     [
+      'a data address in plain text',
+      { ...SNAPSHOT, files: [{ path: 'a', url: 'data:text/plain,abc' }] },
+      /`files\.0\.url` should be a data address in base64/,
+    ],
+    [
       'an address that is none',
       { ...SNAPSHOT, files: [{ path: 'a', url: 'ftp://x/a' }] },
       /`files\.0\.url`.*"ftp:/,
