@@ -3,7 +3,14 @@
  * is looked at, and what never ends is ended. The built-in ones have tests for that instead.
  */
 import { inspect } from 'node:util';
-import type { CheckReport, ConversionPlan, ConversionReport, Converter, Refusal } from '../converter.js';
+import type {
+  CheckReport,
+  ConversionPlan,
+  ConversionReport,
+  ConversionRequest,
+  Converter,
+  Refusal,
+} from '../converter.js';
 import { abortError, EXIT_CODES, ModeldlError, throwIfAborted, type ErrorCode } from '../errors.js';
 import type { CredentialSpec, Hub, HubContext, HubSetting, PublishedConversions, Snapshot } from '../hub.js';
 import type { ReferenceParts, ReferenceSyntax } from '../reference.js';
@@ -248,7 +255,7 @@ export function guardConverter(converter: Converter, guard: Guard): Converter {
           return converter.plan({ ...model, text }, request);
         });
         const planned = checked(asPlanned(asked), guard, 'a plan');
-        return 'refused' in planned ? planned : checkedPlan(planned, converter, guard);
+        return 'refused' in planned ? planned : checkedPlan(planned, request, converter, guard);
       } catch (error) {
         const known = asKnown(error);
         if (known !== undefined && !isFault(known)) throw known;
@@ -272,13 +279,24 @@ export function guardConverter(converter: Converter, guard: Guard): Converter {
   };
 }
 
-function checkedPlan(plan: ConversionPlan, converter: Converter, guard: Guard): ConversionPlan {
-  const { name, toolchains } = converter;
+function checkedPlan(
+  plan: ConversionPlan,
+  request: ConversionRequest,
+  converter: Converter,
+  guard: Guard,
+): ConversionPlan {
+  const { name, toolchains, settings } = converter;
   if (plan.converter !== name) throw broken(guard, `planned for \`${plan.converter}\`, not for \`${name}\``);
   if (!toolchains.includes(plan.toolchain))
     throw broken(guard, `planned for the toolchain \`${plan.toolchain}\`, which \`${name}\` does not name`);
-  // Another version may make another thing of the same model.
-  return { ...plan, settings: { ...plan.settings, plugin: guard.identity } };
+  const unknown = Object.keys(request.settings).find((key) => !Object.hasOwn(settings, key));
+  if (unknown !== undefined) {
+    throw new ModeldlError('USAGE', `\`${name}\` has no setting ${unknown}`, {
+      hint: `\`modeldl converters ${name}\` lists what it takes`,
+    });
+  }
+  // Another version, or another value that the plan does not repeat, may make another thing of the same model.
+  return { ...plan, settings: { ...request.settings, ...plan.settings, plugin: guard.identity } };
 }
 
 /** Set on errors that are the plugin's doing, so that they are told from those of a model or a server. */

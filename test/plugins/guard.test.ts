@@ -355,6 +355,17 @@ describe('a converter', () => {
     });
   });
 
+  it('is asked for settings that it has, and makes another thing with another value', async () => {
+    const { guard } = makeGuard();
+    const converter = guardConverter({ ...press, settings: { level: 'how much' } }, guard);
+    const set = (settings: Readonly<Record<string, string>>) =>
+      converter.plan(model, { ...request, settings });
+    expect(await set({ level: '2' })).toMatchObject({ settings: { level: '2', rank: 1 } });
+    const error = await refusalOf(set({ levle: '2' }), 'USAGE');
+    expect(error.message).toBe('`press` has no setting levle');
+    expect(error.hint).toContain('modeldl converters press');
+  });
+
   it.each<[string, () => unknown, RegExp]>([
     ['fails', () => Promise.reject(new TypeError('x is null')), /TypeError: x is null/],
     ['gives nothing', () => Promise.resolve(), /malformed/],
