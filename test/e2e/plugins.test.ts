@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { PluginState } from '../../src/results.js';
+import { writeStandInOpenvino } from '../helpers/interpreter.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { expectRefusal } from '../helpers/refused.js';
 import { startServer, type TestServer } from '../hubs/server.js';
@@ -244,6 +245,31 @@ describe('a converter of a plugin', () => {
     const again = await run('convert', 'shelf:iris', '--precision', 'fp32', '--json');
     expect(modelsOf(again.stdout)[0]?.path).toMatch(/--openvino-fp32-cpu-/);
     expect(modelsOf(again.stdout)[0]?.path).not.toBe(path);
+  });
+});
+
+describe('a converter of a plugin that runs Python', () => {
+  it('gets the interpreter of the toolchain that it plans for', async () => {
+    await writeFile(
+      join(world.directory, 'press.mjs'),
+      `import { writeFile } from 'node:fs/promises';
+const plan = (model, { precision, device }) => Promise.resolve({ converter: 'press', toolchain: 'openvino',
+  reads: [model.files[0].path], precision, device, settings: {}, steps: [], adjustments: [],
+  estimate: { diskBytes: 1, resultBytes: 1, memoryBytes: 1 } });
+const run = async (model, plan, outDir, context) => {
+  await writeFile(outDir + '/openvino_model.xml', await context.interpreter());
+  return { versions: {}, warnings: [] };
+};
+export const converters = [{ name: 'press', accepts: 'all', makes: 'IR', toolchains: ['openvino'], settings: {}, plan, run, check() {} }];`,
+    );
+    const python = await writeStandInOpenvino(join(world.directory, 'python'));
+    const toolchains = { interpreters: { openvino: python } };
+    await writeFile(
+      project,
+      JSON.stringify({ plugins: ['./shelf-hub', './press.mjs'], hubs: shelf(), toolchains }),
+    );
+    const { stdout } = await run('convert', 'shelf:iris', '--converter', 'press', '--no-check');
+    expect(await readFile(join(stdout, 'openvino_model.xml'), 'utf8')).toBe(python);
   });
 });
 
