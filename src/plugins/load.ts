@@ -1,4 +1,5 @@
 /** Plugins of others: found, imported, looked at, and added to the built-in hubs and converters. */
+import { register } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { NamedPlugin, PluginKeys } from '../config/load.js';
 import { isTrusted } from '../config/trust.js';
@@ -69,6 +70,7 @@ export async function loadPlugins(
   const toolchains = [...builtIn.toolchains];
   const states: PluginState[] = [];
   const seen = new Set<string>();
+  offerModeldl();
   // One that hangs keeps the others no longer than itself; which of two has a name is decided by their order.
   const brought = await Promise.all(named.map((plugin) => bring(plugin, context)));
   for (const { plugin, found, guard, items = [], error } of brought) {
@@ -107,6 +109,24 @@ export async function loadPlugins(
   const complete = states.every(({ state }) => state === 'loaded');
   const plugins = { ...builtIn, hubs, converters, toolchains };
   return { plugins, hubs, usersHubs, states, complete };
+}
+
+/** Hooks of Node.js' loader run in a thread of their own, and are a module of their own. */
+const RESOLVE = `let own;
+export const initialize = (url) => { own = url; };
+export const resolve = (specifier, context, next) => specifier === 'modeldl'
+  ? next(specifier, context).catch(() => ({ url: own, shortCircuit: true }))
+  : next(specifier, context);`;
+
+let offersModeldl = false;
+
+/** What plugins import of `modeldl` is this one where none is installed for them: in a folder there is none beside them. */
+function offerModeldl(): void {
+  if (offersModeldl) return;
+  offersModeldl = true;
+  register(`data:text/javascript,${encodeURIComponent(RESOLVE)}`, {
+    data: new URL('../index.js', import.meta.url).href,
+  });
 }
 
 /** A plugin as far as it was got: without `guard` and `error` it is not trusted. */

@@ -1,6 +1,6 @@
 /** Plugins of others through the built program: the examples, and ones that are broken. */
 import { createHash } from 'node:crypto';
-import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -218,6 +218,18 @@ describe('a hub of a plugin', () => {
 function modelsOf(stdout: string): readonly { readonly path: string }[] {
   return (JSON.parse(stdout) as { models: readonly { path: string }[] }).models;
 }
+
+it('a plugin in a folder has this modeldl where none is installed for it', async () => {
+  await rm(join(world.directory, 'node_modules'), { recursive: true });
+  await configure(['./shelf-hub', './linear-converter']);
+  const { stderr, exitCode } = await run('convert', 'shelf:iris', '--precision', 'fp32');
+  expect([exitCode, stderr]).toEqual([0, expect.not.stringContaining('warning')]);
+  await expectRefusal(world, ['--config', project, 'pull', 'shelf:none'], {
+    code: 'NOT_FOUND',
+    message: /no model none on the shelf/,
+    hint: /look at/,
+  });
+});
 
 describe('a converter of a plugin', () => {
   it('takes what no other does, checks what it made, and says what it cannot do', async () => {
