@@ -3,11 +3,16 @@
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { isAbsolute } from 'node:path';
+import { inspect } from 'node:util';
 import { EXIT_CODES, ModeldlError, systemErrorCode } from '../src/errors.js';
 
 const SHOW_CURSOR = '\u001b[?25h';
 const RESUME = 'run the same command again to resume; what was fetched is kept';
 const interruption = new AbortController();
+/** Taken before plugins and libraries could: see `keepProcess`. */
+const exit = process.exit.bind(process);
+const { stdout } = process;
+const results = stdout.write.bind(stdout);
 
 /** How long a clean stop may take, milliseconds: cli.md promises a second. */
 const STOP_MS = 1000;
@@ -33,7 +38,7 @@ function endAtOnce(signal: 'SIGINT' | 'SIGTERM', code: 'INTERRUPTED' | 'TERMINAT
   process.removeAllListeners(signal);
   process.kill(process.pid, signal);
   // The first process of a container does not die of a signal.
-  process.exit(EXIT_CODES[code]);
+  exit(EXIT_CODES[code]);
 }
 
 /** Why results could not be written, other than that nobody reads them. */
@@ -51,14 +56,50 @@ function watchStreams(): void {
   process.stderr.on('error', () => undefined);
 }
 
+/**
+ * Plugins run in this process. What they print is talk, or it would be among the results; one that ends the process is
+ * refused, so that what called it is told of; and an error that nobody waits for stops the run as a signal does, so that
+ * it is reported as every other.
+ */
+function keepProcess(): void {
+  stdout.write = process.stderr.write.bind(process.stderr);
+  process.exit = (code) => {
+    throw new Error(`expected no end of the process, got \`process.exit(${code ?? ''})\``);
+  };
+  process.on('uncaughtException', (error: unknown) => {
+    stray ??= strayError(error);
+    setTimeout(() => {
+      endWithStray();
+    }, STOP_MS).unref();
+    interruption.abort(stray);
+  });
+}
+
+/** An error that nobody waited for: of a plugin, or a bug. */
+let stray: ModeldlError | undefined;
+
+function strayError(error: unknown): ModeldlError {
+  const said = error instanceof Error ? `${error.name}: ${error.message}` : inspect(error);
+  const place = error instanceof Error ? /^ +at (.+)$/m.exec(error.stack ?? '')?.[1] : undefined;
+  return new ModeldlError('INTERNAL', `Unexpected: ${said}${place === undefined ? '' : `, at ${place}`}`, {
+    hint: 'where a plugin stands there, tell those who make it; else this is a bug in modeldl: please report it with the output of `--verbose`',
+    cause: error,
+  });
+}
+
+function endWithStray(): void {
+  if (stray !== undefined) process.stderr.write(`error: ${stray.message}\nhint: ${stray.hint}\n`);
+  exit(EXIT_CODES.INTERNAL);
+}
+
 /** Ends the process once everything is written: keep-alive sockets and prompts must not hold it. */
 function end(exitCode: number): void {
-  process.stdout.write('', () => {
+  results('', () => {
     // An error is told after the callbacks of its write.
     setImmediate(() => {
       const lost = unwritten !== undefined;
       if (lost) process.stderr.write(`error: Cannot write the result to stdout: ${unwritten?.message}\n`);
-      process.stderr.write('', () => process.exit(lost && exitCode === 0 ? EXIT_CODES.DISK : exitCode));
+      process.stderr.write('', () => exit(lost && exitCode === 0 ? EXIT_CODES.DISK : exitCode));
     });
   });
 }
@@ -86,7 +127,7 @@ async function main(): Promise<number> {
   const { runCli } = await import('../src/cli/program.js');
   return runCli(process.argv.slice(2), {
     stdin: process.stdin,
-    stdout: process.stdout,
+    stdout: Object.create(stdout, { write: { value: results } }) as typeof stdout,
     stderr: process.stderr,
     environment: process.env,
     cwd: process.cwd(),
@@ -111,5 +152,9 @@ if (process.argv.length === 3 && process.argv[2] === '--version') {
   process.stdout.write(`${version()}\n`);
   end(0);
 } else {
-  end(await main());
+  keepProcess();
+  const exitCode = await main();
+  // All is done and said, and something went wrong beside it.
+  if (exitCode === 0 && stray !== undefined) endWithStray();
+  end(exitCode);
 }

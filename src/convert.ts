@@ -32,7 +32,7 @@ import {
   type StoredModel,
 } from './store/models.js';
 import type { ConversionRecord, ModelKey } from './store/record.js';
-import { toolchainContext } from './toolchains.js';
+import { toolchainContext, toolchainNamed } from './toolchains.js';
 
 /** Pulls if needed, converts if not stored, checks. @throws ModeldlError CONVERSION, UNSUPPORTED, TOOLCHAIN, … */
 export async function convert(
@@ -174,14 +174,16 @@ async function inWorkDirectory<Result>(
     'logs',
     `${prepared.converter.name}-${prepared.key.slice(0, 8)}.log`,
   );
+  const asked = toolchainContext(context);
   try {
     await makeDirectories(workDir);
     await mkdir(join(directory, 'out'));
     return await work(join(directory, 'out'), {
-      ...toolchainContext(context),
+      ...asked,
       logFile,
       workDir,
       wantsCheck,
+      interpreter: async () => (await toolchainNamed(context, prepared.plan.toolchain).ensure(asked)).python,
     });
   } catch (error) {
     throw diskError(error, directory);

@@ -170,6 +170,11 @@ export interface ConverterContext extends ToolchainContext {
   readonly workDir: string;
   /** The result will be checked: a converter that has all at hand may do so at once. */
   readonly wantsCheck: boolean;
+  /**
+   * Absolute path of the interpreter of the toolchain that the plan names, which is made when it is missing: what
+   * converters of plugins run Python by. @throws ModeldlError TOOLCHAIN, DISK, NETWORK, INTEGRITY
+   */
+  interpreter(): Promise<string>;
 }
 
 export interface ConversionReport {

@@ -233,11 +233,16 @@ function unknownScheme(typed: string, scheme: string, syntaxes: readonly Referen
   const text = redactReference(typed);
   const known = syntaxes.flatMap((syntax) => syntax.schemes);
   const nearest = closestOf(scheme, known);
+  const rest = text.slice(scheme.length + 1);
+  const meant = nearest === undefined ? [] : [`${nearest}:${rest}`];
+  // `llama3:8b` is how Ollama's own command line has it.
+  if (known.includes('ollama') && /^[\w.-]+$/.test(rest) && (nearest ?? 'ollama') === 'ollama')
+    meant.unshift(`ollama:${text}`);
   return new ModeldlError('USAGE', `Unknown scheme \`${scheme}:\` in \`${text}\``, {
     hint:
-      nearest === undefined
+      meant.length === 0
         ? `known schemes: ${known.join(', ')}; a local file is written \`./${text}\``
-        : `did you mean \`${nearest}:${text.slice(scheme.length + 1)}\``,
+        : `did you mean ${meant.map((one) => `\`${one}\``).join(' or ')}`,
     details: { reference: text },
   });
 }

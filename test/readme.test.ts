@@ -232,6 +232,61 @@ describe('the program of the README', () => {
   });
 });
 
+describe('the documents of the README', () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await createWorld();
+    await writeFile(join(world.directory, 'model.onnx'), 'x');
+    await writeFile(join(world.directory, 'modeldl.config.yaml'), 'models: [./model.onnx]');
+    await world.run('pull', './model.onnx');
+  });
+  afterAll(() => world.remove());
+
+  const documents = () => new Map(rows('JSON').map(([command, ...cells]) => [command, cells.map(codes)]));
+
+  // In this order: the last ones change what is there.
+  it.each([
+    ['`pull`', 'pull ./model.onnx'],
+    ['`pull --dry-run`', 'pull ./model.onnx --dry-run'],
+    ['`list`', 'list'],
+    ['`show`', 'show ./model.onnx'],
+    ['`path`', 'path ./model.onnx'],
+    ['`verify`', 'verify'],
+    ['`search`', 'search face-detection-retail-0004 --hub omz'],
+    ['`hubs`', 'hubs'],
+    ['`converters`', 'converters'],
+    ['`toolchain list`', 'toolchain list'],
+    ['`plugins`', 'plugins'],
+    ['`lock`', 'lock'],
+    ['`config list`', 'config list'],
+    ['`config get`', 'config get convert.precision'],
+    ['`config set`', 'config set jobs 2'],
+    ['`config path`', 'config path'],
+    ['`config trust`', 'config trust'],
+    ['`logout`', 'logout hf'],
+    ['`remove --dry-run`', 'remove ./model.onnx --dry-run'],
+    ['`prune --dry-run`', 'prune --dry-run'],
+    ['`remove`', 'remove ./model.onnx -y'],
+    ['`prune`', 'prune -y'],
+  ])('%s has the keys that are said', async (command, line) => {
+    const { stdout } = await world.run(...line.split(' '), '--json');
+    const { ok, ...document } = JSON.parse(stdout) as Record<string, unknown>;
+    const [keys = [], items = []] = documents().get(command) ?? [];
+    expect(ok).toBe(true);
+    expect(Object.keys(document).sort()).toEqual([...keys].sort());
+    const list = keys.map((key) => document[key]).find(Array.isArray) as readonly unknown[] | undefined;
+    if (items.includes('list') || list?.[0] === undefined || typeof list[0] !== 'object') return;
+    expect(Object.keys(list[0] ?? {}).sort()).toEqual([...items].sort());
+  });
+
+  it('are all there', () => {
+    const said = new Set(
+      [...documents().keys()].flatMap((cell) => codes(cell).map((code) => code.split(' ')[0])),
+    );
+    expect([...said].sort()).toEqual(COMMANDS.map(({ name }) => name).sort());
+  });
+});
+
 /** What the command-line contract names, as far as it exists today. */
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   pull: [

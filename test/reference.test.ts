@@ -163,6 +163,8 @@ describe('a refused reference says what was probably meant', () => {
     ['a'.repeat(300), 'no name of a model', 'org/name'],
     ['+int8-cpu', 'nothing precedes the conversion', '[scheme:]id'],
     ['hff:org/name', 'Unknown scheme `hff:`', 'hf:org/name'],
+    ['llama3:8b', 'Unknown scheme `llama3:`', 'did you mean `ollama:llama3:8b`'],
+    ['mistral:latest', 'Unknown scheme `mistral:`', 'did you mean `ollama:mistral:latest`'],
     ['s3:bucket/x', 'Unknown scheme `s3:`', './s3:bucket/x'],
     ['org/name/onnx', 'neither', 'hf:org/name//onnx'],
     ['org/name/onnx/m.onnx', 'neither', 'hf:org/name//onnx/m.onnx'],

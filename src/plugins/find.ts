@@ -109,19 +109,75 @@ function exportedModule(exported: unknown): string | undefined {
 }
 
 /**
- * sha256 over what a plugin is made of: its file, or every file of its package's directory. Packages that it depends on
- * are installed by npm and are no part of it.
+ * sha256 over what a plugin is made of: its file, or every file of its package's directory, and what these import by a
+ * relative path, wherever it lies. Packages that it depends on are installed by npm and are no part of it.
  */
-export async function pluginDigest({ path }: FoundPlugin): Promise<string> {
+export async function pluginDigest({ path, entry }: FoundPlugin): Promise<string> {
+  const listed = (await stat(path)).isFile() ? [] : await filesBelow(path);
+  const files = new Map(listed.map((file) => [file.path, file]));
+  // What was read and trusted says itself what it imports: an import that is added to it is a change of it.
+  const reached = await realFile(entry);
+  const waiting = [...files.values()].filter(({ link }) => !link).map((file) => file.path);
+  if (reached !== undefined) waiting.push(reached);
+  const seen = new Set<string>();
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    if (seen.has(next)) continue;
+    seen.add(next);
+    files.set(next, { path: next, link: false });
+    if (MODULE.test(next)) waiting.push(...(await importedBy(next)));
+  }
   const hash = createHash('sha256');
-  if ((await stat(path)).isFile()) return hash.update(await readFile(path)).digest('hex');
-  for (const file of await filesBelow(path)) {
+  for (const file of [...files.values()].sort((a, b) => (a.path < b.path ? -1 : 1))) {
     hash.update(`${relative(path, file.path).split(sep).join('/')}\0`);
-    // What a link leads to is named, not followed: it may be anything.
+    // What a link leads to is named, not followed, unless it is imported: it may be anything.
     hash.update(file.link ? `link ${await readlink(file.path)}` : await readFile(file.path));
     hash.update('\0');
   }
   return hash.digest('hex');
+}
+
+const MODULE = /\.[cm]?[jt]s$/;
+
+/** Where a module names another by a relative path: `import`, `export … from`, `require`, `new URL`. */
+const RELATIVE_IMPORT =
+  /(?:\bfrom|\bimport|\brequire|\bURL)\s*\(?\s*(?:\/\*.*?\*\/\s*)?(['"`])(\.{1,2}(?:\/[^'"`\n]*)?)\1/g;
+
+/** What Node.js tries after a path, for `require` at least. */
+const ENDINGS = ['', '.js', '.json', '.node', '/index.js', '/index.json'];
+
+/** Real paths of the files that a module imports by relative paths, as far as its text tells. */
+async function importedBy(module: string): Promise<readonly string[]> {
+  const text = await readFile(module, 'utf8');
+  const found: string[] = [];
+  for (const [, , specifier = ''] of text.matchAll(RELATIVE_IMPORT)) {
+    const [path = ''] = specifier.split(/[?#]/);
+    for (const ending of ENDINGS) {
+      const file = await realFile(resolve(dirname(module), decoded(path) + ending));
+      if (file === undefined) continue;
+      found.push(file);
+      break;
+    }
+  }
+  return found;
+}
+
+/** Specifiers of ECMAScript modules are addresses. */
+function decoded(path: string): string {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+}
+
+async function realFile(path: string): Promise<string | undefined> {
+  try {
+    const real = await realpath(path);
+    return (await stat(real)).isFile() ? real : undefined;
+  } catch {
+    // What is not there cannot be imported.
+    return undefined;
+  }
 }
 
 async function filesBelow(directory: string): Promise<readonly { path: string; link: boolean }[]> {

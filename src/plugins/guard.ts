@@ -2,7 +2,15 @@
  * Hubs and converters of plugins as the rest of modeldl may take them: what they throw names the plugin, what they return
  * is looked at, and what never ends is ended. The built-in ones have tests for that instead.
  */
-import type { CheckReport, ConversionPlan, ConversionReport, Converter, Refusal } from '../converter.js';
+import { inspect } from 'node:util';
+import type {
+  CheckReport,
+  ConversionPlan,
+  ConversionReport,
+  ConversionRequest,
+  Converter,
+  Refusal,
+} from '../converter.js';
 import { abortError, EXIT_CODES, ModeldlError, throwIfAborted, type ErrorCode } from '../errors.js';
 import type { CredentialSpec, Hub, HubContext, HubSetting, PublishedConversions, Snapshot } from '../hub.js';
 import type { ReferenceParts, ReferenceSyntax } from '../reference.js';
@@ -254,7 +262,7 @@ export function guardConverter(converter: Converter, guard: Guard): Converter {
           return converter.plan({ ...model, text }, request);
         });
         const planned = checked(asPlanned(asked), guard, 'a plan');
-        return 'refused' in planned ? planned : checkedPlan(planned, converter, guard);
+        return 'refused' in planned ? planned : checkedPlan(planned, request, converter, guard);
       } catch (error) {
         const known = asKnown(error);
         if (known !== undefined && !isFault(known)) throw known;
@@ -278,13 +286,24 @@ export function guardConverter(converter: Converter, guard: Guard): Converter {
   };
 }
 
-function checkedPlan(plan: ConversionPlan, converter: Converter, guard: Guard): ConversionPlan {
-  const { name, toolchains } = converter;
+function checkedPlan(
+  plan: ConversionPlan,
+  request: ConversionRequest,
+  converter: Converter,
+  guard: Guard,
+): ConversionPlan {
+  const { name, toolchains, settings } = converter;
   if (plan.converter !== name) throw broken(guard, `planned for \`${plan.converter}\`, not for \`${name}\``);
   if (!toolchains.includes(plan.toolchain))
     throw broken(guard, `planned for the toolchain \`${plan.toolchain}\`, which \`${name}\` does not name`);
-  // Another version may make another thing of the same model.
-  return { ...plan, settings: { ...plan.settings, plugin: guard.identity } };
+  const unknown = Object.keys(request.settings).find((key) => !Object.hasOwn(settings, key));
+  if (unknown !== undefined) {
+    throw new ModeldlError('USAGE', `\`${name}\` has no setting ${unknown}`, {
+      hint: `\`modeldl converters ${name}\` lists what it takes`,
+    });
+  }
+  // Another version, or another value that the plan does not repeat, may make another thing of the same model.
+  return { ...plan, settings: { ...request.settings, ...plan.settings, plugin: guard.identity } };
 }
 
 /** Set on errors that are the plugin's doing, so that they are told from those of a model or a server. */
@@ -317,7 +336,9 @@ function checked<Value>(result: Checked<Value>, guard: Guard, what: string): Val
 }
 
 export function said(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  if (error instanceof Error) return `${error.name}: ${error.message}`;
+  // Not everything that can be thrown can be made a text otherwise.
+  return typeof error === 'string' ? error : inspect(error, { depth: 0 });
 }
 
 /**

@@ -1,6 +1,5 @@
 /** Plugins of others: found, imported, looked at, and added to the built-in hubs and converters. */
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { register } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import type { NamedPlugin, PluginKeys } from '../config/load.js';
 import { isTrusted } from '../config/trust.js';
@@ -71,6 +70,7 @@ export async function loadPlugins(
   const toolchains = [...builtIn.toolchains];
   const states: PluginState[] = [];
   const seen = new Set<string>();
+  offerModeldl();
   // One that hangs keeps the others no longer than itself; which of two has a name is decided by their order.
   const brought = await Promise.all(named.map((plugin) => bring(plugin, context)));
   for (const { plugin, found, guard, items = [], error } of brought) {
@@ -85,16 +85,21 @@ export async function loadPlugins(
       states.push({ ...state, trusted: false, state: 'untrusted' });
     } else {
       for (const { kind, value, place } of items) {
-        const item = { ...state, kind, name: nameOf(value) ?? state.name };
+        let item: PluginState = { ...state, kind };
         try {
+          item = { ...item, name: nameOf(value) ?? state.name };
           if (kind === 'converter') addConverter(value, place, { converters, toolchains }, guard);
           else {
             const hub = addHub(value, place, hubs, guard);
             if (plugin.kind === 'user') usersHubs.push(hub);
           }
           states.push({ ...item, state: 'loaded' });
-        } catch (problem) {
-          if (!(problem instanceof ModeldlError)) throw problem;
+        } catch (thrown) {
+          // Reading a value runs code of the plugin where it has getters, or is a proxy.
+          const problem =
+            thrown instanceof ModeldlError
+              ? thrown
+              : malformed(guard, place, `reading it ends in ${said(thrown)}`);
           states.push({ ...item, ...problemOf(problem) });
           tell(problem, context);
         }
@@ -104,6 +109,24 @@ export async function loadPlugins(
   const complete = states.every(({ state }) => state === 'loaded');
   const plugins = { ...builtIn, hubs, converters, toolchains };
   return { plugins, hubs, usersHubs, states, complete };
+}
+
+/** Hooks of Node.js' loader run in a thread of their own, and are a module of their own. */
+const RESOLVE = `let own;
+export const initialize = (url) => { own = url; };
+export const resolve = (specifier, context, next) => specifier === 'modeldl'
+  ? next(specifier, context).catch(() => ({ url: own, shortCircuit: true }))
+  : next(specifier, context);`;
+
+let offersModeldl = false;
+
+/** What plugins import of `modeldl` is this one where none is installed for them: in a folder there is none beside them. */
+function offerModeldl(): void {
+  if (offersModeldl) return;
+  offersModeldl = true;
+  register(`data:text/javascript,${encodeURIComponent(RESOLVE)}`, {
+    data: new URL('../index.js', import.meta.url).href,
+  });
 }
 
 /** A plugin as far as it was got: without `guard` and `error` it is not trusted. */
@@ -175,18 +198,15 @@ async function mayRun(
 
 async function guardOf(
   { specifier, file }: NamedPlugin,
-  { name, version, entry }: FoundPlugin,
+  found: FoundPlugin,
   { emit, silenceMs = SILENCE_MS }: LoadingContext,
 ): Promise<Guard> {
-  // A module without a version is another one with every change.
-  const digest = async (): Promise<string> =>
-    createHash('sha256')
-      .update(await readFile(entry).catch(() => ''))
-      .digest('hex');
+  const { name, version } = found;
   return {
     plugin: specifier,
     file,
-    identity: `${name}@${version ?? (await digest())}`,
+    // A module without a version is another one with every change.
+    identity: `${name}@${version ?? (await pluginDigest(found))}`,
     warn: (message) => {
       emit({ type: 'warning', message });
     },
@@ -253,17 +273,22 @@ interface Offered {
 
 /** What a module exports as `hubs` and `converters`, itself or by its default export. @throws ModeldlError CONFIG */
 function offered(module: unknown, { specifier, file }: NamedPlugin): readonly Offered[] {
-  const exported = ['hubs', 'converters'].some((key) => read(module, key) !== undefined)
-    ? module
-    : read(module, 'default');
-  const items = (['hub', 'converter'] as const).flatMap((kind) => {
-    const values = read(exported, `${kind}s`);
-    if (values === undefined) return [];
-    if (!Array.isArray(values)) throw refuse(`exports \`${kind}s\` that is no list`);
-    return values.map((value: unknown, index) => ({ kind, value, place: `${kind}s[${index}]` }));
-  });
-  if (items.length === 0) throw refuse('exports neither hubs nor converters');
-  return items;
+  try {
+    const exported = ['hubs', 'converters'].some((key) => read(module, key) !== undefined)
+      ? module
+      : read(module, 'default');
+    const items = (['hub', 'converter'] as const).flatMap((kind) => {
+      const values = read(exported, `${kind}s`);
+      if (values === undefined) return [];
+      if (!Array.isArray(values)) throw refuse(`exports \`${kind}s\` that is no list`);
+      return values.map((value: unknown, index) => ({ kind, value, place: `${kind}s[${index}]` }));
+    });
+    if (items.length === 0) throw refuse('exports neither hubs nor converters');
+    return items;
+  } catch (error) {
+    if (error instanceof ModeldlError) throw error;
+    throw refuse(`cannot be read: that ends in ${said(error)}`);
+  }
 
   function refuse(what: string): ModeldlError {
     return new ModeldlError('CONFIG', `The plugin ${specifier} ${what}`, {

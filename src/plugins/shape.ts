@@ -98,7 +98,12 @@ const file = v.looseObject({
       hex: v.string(),
     }),
   ),
-  url: v.pipe(v.string(), v.regex(/^(https?|file|data):/, 'an https, http, file or data address'), v.url()),
+  url: v.pipe(
+    v.string(),
+    v.regex(/^(https?|file|data):/, 'an https, http, file or data address'),
+    v.regex(/^(?!data:)|^data:[^,]*;base64,[\w+/=]*$/, 'a data address in base64'),
+    v.url(),
+  ),
   query: v.optional(v.string()),
   maxBytes: v.optional(v.number()),
   unpack: v.optional(

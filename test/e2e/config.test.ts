@@ -1,9 +1,10 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { startHfHub } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
+import { expectRefusal } from '../helpers/refused.js';
 
 let world: World;
 
@@ -89,6 +90,20 @@ describe('modeldl config', () => {
     await writeFile(path, '{"jobs":9}');
     expect((await world.run('config', 'init')).exitCode).toBe(2);
     expect(await readFile(path, 'utf8')).toBe('{"jobs":9}');
+  });
+
+  it.each([
+    ['modeldl.config.yaml', 'jobs: 9'],
+    ['package.json', '{"modeldl":{"convert":{"precision":"fp16"}}}'],
+  ])('init writes nothing that %s would be hidden by', async (name, content) => {
+    const there = join(world.directory, name);
+    await writeFile(there, content);
+    await expectRefusal(world, ['config', 'init'], {
+      code: 'USAGE',
+      message: new RegExp(name),
+      hint: /edit it/,
+    });
+    expect(await readdir(world.directory)).not.toContain('modeldl.config.json');
   });
 
   it('trust lets a project decide where models come from, until its file changes', async () => {

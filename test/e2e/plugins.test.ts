@@ -1,10 +1,11 @@
 /** Plugins of others through the built program: the examples, and ones that are broken. */
 import { createHash } from 'node:crypto';
-import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { PluginState } from '../../src/results.js';
+import { writeStandInOpenvino } from '../helpers/interpreter.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { expectRefusal } from '../helpers/refused.js';
 import { startServer, type TestServer } from '../hubs/server.js';
@@ -218,6 +219,18 @@ function modelsOf(stdout: string): readonly { readonly path: string }[] {
   return (JSON.parse(stdout) as { models: readonly { path: string }[] }).models;
 }
 
+it('a plugin in a folder has this modeldl where none is installed for it', async () => {
+  await rm(join(world.directory, 'node_modules'), { recursive: true });
+  await configure(['./shelf-hub', './linear-converter']);
+  const { stderr, exitCode } = await run('convert', 'shelf:iris', '--precision', 'fp32');
+  expect([exitCode, stderr]).toEqual([0, expect.not.stringContaining('warning')]);
+  await expectRefusal(world, ['--config', project, 'pull', 'shelf:none'], {
+    code: 'NOT_FOUND',
+    message: /no model none on the shelf/,
+    hint: /look at/,
+  });
+});
+
 describe('a converter of a plugin', () => {
   it('takes what no other does, checks what it made, and says what it cannot do', async () => {
     await configure(['./shelf-hub', './linear-converter']);
@@ -244,6 +257,31 @@ describe('a converter of a plugin', () => {
     const again = await run('convert', 'shelf:iris', '--precision', 'fp32', '--json');
     expect(modelsOf(again.stdout)[0]?.path).toMatch(/--openvino-fp32-cpu-/);
     expect(modelsOf(again.stdout)[0]?.path).not.toBe(path);
+  });
+});
+
+describe('a converter of a plugin that runs Python', () => {
+  it('gets the interpreter of the toolchain that it plans for', async () => {
+    await writeFile(
+      join(world.directory, 'press.mjs'),
+      `import { writeFile } from 'node:fs/promises';
+const plan = (model, { precision, device }) => Promise.resolve({ converter: 'press', toolchain: 'openvino',
+  reads: [model.files[0].path], precision, device, settings: {}, steps: [], adjustments: [],
+  estimate: { diskBytes: 1, resultBytes: 1, memoryBytes: 1 } });
+const run = async (model, plan, outDir, context) => {
+  await writeFile(outDir + '/openvino_model.xml', await context.interpreter());
+  return { versions: {}, warnings: [] };
+};
+export const converters = [{ name: 'press', accepts: 'all', makes: 'IR', toolchains: ['openvino'], settings: {}, plan, run, check() {} }];`,
+    );
+    const python = await writeStandInOpenvino(join(world.directory, 'python'));
+    const toolchains = { interpreters: { openvino: python } };
+    await writeFile(
+      project,
+      JSON.stringify({ plugins: ['./shelf-hub', './press.mjs'], hubs: shelf(), toolchains }),
+    );
+    const { stdout } = await run('convert', 'shelf:iris', '--converter', 'press', '--no-check');
+    expect(await readFile(join(stdout, 'openvino_model.xml'), 'utf8')).toBe(python);
   });
 });
 
@@ -297,6 +335,50 @@ describe('broken plugins', () => {
       code: 'INTERNAL',
       message: /The plugin \.\/acme\.mjs failed while resolving `bert`: TypeError/,
       hint: /a bug in that plugin/,
+    });
+  });
+
+  const acme = (resolve: string): string =>
+    `export const hubs = [{ name: "acme", title: "Acme", syntax: { hub: "acme", schemes: ["acme"] }, resolve: ${resolve} }];`;
+
+  it('print nothing among the results', async () => {
+    await writeFile(
+      join(world.directory, 'acme.mjs'),
+      `console.log('hello');\n${acme('() => { process.stdout.write("resolving\\n"); return undefined.x; }')}`,
+    );
+    await configure(['./acme.mjs', './shelf-hub']);
+    const { stdout, stderr } = await run('pull', 'shelf:iris', 'acme:bert', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ ok: false, models: [{ hub: 'shelf' }] });
+    expect(stderr).toMatch(/^hello\nresolving$/);
+  });
+
+  it('do not end the process: not while they are imported, and not later', async () => {
+    await writeFile(join(world.directory, 'exits.mjs'), 'process.exit(0);');
+    await writeFile(join(world.directory, 'acme.mjs'), acme('() => process.exit(0)'));
+    await configure(['./exits.mjs', './acme.mjs', './shelf-hub']);
+    const { stdout, stderr, exitCode } = await run('pull', 'shelf:iris');
+    expect([exitCode, stdout]).toEqual([0, expect.stringMatching(/shelf/)]);
+    expect(stderr).toMatch(/warning: Cannot load the plugin \.\/exits\.mjs: .*process\.exit\(0\)/);
+    await expectRefusal(world, ['--config', project, 'pull', 'acme:bert'], {
+      code: 'INTERNAL',
+      message: /The plugin \.\/acme\.mjs failed while resolving `bert`: .*process\.exit\(0\)/,
+      hint: /a bug in that plugin/,
+    });
+  });
+
+  it.each([
+    ['a promise', '() => { Promise.reject(new Error("late")); return new Promise(() => undefined); }'],
+    [
+      'a timer',
+      '() => { setTimeout(() => { throw new Error("late"); }); return new Promise(() => undefined); }',
+    ],
+  ])('are told of by an error that nobody waits for: of %s', async (_what, resolve) => {
+    await writeFile(join(world.directory, 'acme.mjs'), acme(resolve));
+    await configure(['./acme.mjs'], {});
+    await expectRefusal(world, ['--config', project, 'pull', 'acme:bert'], {
+      code: 'INTERNAL',
+      message: /Unexpected: Error: late, at .*acme\.mjs:1:/,
+      hint: /a plugin/,
     });
   });
 });

@@ -154,7 +154,10 @@ export async function converterContext(
   const workDir = join(inStore(store, 'tmp', 'job'), 'work');
   await mkdir(workDir, { recursive: true });
   const logFile = inStore(store, 'logs', 'job.log');
-  return { ...toolchainContext(store, options), workDir, logFile, wantsCheck: false };
+  // Converters here have their toolchain at hand.
+  const interpreter = (): Promise<never> =>
+    Promise.reject(new Error('Expected no question for an interpreter'));
+  return { ...toolchainContext(store, options), workDir, logFile, wantsCheck: false, interpreter };
 }
 
 /**

@@ -106,6 +106,11 @@ describe('a hub that resolves', () => {
       /`files\.0\.size`/,
     ],
     [
+      'a data address in plain text',
+      { ...SNAPSHOT, files: [{ path: 'a', url: 'data:text/plain,abc' }] },
+      /`files\.0\.url` should be a data address in base64/,
+    ],
+    [
       'an address that is none',
       { ...SNAPSHOT, files: [{ path: 'a', url: 'ftp://x/a' }] },
       /`files\.0\.url`.*"ftp:/,
@@ -348,6 +353,17 @@ describe('a converter', () => {
       ...plan,
       settings: { rank: 1, plugin: 'acme@1.0.0' },
     });
+  });
+
+  it('is asked for settings that it has, and makes another thing with another value', async () => {
+    const { guard } = makeGuard();
+    const converter = guardConverter({ ...press, settings: { level: 'how much' } }, guard);
+    const set = (settings: Readonly<Record<string, string>>) =>
+      converter.plan(model, { ...request, settings });
+    expect(await set({ level: '2' })).toMatchObject({ settings: { level: '2', rank: 1 } });
+    const error = await refusalOf(set({ levle: '2' }), 'USAGE');
+    expect(error.message).toBe('`press` has no setting levle');
+    expect(error.hint).toContain('modeldl converters press');
   });
 
   it.each<[string, () => unknown, RegExp]>([

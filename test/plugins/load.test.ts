@@ -129,6 +129,41 @@ describe('what is trusted of a plugin', () => {
     expect(await pluginDigest(found)).not.toBe(after);
   });
 
+  it.each<[string, string]>([
+    ['import', "import './lib/more.js';"],
+    ['import of a name', 'import { more } from "./lib/more.js";'],
+    ['export', "export * from './lib/more.js?v=1';"],
+    ['import in code', "const more = await import(/* lazy */ './lib/more.js');"],
+    ['require', "const more = require('./lib/more');"],
+    ['an address', "new Worker(new URL('./lib/more.js', import.meta.url));"],
+    ['an import of an import', "import './lib/between.js';"],
+  ])('is of what its file names by a relative path too: %s', async (_what, code) => {
+    await put('hub.mjs', `${code}\n${ACME}`);
+    await put('lib/between.js', "import '../lib/more.js';");
+    await put('lib/more.js', "import '../hub.mjs';");
+    const found = await findPlugin('./hub.mjs', join(directory, 'x.json'));
+    const before = await pluginDigest(found);
+    await put('lib/other.js', 'export {};');
+    expect(await pluginDigest(found)).toBe(before);
+    await put('lib/more.js', 'export const changed = 1;');
+    expect(await pluginDigest(found)).not.toBe(before);
+  });
+
+  it.each<[string, object, string, string]>([
+    ['beside the package', { exports: './index.js' }, "import '../shared.js';", 'shared.js'],
+    ['in its node_modules', { exports: './node_modules/own.js' }, '', 'hub/node_modules/own.js'],
+    ['behind a link', { exports: './linked.js' }, '', 'target.js'],
+  ])('is of what a package runs %s', async (_what, manifest, code, file) => {
+    await put('hub/package.json', manifest);
+    await put('hub/index.js', code);
+    await put(file, 'export {};');
+    await symlink(join(directory, 'target.js'), join(directory, 'hub/linked.js'));
+    const found = await findPlugin('./hub', join(directory, 'x.json'));
+    const before = await pluginDigest(found);
+    await put(file, 'export const changed = 1;');
+    expect(await pluginDigest(found)).not.toBe(before);
+  });
+
   it('holds for a project until that changes', async () => {
     const ofProject = named('./hub.mjs', { kind: 'project' });
     const file = await put('hub.mjs', ACME);
@@ -202,6 +237,13 @@ describe('loading', () => {
       /update it/,
     ],
     ['throws no error', 'throw 7', /failed with 7/, /update it/],
+    ['throws what is no text', 'throw Object.create(null)', /failed with \[Object: null/, /update it/],
+    [
+      'cannot be read',
+      'export default { get hubs() { throw new Error("boom"); } }',
+      /cannot be read: .*Error: boom/,
+      /lists of them/,
+    ],
     ['lacks a package', 'import "modeldl-none"', /modeldl-none/, /npm install/],
     ['hangs', 'await new Promise(() => undefined)', /plugin\.mjs hangs/, /wait for nothing/],
     ['exports nothing', 'export {}', /exports neither hubs nor converters/, /exports `hubs` or `converters`/],
@@ -243,6 +285,11 @@ describe('loading', () => {
     ['no object', 'hubs = [7]', /hubs\[0\] is no hub: it should be an object, and is 7/],
     ['no name', 'hubs = [{ title: "x" }]', /`name` is missing/],
     ['a wild name', `hubs = [${hub('acme', "name: '../x'")}]`, /`name` should be lower-case letters/],
+    [
+      'a getter that throws',
+      'hubs = [{ get name() { throw new Error("boom"); } }]',
+      /hubs\[0\].*Error: boom/,
+    ],
     ['no resolve', `hubs = [${hub('acme', 'resolve: undefined')}]`, /`resolve` is missing/],
     [
       'a resolve that is none',

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { findProjectFile } from '../../config/load.js';
 import { knownKeys, leaves, nearestKey, type ConfigSchema } from '../../config/schema.js';
 import { setUserValue, userConfigPath, writeExample } from '../../config/user-file.js';
@@ -45,6 +45,13 @@ export const command: CommandDefinition<object> = {
         return undefined;
       }
       case 'init': {
+        // One of another name would not be read beside it any more.
+        const there = await findProjectFile(call.cli.cwd, call.cli.home);
+        if (there !== undefined && dirname(there) === call.cli.cwd) {
+          throw new ModeldlError('USAGE', `This directory has a project file already: ${there}`, {
+            hint: 'edit it, or remove it first',
+          });
+        }
         const path = await writeExample(join(call.cli.cwd, 'modeldl.config.json'));
         call.output.result([path], { ok: true, path });
         return undefined;
@@ -140,6 +147,6 @@ async function trustFound(call: Call<object>): Promise<undefined> {
   const { path, plugins, missing } = await trustProject(call.cli);
   for (const one of [path, ...plugins]) call.output.note(`Trusted until it changes: ${one}`);
   for (const why of missing) call.output.warn(`Not trusted, run this again once it is there: ${why}`);
-  call.output.result([path], { ok: true, path, plugins });
+  call.output.result([path], { ok: true, path, plugins, missing });
   return undefined;
 }

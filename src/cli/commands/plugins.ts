@@ -8,7 +8,7 @@ export const command: CommandDefinition<object> = {
   configure(command) {
     command.addHelpText(
       'after',
-      '\nA configuration names plugins: `modeldl config set plugins \'["modeldl-hub-acme"]\'`\n\nExamples:\n  modeldl plugins\n  modeldl plugins --json',
+      '\nA configuration names plugins: `modeldl config set plugins \'["modeldl-hub-acme"]\'`\nThose that a project names run once `modeldl config trust` was given.\n\nExamples:\n  modeldl plugins\n  modeldl plugins --json',
     );
   },
   async run({ flags, cli, output }) {

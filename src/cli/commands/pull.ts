@@ -30,7 +30,7 @@ export const command: CommandDefinition<PullFlags> = {
     command
       .argument(
         '[reference...]',
-        'models: hf:org/name@revision, ollama:name:tag, ultralytics:name@tag, oci:host/name:tag, https://…, npm:pkg//file, pypi:name//file, ./path',
+        'models: hf:org/name@revision, ollama:name:tag, openvino:name, omz:name//FP16, ultralytics:name@tag, geti:project/model, oci:host/name:tag, https://…, npm:pkg//file, pypi:name//file, ./path; `modeldl hubs` lists all hubs',
       )
       .option('--revision <revision>', 'branch, tag, commit or version')
       .option('--include <glob>', 'only files that match; repeatable', collect)
