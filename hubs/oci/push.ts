@@ -221,6 +221,10 @@ async function refused(
     response,
     text,
     { what: `writing to ${what}`, otherwise: '' },
-    await loginTo(originOf(place.host, context), context, context.signal),
+    await loginTo(
+      { origin: originOf(place.host, context), repository: place.repository },
+      context,
+      context.signal,
+    ),
   );
 }
