@@ -198,6 +198,7 @@ describe('which registries are asked without encryption', () => {
     ['localhost:5000', {}, 'http://localhost:5000'],
     ['127.0.0.1:5000', {}, 'http://127.0.0.1:5000'],
     ['[::1]:5000', {}, 'http://[::1]:5000'],
+    ['registry.localhost:5000', {}, 'http://registry.localhost:5000'],
     ['127.0.0.1:5000', { secure: ['127.0.0.1:5000'] }, 'https://127.0.0.1:5000'],
     ['registry:5000', {}, 'https://registry:5000'],
     ['registry:5000', { insecure: ['registry:5000'] }, 'http://registry:5000'],
