@@ -72,6 +72,8 @@ export interface Hub {
    * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
    */
   push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
+  /** Asked before a model is fetched to be pushed. @throws ModeldlError USAGE as `push` does */
+  checkTarget?(target: Reference): void;
   readonly program?: LocalProgram;
   readonly key?: UserKey;
   /**

@@ -42,6 +42,7 @@ export function guardHub(hub: Hub, guard: Guard): Hub {
   const network = hub.network?.bind(hub);
   const checkAccess = hub.checkAccess?.bind(hub);
   const push = hub.push?.bind(hub);
+  const checkTarget = hub.checkTarget?.bind(hub);
   const search = hub.search?.bind(hub);
   // What programs of this machine keep, and what registries hold of other hubs, is for the built-in ones.
   const { prebuilt, program, key, holding, ...rest } = hub;
@@ -108,6 +109,15 @@ export function guardHub(hub: Hub, guard: Guard): Hub {
       : {
           push: (model, target, context) =>
             blamed(guard, `writing \`${target.id}\``, () => push(model, target, context)),
+        }),
+    ...(checkTarget === undefined
+      ? {}
+      : {
+          checkTarget: (target) => {
+            blaming(guard, `judging \`${target.id}\``, () => {
+              checkTarget(target);
+            });
+          },
         }),
     ...(search === undefined
       ? {}

@@ -57,6 +57,7 @@ const hub = v.looseObject({
   resolve: call,
   checkAccess: v.optional(call),
   push: v.optional(call),
+  checkTarget: v.optional(call),
   search: v.optional(call),
   searches: v.optional(
     v.looseObject({
