@@ -17,7 +17,7 @@ export interface Hub {
   /** Settings under `hubs.<name>`, by key: what is not named here is refused in a configuration. */
   readonly settings?: Readonly<Record<string, HubSetting>>;
   readonly credentials?: CredentialSpec;
-  /** How users log in where that is not modeldl's: a hint for those who try. */
+  /** How users log in where that is not modeldl's: a hint for those who try, and whose files are refused. */
   readonly loginHint?: string;
   /** An id may be one file (web addresses, local paths): its path is printed instead of a directory's. */
   readonly namesFiles?: boolean;

@@ -34,6 +34,8 @@ print(json.dumps({
 }))
 `;
 
+export const LOGIN_HINT = "put the account into pip's `index-url` (`pip config set global.index-url …`)";
+
 /** Starting Python and pip takes under a second; a minute is for a cold disk. */
 const PIP_TIMEOUT_MS = 60_000;
 const PYTHONS = ['python3', 'python'];
