@@ -74,6 +74,7 @@ async function resolve(reference: Reference, context: HubContext): ReturnType<Hu
     source: 'The npm registry',
     what: `npm package ${reference.id}`,
     login: LOGIN_HINT,
+    credentials: "npm's configuration",
     // The full document: the short one lacks the licence.
     headers: { accept: 'application/json', ...(await npmAuthorization(address, context)) },
   };

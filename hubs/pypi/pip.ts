@@ -52,6 +52,8 @@ export type PipOptions = v.InferOutput<typeof pipSchema>;
 export interface PackageIndex {
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
+  /** What names it: `pip's configuration`. */
+  readonly source: string;
 }
 
 /** One asking per program run: the environment object is the run's. */
@@ -159,9 +161,9 @@ function toIndex(text: string, source: string): PackageIndex {
       details: { key: 'hubs.pypi.endpoint' },
     });
   }
-  if (url.username === '') return { url };
+  if (url.username === '') return { url, source };
   const headers = { authorization: basicAuthorization(url) };
   url.username = '';
   url.password = '';
-  return { url, headers };
+  return { url, headers, source };
 }

@@ -69,6 +69,7 @@ function questionOf(index: PackageIndex, project: string): Question {
     source: 'The Python package index',
     what: `Python package ${project}`,
     login: LOGIN_HINT,
+    credentials: index.source,
     headers: { accept: ACCEPT, ...index.headers },
   };
 }
@@ -82,6 +83,7 @@ async function wheelMetadata(file: IndexFile, context: HubContext): Promise<stri
     source: 'The Python package index',
     what: `metadata of ${file.filename}`,
     login: '',
+    credentials: '',
     headers: { accept: '*/*' },
   };
   const document = await askIndex(address, question, context).catch((error: unknown) => {
