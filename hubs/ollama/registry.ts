@@ -105,7 +105,8 @@ export function openRegistry(name: Name, context: HubContext): Registry {
     async read({ kind, hex, size }) {
       const answer = await get(`blobs/sha256:${hex}`);
       if (!answer.response.ok) {
-        if (answer.response.status === 404 && !isPage(answer.response)) throw missingLayer(kind, name, answer.response.url);
+        if (answer.response.status === 404 && !isPage(answer.response))
+          throw missingLayer(kind, name, answer.response.url);
         throw await refused(answer);
       }
       const got = sha256(answer.bytes);
