@@ -23,6 +23,8 @@ export const file = {
  */
 const LEFT_OUT = new Set(['.git', '.cache/huggingface', '.modeldl.json']);
 
+const SHA256 = /^[0-9a-f]{64}$/;
+
 /** A file as found, with what changes when its bytes do. */
 interface Found {
   /** Relative to the root, `/`-separated. */
@@ -37,12 +39,14 @@ interface Found {
 async function resolve(reference: Reference, context: HubContext): ReturnType<Hub['resolve']> {
   throwIfAborted(context.signal);
   const root = reference.id;
+  const { revision } = reference;
+  if (revision !== undefined && !SHA256.test(revision)) throw noDigest(reference);
   const { real, status } = await locate(root);
   const found: Found[] = [];
   if (status.isDirectory()) {
-    if (reference.revision !== undefined) throw notStored(reference);
+    if (revision !== undefined) throw notStored(reference);
     await walk(real, real, '', [real], found, context.signal);
-    if (found.length === 0) throw new ModeldlError('NOT_FOUND', `No file in the folder: ${root}`);
+    if (found.length === 0) throw empty(root);
   } else if (status.isFile()) {
     found.push(describe(basename(root), real, status));
   } else {
@@ -53,7 +57,7 @@ async function resolve(reference: Reference, context: HubContext): ReturnType<Hu
     hub: 'file',
     id: root,
     validator: fingerprint(found),
-    files: found.map((item) => toRemoteFile(item, reference.revision)),
+    files: found.map((item) => toRemoteFile(item, revision)),
     metadata: {},
   };
 }
@@ -156,6 +160,21 @@ function unsupported(path: string, why: string): ModeldlError {
   return new ModeldlError('UNSUPPORTED', `Cannot import ${path}: ${why}`, {
     hint: 'copy what the model needs into a folder of its own, for example with `cp -rL`',
     details: { file: path },
+  });
+}
+
+function empty(root: string): ModeldlError {
+  return new ModeldlError('NOT_FOUND', `No file in the folder: ${root}`, {
+    hint: 'name the folder that the files of the model are in',
+    details: { file: root },
+  });
+}
+
+/** What a file or folder holds has a digest; nobody gives it names. */
+function noDigest({ id, revision = '' }: Reference): ModeldlError {
+  return new ModeldlError('USAGE', `A local file has no revision \`${revision}\`: ${id}`, {
+    hint: 'leave out the revision, or write the one that `modeldl list` prints',
+    details: { file: id },
   });
 }
 

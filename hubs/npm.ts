@@ -15,6 +15,8 @@ import { npmAuthorization, npmNetwork, npmOptions, type NpmOptions } from './npm
 import { askIndex, fileAddress, notAnIndex, type Document, type Question } from './package-index.js';
 import { nearestVersions } from './versions.js';
 
+const LOGIN_HINT = 'log in with `npm login`, or set the registry’s `_authToken` in your `.npmrc`';
+
 export const npm = {
   name: 'npm',
   title: 'npm registry',
@@ -24,6 +26,7 @@ export const npm = {
     parse,
     format: (parts: ReferenceParts) => formatStandard('npm', parts),
   },
+  loginHint: LOGIN_HINT,
   settings: {
     endpoint: {
       description: "Registry used in place of npm's own `registry`; scopes keep theirs",
@@ -71,7 +74,8 @@ async function resolve(reference: Reference, context: HubContext): ReturnType<Hu
   const question: Question = {
     source: 'The npm registry',
     what: `npm package ${reference.id}`,
-    login: 'log in with `npm login`, or set the registry’s `_authToken` in your `.npmrc`',
+    login: LOGIN_HINT,
+    credentials: "npm's configuration",
     // The full document: the short one lacks the licence.
     headers: { accept: 'application/json', ...(await npmAuthorization(address, context)) },
   };

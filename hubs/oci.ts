@@ -3,7 +3,7 @@ import { throwIfAborted } from '../src/errors.js';
 import type { Hub } from '../src/hub.js';
 import { allowAddress } from './oci/address.js';
 import { holding } from './oci/holding.js';
-import { checked, syntax } from './oci/reference.js';
+import { checked, syntax, tagToWrite } from './oci/reference.js';
 
 export const oci = {
   name: 'oci',
@@ -33,5 +33,6 @@ export const oci = {
     return resolve(reference, context);
   },
   push: async (model, target, context) => (await import('./oci/push.js')).push(model, target, context),
+  checkTarget: (target) => void tagToWrite(target),
   holding,
 } as const satisfies Hub;

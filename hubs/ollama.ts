@@ -44,6 +44,7 @@ export const ollama = {
     register: async (model, name, context) =>
       (await import('./ollama/register.js')).register(model, name, context),
   },
+  loginHint: '`modeldl whoami ollama` prints the key that the account has to know',
   key: {
     page: KEYS_PAGE,
     made: '`ollama serve` makes one on its first start',

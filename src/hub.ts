@@ -17,7 +17,7 @@ export interface Hub {
   /** Settings under `hubs.<name>`, by key: what is not named here is refused in a configuration. */
   readonly settings?: Readonly<Record<string, HubSetting>>;
   readonly credentials?: CredentialSpec;
-  /** How users log in where that is not modeldl's: a hint for those who try. */
+  /** How users log in where that is not modeldl's: a hint for those who try, and whose files are refused. */
   readonly loginHint?: string;
   /** An id may be one file (web addresses, local paths): its path is printed instead of a directory's. */
   readonly namesFiles?: boolean;
@@ -77,6 +77,8 @@ export interface Hub {
    * @throws ModeldlError USAGE for a reference that names nothing to write to, AUTH, NETWORK, INTEGRITY, UNSUPPORTED
    */
   push?(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed>;
+  /** Asked before a model is fetched to be pushed. @throws ModeldlError USAGE as `push` does */
+  checkTarget?(target: Reference): void;
   readonly program?: LocalProgram;
   readonly key?: UserKey;
   /**

@@ -114,7 +114,7 @@ async function forEachReference<Result>(
     1,
     (text) => {
       const reference = parse(context, text, options.unpack);
-      return work(redactReference(text), withRevision(reference, options.revision));
+      return work(redactReference(text), withRevision(context, reference, options.revision));
     },
     async (text, thrown) => {
       const error = await withFileHint(context, text, thrown);
@@ -130,18 +130,26 @@ export async function referenceOf(
   { unpack, revision }: Pick<PullOptions, 'unpack' | 'revision'>,
 ): Promise<Reference> {
   try {
-    return withRevision(parse(context, text, unpack), revision);
+    return withRevision(context, parse(context, text, unpack), revision);
   } catch (error) {
     throw await withFileHint(context, text, error);
   }
 }
 
-/** @throws ModeldlError USAGE when the reference names one already */
-function withRevision(reference: Reference, revision: string | undefined): Reference {
+/** @throws ModeldlError USAGE when the reference names one already, or can have no such one */
+function withRevision(context: Context, reference: Reference, revision: string | undefined): Reference {
   if (revision === undefined) return reference;
-  if (reference.revision === undefined) return { ...reference, revision };
-  throw new ModeldlError('USAGE', `The reference names a revision already: ${reference.revision}`, {
-    hint: 'leave out `--revision` or the part after `@`',
+  const named = namedRevision(reference);
+  const { pinsByDigest, title } = hubNamed(context, reference.hub);
+  if (named !== undefined) {
+    throw new ModeldlError('USAGE', `The reference names a revision already: ${named}`, {
+      hint: `leave out \`--revision\` or the part after \`${pinsByDigest === true ? '#' : '@'}\``,
+    });
+  }
+  if (pinsByDigest !== true) return { ...reference, revision };
+  if (/^[0-9a-f]{64}$/.test(revision)) return { ...reference, sha256: revision };
+  throw new ModeldlError('USAGE', `${title} have no revision but the sha256 of their bytes: ${revision}`, {
+    hint: 'leave out `--revision`, or give the 64 hex digits of that digest',
   });
 }
 

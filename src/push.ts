@@ -55,6 +55,7 @@ export async function push(
   }
   // Before anything is fetched.
   for (const text of options.mountFrom ?? []) idAt(context, text, to);
+  hub.checkTarget?.(to);
   const model = await modelToPush(context, reference);
   return pushStored(context, model, describe(context, model), to, options);
 }

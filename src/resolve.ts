@@ -102,8 +102,10 @@ export async function resolveReference(context: Context, asked: Reference): Prom
       };
   }
   if (context.freshness === 'offline' && hub.syntax.paths !== true) {
+    const { nearestStored } = await import('./nearest-stored.js');
+    const near = (await nearestStored(context, reference)).map((other) => `\`${other}\``).join(', ');
     throw new ModeldlError('NETWORK', `Not stored, and --offline forbids asking ${hub.title}: ${text}`, {
-      hint: `run \`modeldl pull ${text}\` once with network`,
+      hint: `${near === '' ? '' : `stored is ${near}; `}run \`modeldl pull ${text}\` once with network`,
       details: { reference: text },
     });
   }

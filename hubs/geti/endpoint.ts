@@ -1,7 +1,7 @@
 /** Where the Geti server is: every one is somebody's own. Pure. */
 import { ModeldlError } from '../../src/errors.js';
 import type { HubSettingsContext } from '../../src/hub.js';
-import { readEndpoint } from '../endpoint.js';
+import { isLoopback, readEndpoint } from '../endpoint.js';
 
 /** Credentials of no server: names below `.invalid` are nobody's (RFC 2606). */
 const NOWHERE = 'https://geti.invalid';
@@ -38,8 +38,4 @@ export function requireEndpoint(context: HubSettingsContext): string {
 /** What a credential belongs to, also while no server is set. @throws ModeldlError CONFIG */
 export function credentialEndpoint(context: HubSettingsContext): string {
   return endpointOf(context) ?? NOWHERE;
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
 }

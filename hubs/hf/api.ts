@@ -13,6 +13,7 @@ import * as v from 'valibot';
 import { ModeldlError } from '../../src/errors.js';
 import type { HubContext, Identity } from '../../src/hub.js';
 import { parseJson } from '../../src/json.js';
+import { isLoopback } from '../endpoint.js';
 import { isModelId } from './reference.js';
 import { isWebPage, notAHub, refusal, type Asked, type KnownRefs } from './refusal.js';
 
@@ -113,6 +114,21 @@ export interface HubApi {
   checkFile(url: string): Promise<void>;
 }
 
+/** Told once in a run, whose environment object this is. */
+const toldUnencrypted = new WeakSet<HubContext['environment']>();
+
+/** Mirrors inside a network are often had by http alone, so it is said and not refused. */
+async function warnUnencrypted(context: HubContext, endpoint: string): Promise<void> {
+  const { protocol, hostname, origin } = new URL(endpoint);
+  if (protocol === 'https:' || isLoopback(hostname) || toldUnencrypted.has(context.environment)) return;
+  const credential = await context.credential(endpoint);
+  if (credential === undefined) return;
+  toldUnencrypted.add(context.environment);
+  context.warn(
+    `The token from ${credential.source} is sent without encryption, readable for all between, to ${origin}`,
+  );
+}
+
 /** @param asked what error messages are about */
 export function openApi(context: HubContext, asked: Asked): HubApi {
   const { endpoint } = asked;
@@ -121,6 +137,7 @@ export function openApi(context: HubContext, asked: Asked): HubApi {
 
   const ask: typeof globalThis.fetch = async (input, init) => {
     const url = input instanceof Request ? input.url : input.toString();
+    await warnUnencrypted(context, endpoint);
     const response = await context.fetch(url, {
       headers: { accept: 'application/json' },
       signal: context.signal,

@@ -77,7 +77,7 @@ export async function refusal(
         : refused(
             'AUTH',
             `${upper(hub)} does not accept the token from ${credential.source}${quoted(said)}`,
-            `make a new one at ${tokenPage(asked.endpoint)} and run \`modeldl login hf\``,
+            `make a new one at ${tokenPage(asked.endpoint)} and run \`modeldl login hf\`; a token in the environment wins over that, and is to be replaced or unset there`,
           );
     case 403:
       return refused(

@@ -3,8 +3,8 @@ import * as v from 'valibot';
 import type { Challenge, Grant, HubSettingsContext } from '../../src/hub.js';
 import { parseJson } from '../../src/json.js';
 import { bearerChallenge, wantsPassword, type BearerChallenge } from '../challenge.js';
-import { addressed, hostOf } from './address.js';
-import { findLogin, type Login, type Secret } from './login.js';
+import { addressed, hostOf, type Addressed } from './address.js';
+import { findLogin, findPartLogin, type Login, type Secret } from './login.js';
 import { loginRefused, notARegistry, serverFailed } from './refusal.js';
 
 /** Of one run of the program. */
@@ -39,7 +39,7 @@ export async function answerChallenge(
   const covers = repository === undefined ? url.href : `${origin}/v2/${repository}/`;
   const bearer = bearerChallenge(header);
   if (bearer === undefined && !wantsPassword(header)) return undefined;
-  const login = await loginTo(origin, context, signal);
+  const login = await loginTo(place, context, signal);
   if (bearer === undefined || login?.secret?.kind === 'registry') {
     const headers = headersOf(login?.secret);
     return headers === undefined ? undefined : { covers, headers };
@@ -50,17 +50,24 @@ export async function answerChallenge(
   return { covers, headers: { authorization: `Bearer ${token}` } };
 }
 
-/** The login in use for a registry, for messages. */
+/** The login in use for a repository, or for all of a registry. */
 export function loginTo(
-  origin: string,
+  { origin, repository }: Addressed,
   context: HubSettingsContext,
   signal: AbortSignal,
 ): Promise<Login | undefined> {
   const { logins } = accessOf(context);
-  let login = logins.get(origin);
+  const name = `${origin}/${repository ?? ''}`;
+  let login = logins.get(name);
   if (login === undefined) {
-    login = findLogin(hostOf(origin), context, signal);
-    logins.set(origin, login);
+    const host = hostOf(origin);
+    login =
+      repository === undefined
+        ? findLogin(host, context, signal)
+        : findPartLogin(host, repository, context).then(
+            (narrow) => narrow ?? loginTo({ origin }, context, signal),
+          );
+    logins.set(name, login);
   }
   return login;
 }

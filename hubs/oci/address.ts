@@ -1,6 +1,7 @@
 /** Addresses of a registry's API, and which may be asked without encryption. Pure. */
 import { ModeldlError } from '../../src/errors.js';
 import type { HubSettingsContext } from '../../src/hub.js';
+import { isLoopback } from '../endpoint.js';
 import type { Place } from './reference.js';
 
 /** Docker Hub's API has a host of its own. */
@@ -17,7 +18,8 @@ export interface Addressed {
 export function originOf(host: string, { settings }: HubSettingsContext): string {
   if (host === 'docker.io') return `https://${DOCKER_HUB_API}`;
   const isPlain =
-    listed(settings['insecure'], host) || (isLoopback(host) && !listed(settings['secure'], host));
+    listed(settings['insecure'], host) ||
+    (isLoopback(new URL(`http://${host}`).hostname) && !listed(settings['secure'], host));
   return `${isPlain ? 'http' : 'https'}://${host}`;
 }
 
@@ -44,7 +46,7 @@ export function allowAddress(url: URL, { settings }: HubSettingsContext): void {
   // An address does not say its usual port, a setting may.
   const names = url.port === '' ? [url.host, `${url.host}:80`] : [url.host];
   const isListed = names.some((name) => listed(settings['insecure'], name));
-  if (url.protocol === 'https:' || isLoopback(url.host) || isListed) return;
+  if (url.protocol === 'https:' || isLoopback(url.hostname) || isListed) return;
   const shown = `${url.origin}${url.pathname}`;
   throw new ModeldlError('USAGE', `Not encrypted, so not asked: ${shown}`, {
     hint: `list \`${url.host}\` in \`hubs.oci.insecure\` if nobody else can listen`,
@@ -54,9 +56,4 @@ export function allowAddress(url: URL, { settings }: HubSettingsContext): void {
 
 function listed(setting: unknown, host: string): boolean {
   return Array.isArray(setting) && setting.includes(host);
-}
-
-function isLoopback(host: string): boolean {
-  const name = host.replace(/:\d+$/, '');
-  return name === 'localhost' || name === '[::1]' || /^127(\.\d{1,3}){3}$/.test(name);
 }

@@ -59,6 +59,32 @@ export async function findLogin(
   return unusable;
 }
 
+/**
+ * The login for a part of a registry that holds a repository, as Podman keeps them beside those for registries: the
+ * narrowest of all files. Helpers know registries only. (containers-auth.json(5))
+ * @throws ModeldlError CONFIG for a file that cannot be read
+ */
+export async function findPartLogin(
+  host: string,
+  repository: string,
+  context: HubSettingsContext,
+): Promise<Login | undefined> {
+  const found: { readonly file: string; readonly config: Config }[] = [];
+  for (const file of files(context)) {
+    const config = await readConfig(file);
+    if (config !== undefined) found.push({ file, config });
+  }
+  const segments = repository.split('/');
+  for (let length = segments.length; length > 0; length -= 1) {
+    const key = [host, ...segments.slice(0, length)].join('/');
+    for (const { file, config } of found) {
+      const secret = secretOf(config.auths?.[key]);
+      if (secret !== undefined) return { secret, source: file };
+    }
+  }
+  return undefined;
+}
+
 /** Best first: the order of Podman, which reads Docker's as well. */
 function files({ environment, home }: HubSettingsContext): readonly string[] {
   const { REGISTRY_AUTH_FILE: named, XDG_RUNTIME_DIR: runtime, DOCKER_CONFIG: docker } = environment;

@@ -2,12 +2,12 @@
 import pLimit from 'p-limit';
 import { ModeldlError, throwIfAborted } from '../../src/errors.js';
 import type { FileToPush, ModelToPush, Pushed, PushContext } from '../../src/hub.js';
-import { malformed, type Reference } from '../../src/reference.js';
+import type { Reference } from '../../src/reference.js';
 import { loginTo, widen } from './access.js';
 import { apiAddress, originOf } from './address.js';
 import { MAX_MANIFEST_BYTES } from './manifest.js';
 import { pack, sha256Of } from './pack.js';
-import { checked, DEFAULT_TAG, digestOf, placeOf, syntax, type Place } from './reference.js';
+import { placeOf, tagToWrite, type Place } from './reference.js';
 import { notARegistry, refusal, saidBy } from './refusal.js';
 import { bodyOf } from './registry.js';
 
@@ -21,11 +21,8 @@ type Outcome = 'sent' | 'present' | 'mounted';
 /** @throws ModeldlError as {@link Hub.push} */
 export async function push(model: ModelToPush, target: Reference, context: PushContext): Promise<Pushed> {
   throwIfAborted(context.signal);
-  const text = syntax.format(target);
-  const { id, revision: tag = DEFAULT_TAG } = checked(target, text);
-  if (digestOf(tag) !== undefined)
-    throw malformed(text, 'a digest follows from what is pushed', `write \`oci:${id}:tag\``);
-  const place = placeOf(id);
+  const tag = tagToWrite(target);
+  const place = placeOf(target.id);
   const sources = sourcesOf(model, place, context.beside);
   widen(originOf(place.host, context), place.repository, sources, context);
   const { config, manifest } = pack(model);
@@ -221,6 +218,10 @@ async function refused(
     response,
     text,
     { what: `writing to ${what}`, otherwise: '' },
-    await loginTo(originOf(place.host, context), context, context.signal),
+    await loginTo(
+      { origin: originOf(place.host, context), repository: place.repository },
+      context,
+      context.signal,
+    ),
   );
 }

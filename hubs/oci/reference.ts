@@ -66,6 +66,14 @@ export function checked(parts: ReferenceParts, text: string): ReferenceParts {
   throw malformed(text, `\`${revision}\` is neither a tag nor a digest`, HINT);
 }
 
+/** @throws ModeldlError USAGE for a reference that no model can be written to */
+export function tagToWrite(target: ReferenceParts): string {
+  const text = syntax.format(target);
+  const { id, revision: tag = DEFAULT_TAG } = checked(target, text);
+  if (digestOf(tag) === undefined) return tag;
+  throw malformed(text, 'a digest follows from what is pushed', `write \`oci:${id}:tag\``);
+}
+
 function parseOci(rest: string): ReferenceParts {
   const text = `oci:${rest}`;
   const { head, subpath } = splitSubpath(rest.replace(/^\/\//, ''));

@@ -90,15 +90,21 @@ export function loginRefused(response: Response, host: string, login: Login | un
 }
 
 export function serverFailed(response: Response, text: string): ModeldlError {
-  const { host } = new URL(response.url);
+  const { host, protocol } = new URL(response.url);
   const isLimit = response.status === 429;
+  // How servers answer that expect a handshake of TLS.
+  const mayWantTls = response.status === 400 && protocol === 'http:';
   return new ModeldlError(
     'NETWORK',
     isLimit
       ? `${host} takes no more requests for now${quotedFrom(text)}`
       : `${host} answered ${response.status}${quotedFrom(text)}: ${shownAddress(response)}`,
     {
-      hint: isLimit ? 'wait some minutes; a login may raise the limit' : 'try again later',
+      hint: isLimit
+        ? 'wait some minutes; a login may raise the limit'
+        : mayWantTls
+          ? `it was asked without encryption: if it has TLS, list \`${host}\` in \`hubs.oci.secure\``
+          : 'try again later',
       details: detailsOf(response, undefined),
     },
   );

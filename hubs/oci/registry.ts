@@ -52,7 +52,11 @@ export async function fetchManifest(
       response,
       text ?? '',
       { what: `the model ${what}`, otherwise: ', or does not have it' },
-      await loginTo(originOf(place.host, context), context, context.signal),
+      await loginTo(
+        { origin: originOf(place.host, context), repository: place.repository },
+        context,
+        context.signal,
+      ),
     );
   if (text === undefined || Buffer.byteLength(text) > MAX_MANIFEST_BYTES) throw notARegistry(response);
   const digest = createHash('sha256').update(text).digest('hex');

@@ -9,7 +9,7 @@ import type { ProgressResponse } from 'ollama';
 import { abortError, ModeldlError, systemErrorCode } from '../../src/errors.js';
 import type { HubContext, HubSettingsContext, LocalPull, LocalPullContext, Snapshot } from '../../src/hub.js';
 import type { Reference } from '../../src/reference.js';
-import { isLoopback } from '../url/allow.js';
+import { isLoopback } from '../endpoint.js';
 import { endpointOf, PUBLIC_ENDPOINT, registryOf, repositoryAddress } from './endpoint.js';
 import { readManifest, type Layer } from './manifest.js';
 import { askedName, syntax, type Name } from './reference.js';

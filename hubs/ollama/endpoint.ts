@@ -1,8 +1,7 @@
 /** Where a registry is, and where its pages for people are. Pure. */
 import { ModeldlError } from '../../src/errors.js';
 import type { HubSettingsContext } from '../../src/hub.js';
-import { readEndpoint } from '../endpoint.js';
-import { isLoopback } from '../url/allow.js';
+import { isLoopback, readEndpoint } from '../endpoint.js';
 import { DEFAULT_TAG, PUBLIC_HOST, type Name } from './reference.js';
 
 export const PUBLIC_ENDPOINT = `https://${PUBLIC_HOST}`;

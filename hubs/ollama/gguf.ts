@@ -140,6 +140,7 @@ function readTensor(reader: Reader): number {
   if (dimensions > MAX_DIMENSIONS) throw new RangeError(`a tensor of ${dimensions} dimensions`);
   let numbers = 1;
   for (let dimension = 0; dimension < dimensions; dimension += 1) numbers *= reader.uint64();
+  if (numbers > Number.MAX_SAFE_INTEGER) throw new RangeError(`a tensor of ${numbers} numbers`);
   reader.skip(4 + 8); // its type, and where it begins
   return numbers;
 }

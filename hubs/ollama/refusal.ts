@@ -41,6 +41,7 @@ export async function refusal(
   const refused = (code: ErrorCode, message: string, hint: string, page?: string): ModeldlError =>
     new ModeldlError(code, message, { hint, details: { url: page ?? url, status: response.status } });
 
+  if (isPage(response)) return notARegistry(response, name);
   switch (response.status) {
     case 400:
       // How Hugging Face says that it has no such file, or none that it gives to Ollama.
@@ -149,6 +150,12 @@ async function unauthorized(
         }`,
         visited,
       );
+}
+
+/** Registries say in JSON or plain text what they refuse: pages are of other servers, and of proxies that forbid. */
+export function isPage(response: Response): boolean {
+  const isRefusal = [401, 403, 404].includes(response.status) && !response.headers.has('www-authenticate');
+  return isRefusal && /\bx?html\b/i.test(response.headers.get('content-type') ?? '');
 }
 
 /** The answer is not what a registry answers: a login page, a captive portal, a wrong endpoint. */

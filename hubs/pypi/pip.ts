@@ -34,6 +34,8 @@ print(json.dumps({
 }))
 `;
 
+export const LOGIN_HINT = "put the account into pip's `index-url` (`pip config set global.index-url …`)";
+
 /** Starting Python and pip takes under a second; a minute is for a cold disk. */
 const PIP_TIMEOUT_MS = 60_000;
 const PYTHONS = ['python3', 'python'];
@@ -50,6 +52,8 @@ export type PipOptions = v.InferOutput<typeof pipSchema>;
 export interface PackageIndex {
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
+  /** What names it: `pip's configuration`. */
+  readonly source: string;
 }
 
 /** One asking per program run: the environment object is the run's. */
@@ -157,9 +161,9 @@ function toIndex(text: string, source: string): PackageIndex {
       details: { key: 'hubs.pypi.endpoint' },
     });
   }
-  if (url.username === '') return { url };
+  if (url.username === '') return { url, source };
   const headers = { authorization: basicAuthorization(url) };
   url.username = '';
   url.password = '';
-  return { url, headers };
+  return { url, headers, source };
 }

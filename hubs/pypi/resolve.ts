@@ -6,7 +6,7 @@ import type { Hub, HubContext } from '../../src/hub.js';
 import type { Reference } from '../../src/reference.js';
 import { askIndex, notAnIndex, type Question } from '../package-index.js';
 import { ACCEPT, readPage, type IndexFile } from './page.js';
-import { packageIndexes, type PackageIndex } from './pip.js';
+import { LOGIN_HINT, packageIndexes, type PackageIndex } from './pip.js';
 import { chooseWheel, isUniversal } from './wheels.js';
 
 /** @throws ModeldlError as {@link Hub.resolve} */
@@ -68,7 +68,8 @@ function questionOf(index: PackageIndex, project: string): Question {
   return {
     source: 'The Python package index',
     what: `Python package ${project}`,
-    login: "put the account into pip's `index-url` (`pip config set global.index-url …`)",
+    login: LOGIN_HINT,
+    credentials: index.source,
     headers: { accept: ACCEPT, ...index.headers },
   };
 }
@@ -82,6 +83,7 @@ async function wheelMetadata(file: IndexFile, context: HubContext): Promise<stri
     source: 'The Python package index',
     what: `metadata of ${file.filename}`,
     login: '',
+    credentials: '',
     headers: { accept: '*/*' },
   };
   const document = await askIndex(address, question, context).catch((error: unknown) => {

@@ -1,6 +1,7 @@
 /** Which web addresses may be asked: encrypted ones, narrowed by `hubs.url.allow`. Pure. */
 import { ModeldlError } from '../../src/errors.js';
 import type { HubSettingsContext } from '../../src/hub.js';
+import { isLoopback } from '../endpoint.js';
 
 /**
  * Checks an address, the first or a redirect's.
@@ -40,15 +41,6 @@ function isUnder(url: URL, prefix: URL): boolean {
     !/(^|[/\\])\.\.([/\\]|$)/.test(
       url.pathname.replace(/%2f/gi, '/').replace(/%5c/gi, '\\').replace(/%2e/gi, '.'),
     )
-  );
-}
-
-export function isLoopback(hostname: string): boolean {
-  return (
-    hostname === 'localhost' ||
-    hostname.endsWith('.localhost') ||
-    hostname === '[::1]' ||
-    /^127(\.\d+){3}$/.test(hostname)
   );
 }
 

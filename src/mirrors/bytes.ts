@@ -45,6 +45,13 @@ interface Candidate {
   readonly request: DownloadRequest;
 }
 
+/** With what a user is told whose login is wanted for it. */
+function withLogin(request: DownloadRequest, hub: Hub): DownloadRequest {
+  const { credentials, loginHint } = hub;
+  const hint = credentials === undefined ? loginHint : `log in with \`modeldl login ${hub.name}\``;
+  return hint === undefined ? request : { ...request, loginHint: hint };
+}
+
 /** @param snapshot whose files are fetched; @param reference for messages */
 export async function openSources(
   context: Context,
@@ -82,13 +89,15 @@ export async function openSources(
     file: RemoteFile,
     request: DownloadRequest,
   ): Promise<Candidate | undefined> {
-    if (source.kind === 'origin') return { source, http: own, request };
+    if (source.kind === 'origin') return { source, http: own, request: withLogin(request, hub) };
     if (file.digest === undefined) return undefined;
     const at = (url: string | undefined, http: HttpClient): Candidate | undefined =>
       url === undefined ? undefined : { source, http, request: { ...request, url } };
     if (source.kind === 'mirror')
       return at(mirrored(file.url, endpoint, source.address), own.as({ anonymous: true }));
-    return at(await addressHeld(held, source, file), await context.httpFor(source.hub));
+    const address = await addressHeld(held, source, file);
+    const candidate = at(address, await context.httpFor(source.hub));
+    return candidate && { ...candidate, request: withLogin(candidate.request, source.hub) };
   }
 
   function isOfNoUse(source: Source): boolean {
@@ -99,7 +108,8 @@ export async function openSources(
     isAlone,
     async fetch(file, request, signal, work) {
       const isRemote = /^https?:/.test(file.url);
-      if (isAlone || !isRemote) return work({ http: own, request, onDamaged: () => undefined });
+      const atHub = withLogin(request, hub);
+      if (isAlone || !isRemote) return work({ http: own, request: atHub, onDamaged: () => undefined });
       tellWithoutDigest(file);
       let refusal: ModeldlError | undefined;
       const left: Source[] = [];
@@ -129,7 +139,7 @@ export async function openSources(
       }
       // Those after the hub itself did not have the file: now it may be waited for.
       if (refusal?.code === 'NETWORK')
-        return work({ http: own, request: { ...request, sources: 'last' }, onDamaged: () => undefined });
+        return work({ http: own, request: { ...atHub, sources: 'last' }, onDamaged: () => undefined });
       throw refusal ?? nowhere(request, reference);
     },
   };

@@ -51,6 +51,7 @@ export function guardHub(hub: Hub, guard: Guard): Hub {
   const checkAccess = hub.checkAccess?.bind(hub);
   const push = hub.push?.bind(hub);
   const mayMean = hub.mayMean?.bind(hub);
+  const checkTarget = hub.checkTarget?.bind(hub);
   const search = hub.search?.bind(hub);
   // What programs of this machine keep, and what registries hold of other hubs, is for the built-in ones.
   const { prebuilt, program, key, holding, ...rest } = hub;
@@ -123,6 +124,15 @@ export function guardHub(hub: Hub, guard: Guard): Hub {
       : {
           mayMean: (...given) =>
             blamed(guard, `reading the revision \`${given[0]}\``, () => mayMean(...given)),
+        }),
+    ...(checkTarget === undefined
+      ? {}
+      : {
+          checkTarget: (target) => {
+            blaming(guard, `judging \`${target.id}\``, () => {
+              checkTarget(target);
+            });
+          },
         }),
     ...(search === undefined
       ? {}

@@ -58,6 +58,7 @@ const hub = v.looseObject({
   checkAccess: v.optional(call),
   push: v.optional(call),
   mayMean: v.optional(call),
+  checkTarget: v.optional(call),
   search: v.optional(call),
   searches: v.optional(
     v.looseObject({

@@ -24,6 +24,8 @@ export interface DownloadRequest {
    * Of several sources of the same bytes: with more to come, this one is left rather than anything given up that is here.
    */
   readonly sources?: 'more' | 'last';
+  /** How a user logs in there. */
+  readonly loginHint?: string;
 }
 
 export interface Downloaded {

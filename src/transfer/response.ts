@@ -1,5 +1,7 @@
 /** What an answer to a download means. */
+import * as v from 'valibot';
 import { ModeldlError } from '../errors.js';
+import { parseJson } from '../json.js';
 import { redactUrl } from '../redact.js';
 import type { DownloadRequest } from './download.js';
 import type { HttpResponse } from './http.js';
@@ -139,7 +141,7 @@ export const KEPT = 'what was fetched is kept';
 /** The error that a refused download stands for. */
 export async function statusError(
   response: HttpResponse,
-  request: { readonly label: string; readonly url: string },
+  request: Pick<DownloadRequest, 'label' | 'url' | 'loginHint'>,
 ): Promise<ModeldlError> {
   const url = redactUrl(request.url);
   const details = { url, file: request.label, status: response.status };
@@ -151,7 +153,7 @@ export async function statusError(
   switch (response.status) {
     case 401:
       return new ModeldlError('AUTH', `The server wants a login for ${request.label}${because}`, {
-        hint: 'log in with `modeldl login <hub>`',
+        hint: request.loginHint ?? 'this address is asked without a login; look at it in a browser',
         details,
       });
     case 403:
@@ -161,7 +163,10 @@ export async function statusError(
       });
     case 404:
     case 410:
-      return new ModeldlError('NOT_FOUND', `No such file at ${url}${because}`, { details });
+      return new ModeldlError('NOT_FOUND', `No such file at ${url}${because}`, {
+        hint: 'look at the address in a browser: what is listed may have been removed, and may come back later',
+        details,
+      });
     default:
       return new ModeldlError('NETWORK', `${url} answered ${response.status}${because}`, {
         hint:
@@ -240,7 +245,7 @@ export function tooLong(request: DownloadRequest, limit: number): ModeldlError {
   });
 }
 
-/** The answer's own words when they are short text, else nothing. */
+/** The answer's own words when they are few, else nothing. */
 async function shortText(response: HttpResponse): Promise<string> {
   const type = response.header('content-type') ?? '';
   const length = Number(response.header('content-length') ?? 0);
@@ -249,8 +254,36 @@ async function shortText(response: HttpResponse): Promise<string> {
     return '';
   }
   const text = await response.text().catch(() => '');
-  return text.replace(/\s+/g, ' ').trim();
+  const words = type.startsWith('text/plain') ? text : v.parse(wordsSchema, parseJson(text));
+  return words.replace(/\s+/g, ' ').trim();
 }
+
+/** Where servers put the words for people into JSON: registries, Hugging Face and npm, FastAPI, GitHub. */
+const wordsSchema = v.fallback(
+  v.union([
+    v.pipe(
+      v.object({ errors: v.tupleWithRest([v.object({ message: v.string() })], v.unknown()) }),
+      v.transform(({ errors: [{ message }] }) => message),
+    ),
+    v.pipe(
+      v.object({ error: v.object({ message: v.string() }) }),
+      v.transform(({ error }) => error.message),
+    ),
+    v.pipe(
+      v.object({ error: v.string() }),
+      v.transform(({ error }) => error),
+    ),
+    v.pipe(
+      v.object({ message: v.string() }),
+      v.transform(({ message }) => message),
+    ),
+    v.pipe(
+      v.object({ detail: v.string() }),
+      v.transform(({ detail }) => detail),
+    ),
+  ]),
+  '',
+);
 
 /** Servers repeat the address that they were asked for, and its query may be a signature. */
 function withoutQueries(text: string): string {

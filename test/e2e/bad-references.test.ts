@@ -77,6 +77,21 @@ describe('a reference that cannot be read is refused before any request', () => 
       { code: 'USAGE', message: /org\/na/, hint: /letters, digits/, secret: '\u001b[31m' },
     ],
     [
+      'a web address with a revision that is no digest',
+      ['pull', 'https://127.0.0.1/model.onnx', '--revision', 'v1'],
+      { code: 'USAGE', message: /no revision but the sha256/, hint: /64 hex digits/ },
+    ],
+    [
+      'a web address with two digests',
+      ['pull', `https://127.0.0.1/model.onnx#sha256=${'0'.repeat(64)}`, '--revision', '1'.repeat(64)],
+      { code: 'USAGE', message: /names a revision already: 0{64}/, hint: /after `#`/ },
+    ],
+    [
+      'a local file with a revision that is no digest',
+      ['pull', '.', '--revision', 'v1'],
+      { code: 'USAGE', message: /no revision `v1`/, hint: /`modeldl list`/ },
+    ],
+    [
       'a revision given twice',
       ['pull', 'hf:org/name@main', '--revision', 'dev'],
       { code: 'USAGE', message: /main/, hint: /--revision/ },

@@ -221,6 +221,7 @@ describe('models of Geti that are not there, or not what they should be', () => 
       'openvino-fp16.zip',
     ],
     ['gone', { status: 404 }, 3, 'No such file at'],
+    ['without a login', { status: 401 }, 4, 'modeldl login geti'],
     ['forbidden', { status: 403 }, 4, 'refuses access to openvino-fp16.zip'],
     ['a failure', { status: 500 }, 5, '500'],
   ])('are not fetched from %s, and nothing is left of them', async (_what, route, exitCode, message) => {

@@ -146,6 +146,9 @@ describe('a registry', () => {
     const certificate = await selfSigned('IP:127.0.0.1');
     await start({ certificate });
     const target = `oci:${registry.host}/org/model`;
+    const unencrypted = await pull(there, target);
+    expect(unencrypted.exitCode).toBe(5);
+    expect(unencrypted.stderr).toContain(`list \`${registry.host}\` in \`hubs.oci.secure\``);
     const settings = { hubs: { oci: { secure: [registry.host] } } };
     for (const world of [here, there]) {
       await mkdir(join(world.directory, '.config', 'modeldl'), { recursive: true });
@@ -229,6 +232,12 @@ describe('pushing', () => {
       ['hf:org/absent', 'oci:h.io/m', '--mount-from', './model', '--offline'],
       2,
       'starts with `oci:`',
+    ],
+    [
+      'to a digest, before it is fetched',
+      ['hf:org/absent', `oci:h.io/m@sha256:${'1'.repeat(64)}`, '--offline'],
+      2,
+      'write `oci:h.io/m:tag`',
     ],
     ['without network', ['./model', 'oci:127.0.0.1:9/m', '--offline'], 5, 'Offline'],
     ['to nobody', ['./model', 'oci:127.0.0.1:9/m', '--max-wait', '1ms'], 5, 'Cannot reach 127.0.0.1:9'],

@@ -210,6 +210,19 @@ describe('a model that was renamed at its hub', () => {
   });
 });
 
+describe('a model that is not stored, without network', () => {
+  it.each([
+    ['hf:org/nane', '`hf:org/name`'],
+    ['hf:org/name@v9', `\`${PINNED}\``],
+    ['hf:other/elsewhere', 'run `modeldl pull hf:other/elsewhere`'],
+  ])('is told with what is stored instead: %s', async (asked, hint) => {
+    await putModel(store, { 'model.onnx': 'bytes' });
+    const { exitCode, stderr } = await world.run('--offline', 'pull', asked);
+    expect(exitCode).toBe(5);
+    expect(stderr).toContain(`hint: ${hint.startsWith('`') ? `stored is ${hint}; run` : hint}`);
+  });
+});
+
 describe('a conversion that is not stored', () => {
   it.each([
     [['+fp16-gpu'], '--precision fp16 --device GPU'],

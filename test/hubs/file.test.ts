@@ -142,6 +142,10 @@ describe('folders', () => {
     return (await resolve()).files.map((item) => item.path);
   }
 
+  it('says that an empty folder is none', async () => {
+    expect((await refusalOf(resolve(), 'NOT_FOUND')).hint).toContain('name the folder');
+  });
+
   it('lists a single file under its own name', async () => {
     await write('m.onnx', '12345');
     const snapshot = await resolve(join(root, 'm.onnx'));

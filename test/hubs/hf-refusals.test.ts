@@ -91,7 +91,7 @@ describe('what the Hugging Face hub refuses', () => {
       'hf_wrong',
       'AUTH',
       /does not accept the token from .*HF_TOKEN/,
-      /settings\/tokens/,
+      /settings\/tokens.*environment wins/,
     ],
     ['a gated model, anonymous', 'org/closed', undefined, 'GATED', /not logged in/, /login hf/],
     [

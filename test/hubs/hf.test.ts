@@ -281,6 +281,21 @@ describe('resolving a Hugging Face model', () => {
     ]);
   });
 
+  it.each([
+    ['http://mirror.example', 'hf_a', 1],
+    ['http://mirror.example', undefined, 0],
+    ['http://127.0.0.1:9', 'hf_a', 0],
+    ['https://mirror.example', 'hf_a', 0],
+  ])('says once that a token goes to %s without encryption: %s', async (endpoint, token, times) => {
+    const credential = token === undefined ? {} : { credential: { token, source: 'HF_TOKEN' } };
+    const context = createHubContext(hf, { settings: { endpoint }, ...credential });
+    const fetch = () => Promise.resolve(new Response('{}', { status: 404 }));
+    for (let asked = 0; asked < 2; asked += 1)
+      await refusalOf(hf.resolve({ hub: 'hf', id: 'org/name' }, { ...context, fetch }), 'NOT_FOUND');
+    context.close();
+    expect(context.warnings.filter((text) => text.includes('without encryption'))).toHaveLength(times);
+  });
+
   it('passes on what the hub warns of, once', async () => {
     const hub = await start();
     const info = { id: 'org/model', sha: hub.commitOf('org/model') };

@@ -231,6 +231,19 @@ describe('a registry', () => {
     expect(error.hint).toBeTruthy();
   });
 
+  it('that does not accept a login says where that came from', async () => {
+    route = () => ({ status: 401 });
+    const home = await makeHome(
+      `registry=${server.origin}/\n${server.origin.replace('http:', '')}/:_authToken=open-sesame\n`,
+    );
+    const asking = createHubContext(npm, { home });
+    const error = await refusalOf(npm.resolve(parse('npm:m'), asking), 'AUTH');
+    asking.close();
+    expect(error.message).toContain("does not accept the login from npm's configuration");
+    expect(error.details['tokenSource']).toBe("npm's configuration");
+    expect(error.message + (error.hint ?? '')).not.toContain('open-sesame');
+  });
+
   it('gives no digest that is not one', async () => {
     publish(['1.0.0'], {}, 'sha512-AAAA');
     expect((await resolve('npm:m')).files[0]?.digest).toBeUndefined();

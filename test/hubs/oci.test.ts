@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { oci } from '../../hubs/oci.js';
 import { bearerChallenge, wantsPassword } from '../../hubs/challenge.js';
 import { allowAddress, originOf } from '../../hubs/oci/address.js';
-import { findLogin, type Login } from '../../hubs/oci/login.js';
+import { findLogin, findPartLogin, type Login } from '../../hubs/oci/login.js';
 import { candidates, contentsOf, readManifest, type Descriptor } from '../../hubs/oci/manifest.js';
 import type { Snapshot } from '../../src/hub.js';
 import { formatReference, parseReference, type Reference } from '../../src/reference.js';
@@ -198,6 +198,7 @@ describe('which registries are asked without encryption', () => {
     ['localhost:5000', {}, 'http://localhost:5000'],
     ['127.0.0.1:5000', {}, 'http://127.0.0.1:5000'],
     ['[::1]:5000', {}, 'http://[::1]:5000'],
+    ['registry.localhost:5000', {}, 'http://registry.localhost:5000'],
     ['127.0.0.1:5000', { secure: ['127.0.0.1:5000'] }, 'https://127.0.0.1:5000'],
     ['registry:5000', {}, 'https://registry:5000'],
     ['registry:5000', { insecure: ['registry:5000'] }, 'http://registry:5000'],
@@ -453,6 +454,17 @@ describe('logins', () => {
     );
   });
 
+  it('may be for a part of a registry, of which the narrowest counts', async () => {
+    const login = (user: string) => ({ auth: Buffer.from(`${user}:p`).toString('base64') });
+    const auths = { 'h.io/org': login('org'), 'h.io/org/a': login('narrow'), 'h.io': login('all') };
+    await find('h.io', { auths }, {}, '.config/containers/auth.json');
+    const userFor = async (repository: string): Promise<unknown> =>
+      (await findPartLogin('h.io', repository, { settings: {}, environment: {}, home }))?.secret;
+    expect(await userFor('org/a/model')).toMatchObject({ user: 'narrow' });
+    expect(await userFor('org/b')).toMatchObject({ user: 'org' });
+    expect(await userFor('organisation/b')).toBeUndefined();
+  });
+
   it('come from the helper of the registry before the general one, and before the file', async () => {
     const environment = {
       ...(await helper(
@@ -574,6 +586,14 @@ describe('a registry', () => {
     server.routes.set('/v2/', { status: 200 });
     const context = open({ environment: {} });
     expect((await resolve('org/model', context)).files).toHaveLength(2);
+  });
+
+  it('gets the login for the part of it that the model is in', async () => {
+    server.wants = 'basic';
+    const auths = { ...(logins(server.host, 'eve:wrong') as { auths: object }).auths };
+    Object.assign(auths, (logins(`${server.host}/org`) as { auths: object }).auths);
+    await writeFile(join(home, '.docker', 'config.json'), JSON.stringify({ auths }));
+    expect((await resolve()).files).toHaveLength(2);
   });
 
   it('tells nobody without a login', async () => {

@@ -64,10 +64,20 @@ describe('the header of a GGUF', () => {
     ['a later version', gguf({ version: 4 })],
     ['a type that is none', gguf({ values: { x: [77, Buffer.alloc(4)] } })],
     ['a text past the end', gguf({ values: { x: [8, Buffer.from([0xff, 0xff, 0xff, 0, 0, 0, 0, 0])] } })],
+    ['a tensor that no disk holds', withTensor(2n ** 40n)],
     ['a list without end', gguf({ values: { x: [9, Buffer.alloc(12, 0xff)] } })],
   ])('is not what is in %s', async (_what, bytes) => {
     expect(await headerOf(bytes)).toBeUndefined();
   });
+
+  /** A file whose one tensor claims to be square. */
+  function withTensor(side: bigint): Buffer {
+    const bytes = gguf();
+    const at = bytes.indexOf('weight') + 'weight'.length + 4;
+    bytes.writeBigUInt64LE(side, at);
+    bytes.writeBigUInt64LE(side, at + 8);
+    return bytes;
+  }
 });
 
 it.each([

@@ -607,6 +607,14 @@ describe('answers', () => {
     expect(error.hint ?? '').not.toBe('');
   });
 
+  it.each([401, 403, 404])('are told what they are: a web page for a %i', async (status) => {
+    registry.answerManifests({ status, body: '<html>', headers: { 'content-type': 'text/html' } });
+    for (const text of ['ollama:llama3.2:3b', `ollama:llama3.2:3b@sha256:${'1'.repeat(64)}`]) {
+      const page = await refused(text, 'NETWORK');
+      expect(page.message).toContain(`(${status}, text/html)`);
+    }
+  });
+
   it('are told what they are: a web page, a model without weights', async () => {
     registry.setFault('html');
     const page = await refused('ollama:llama3.2:3b', 'NETWORK');

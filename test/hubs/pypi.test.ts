@@ -227,6 +227,16 @@ describe('an index', () => {
     expect(error.details.url).toBe(`${server.origin}/simple/m/`);
   });
 
+  it('that does not accept a login says where that came from', async () => {
+    route = () => ({ status: 401 });
+    const endpoint = `${server.origin.replace('//', '//ali:open-sesame@')}/simple`;
+    const asking = createHubContext(pypi, { settings: { endpoint } });
+    const error = await refusalOf(pypi.resolve(parse('pypi:m'), asking), 'AUTH');
+    asking.close();
+    expect(error.message).toContain('does not accept the login from hubs.pypi.endpoint');
+    expect(error.message + (error.hint ?? '')).not.toContain('open-sesame');
+  });
+
   it('names the nearest versions when one does not exist', async () => {
     publish(
       ...['0.9', '1.0', '1.1', '2.0', '10.0'].map((version) => ({

@@ -588,7 +588,14 @@ describe('what a server says of a refusal', () => {
 
   test.each([
     ['text', 'text/plain', `no such object ${SIGNED} here`, {}],
-    ['JSON', 'application/json', `{"message":"no such object","path":"${SIGNED}"}`, {}],
+    ['JSON', 'application/json', JSON.stringify({ message: `no such object ${SIGNED}`, type: 'x' }), {}],
+    [
+      'JSON of registries',
+      'application/json',
+      JSON.stringify({ errors: [{ message: `no such object ${SIGNED}` }] }),
+      {},
+    ],
+    ['JSON of npm', 'application/json', JSON.stringify({ error: `no such object ${SIGNED}` }), {}],
     ['a header', 'text/html', '', { 'x-error-message': `no such object ${SIGNED}` }],
   ])('is quoted without the queries in it: %s', async (_how, type, body, headers) => {
     const server = await answering((_request, response) =>
@@ -598,6 +605,21 @@ describe('what a server says of a refusal', () => {
     expect(error.message).toContain('no such object');
     expect(error.message).toContain('/s');
     expect(everythingSaid(error)).not.toMatch(/X-Goog|abc|me%40here/);
+  });
+});
+
+describe('a refusal says what to do', () => {
+  test.each([
+    [401, 'AUTH', 'run `their login`'],
+    [404, 'NOT_FOUND', 'in a browser'],
+  ] as const)('%d', async (status, code, hint) => {
+    const server = await answering((_request, response) =>
+      response.writeHead(status, { 'content-type': 'application/json' }).end('{"odd":{}}'),
+    );
+    const request = { ...requestOf(server), loginHint: 'run `their login`' };
+    const error = await refusal(resume(world.client(), request), code);
+    expect(error.hint).toContain(hint);
+    expect(error.message).not.toContain('odd');
   });
 });
 
