@@ -225,6 +225,29 @@ describe('a mirror that fails', () => {
   });
 });
 
+describe('a hub that is listed first', () => {
+  const files = Object.fromEntries(Array.from({ length: 6 }, (_, at) => [`part/${at}.txt`, `text ${at}`]));
+
+  it('and was given up for some files is asked again for what no mirror has', async () => {
+    origin.putRepo({ id: 'org/many', files });
+    origin.addFault({ server: 'hub', matches: /\/resolve\//, kind: { status: 503 }, times: 4 });
+    await configure(origin.endpoint, mirror.endpoint);
+    succeeded(await run('pull', 'hf:org/many', ...PLAIN));
+    expect(mirror.requests.length).toBeGreaterThan(0);
+  });
+
+  it('and cannot be reached is what the error is about, not the mirror that lacks a file', async () => {
+    mirror.addFault({ server: 'hub', matches: /\/resolve\/.*json$/, kind: { status: 404 } });
+    await configure(origin.endpoint, mirror.endpoint);
+    await origin.close();
+    const refused = await pull();
+    expect([refused.exitCode, refused.stderr]).toEqual([
+      5,
+      expect.stringMatching(new RegExp(`error: .*${new URL(origin.endpoint).host}`)),
+    ]);
+  });
+});
+
 describe('when no source is left', () => {
   it('the error is that of the hub itself', async () => {
     origin.addFault(GONE);
