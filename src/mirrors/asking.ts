@@ -1,6 +1,6 @@
 /** Asking for metadata: the whole of an answer comes from one source, the first in order that gives one. */
 import { format, hubContext, type Context } from '../context.js';
-import { throwIfAborted, type ModeldlError } from '../errors.js';
+import { ModeldlError, throwIfAborted } from '../errors.js';
 import type { Hub, HubContext } from '../hub.js';
 import type { Reference } from '../reference.js';
 import type { HttpClient } from '../transfer/http.js';
@@ -27,7 +27,7 @@ export async function askSources<Result>(
   work: (asking: HubContext) => Promise<Result>,
 ): Promise<Result> {
   const own = await hubContext(context, hub, stored);
-  const sources = sourcesOf(context, hub).filter(({ kind }) => kind !== 'registry');
+  const sources = sourcesOf(context, hub, reference.id).filter(({ kind }) => kind !== 'registry');
   const last = sources.at(-1);
   const http = await context.httpFor(hub);
   const lastClient = patience === 'patient' ? http : http.as(HASTE);
@@ -79,12 +79,19 @@ function mirroringFetch(
     const url = input instanceof Request ? input.url : input.toString();
     const target = mirrored(url, endpoint, mirror);
     if (target === undefined || endpoint === undefined) return http.fetch(input, init);
-    const response = await anonymous.fetch(
-      input instanceof Request ? new Request(target, input) : target,
-      init,
-    );
+    const request = input instanceof Request ? new Request(target, input) : target;
+    const response = await anonymous.fetch(request, init).catch((error: unknown) => {
+      throw asItsOwn(error);
+    });
     return asFrom(response, (text) => text.replaceAll(mirror, endpoint));
   };
+}
+
+/** Where a mirror leads may be nowhere to go: that is not what is wrong with the reference. */
+function asItsOwn(error: unknown): unknown {
+  if (!(error instanceof ModeldlError) || error.code !== 'USAGE') return error;
+  const { message, hint, cause, details } = error;
+  return new ModeldlError('UNSUPPORTED', message, { hint, cause, details });
 }
 
 function asFrom(response: Response, renamed: (text: string) => string): Response {

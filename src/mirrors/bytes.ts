@@ -52,7 +52,7 @@ export async function openSources(
   snapshot: Snapshot,
   reference: string,
 ): Promise<ByteSources> {
-  const sources = sourcesOf(context, hub);
+  const sources = sourcesOf(context, hub, snapshot.id);
   const isAlone = sources.length === 1;
   const own = await context.httpFor(hub);
   const endpoint = sources.find(({ kind }) => kind === 'origin')?.address;
