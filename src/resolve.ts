@@ -140,8 +140,9 @@ async function askHub(context: Context, hub: Hub, reference: Reference): Promise
   context.emit({ type: 'resolve', reference: format(context, reference) });
   const known: HubContext['known'] = (id, revision) => anySnapshot(context, hub.name, id, revision);
   const stored = context.freshness === 'refresh' ? {} : { known };
+  const question = { id: reference.id, text: format(context, reference) };
   const ask = (patience: 'patient' | 'hasty'): Promise<Snapshot> =>
-    askSources(context, hub, reference, patience, stored, (asking) => hub.resolve(reference, asking));
+    askSources(context, hub, question, patience, stored, (asking) => hub.resolve(reference, asking));
   const snapshot = isHeldElsewhere(context, hub)
     ? await askOrBelieve(context, hub, reference, ask)
     : await ask('patient');
