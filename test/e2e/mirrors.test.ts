@@ -317,6 +317,34 @@ describe('credentials', () => {
   });
 });
 
+describe('what else the hub is asked', () => {
+  it('whose a token is, no mirror is asked, which a failure says', async () => {
+    await configure(mirror.endpoint);
+    origin.addFault(GONE);
+    const refused = await world.runWith(
+      { HF_ENDPOINT: origin.endpoint, HF_TOKEN: TOKEN },
+      'whoami',
+      'hf',
+      ...['--max-wait', '1ms'],
+    );
+    expect([refused.exitCode, refused.stderr]).toEqual([5, expect.stringContaining('mirrors are not asked')]);
+    expect(mirror.requests).toEqual([]);
+  });
+
+  it('which conversions are published, mirrors are asked as well', async () => {
+    const published = { 'openvino_model.xml': '<net/>', 'openvino_model.bin': 'weights' };
+    mirror.putRepo({ id: 'org/Chat', files: { 'config.json': '{}', 'onnx/model.onnx': 'bytes' } });
+    mirror.putRepo({ id: 'OpenVINO/Chat-int8-ov', files: published });
+    await configure(mirror.endpoint);
+    origin.addFault(GONE);
+    const plan = await run('convert', 'org/Chat', '--dry-run', '--no-space-check', '--max-wait', '1ms');
+    expect(succeeded(plan)).toContain('published  hf:OpenVINO/Chat-int8-ov');
+    const taken = await run('convert', 'org/Chat', '--prebuilt', '--dry-run', '--max-wait', '1ms');
+    expect(succeeded(taken)).toContain('hf:OpenVINO/Chat-int8-ov@');
+    expect(origin.requests).toEqual([]);
+  });
+});
+
 describe('a file without a digest', () => {
   it('is taken from the hub itself, and the user is told', async () => {
     const forget: HfFault = {
@@ -384,6 +412,18 @@ describe('the configuration', () => {
     ]);
     const table = await run('hubs');
     expect(succeeded(table)).toContain(mirror.endpoint);
+  });
+
+  it('that cannot be read hides no other hub from `hubs`', async () => {
+    await configure('mirror.example');
+    const { hubs } = JSON.parse(succeeded(await run('hubs', '--json'))) as {
+      hubs: readonly { name: string; mirrors: readonly unknown[] }[];
+    };
+    const problem = expect.stringContaining('No mirror that Hugging Face can have') as string;
+    expect(hubs.find(({ name }) => name === 'hf')?.mirrors).toEqual([
+      { address: 'hubs.hf.mirrors', reachable: false, problem },
+    ]);
+    expect(succeeded(await run('hubs'))).toContain('mirror.example');
   });
 
   it('opens no connection with --offline', async () => {
