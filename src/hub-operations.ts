@@ -2,7 +2,7 @@
 import { hubContext, hubNamed, serverOf, settingsContext, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import type { Credential, CredentialSpec, Hub, Identity, UserKey } from './hub.js';
-import { sourcesOf, type Source } from './mirrors/sources.js';
+import { keyOf, sourcesOf, type Source } from './mirrors/sources.js';
 import { redactSecrets } from './redact.js';
 import type { HubState, LoggedIn } from './results.js';
 import type { HttpClient } from './transfer/http.js';
@@ -15,6 +15,8 @@ export interface CredentialKeeper {
   remove(hub: string): Promise<boolean>;
 }
 
+const UNASKED = { reachable: null, problem: null };
+
 export async function hubs(
   context: Context,
   options: { readonly check: boolean },
@@ -25,10 +27,8 @@ export async function hubs(
 async function describe(context: Context, hub: Hub, check: boolean): Promise<HubState> {
   const endpoint = hub.endpoint?.(settingsContext(context, hub)) ?? null;
   const credential = hub.credentials === undefined ? undefined : await context.credential(hub);
-  const unasked = { reachable: null, problem: null };
   const state =
-    check && endpoint !== null ? await answerOf(context, await context.httpFor(hub), endpoint) : unasked;
-  const mirrors = sourcesOf(context, hub).filter((source) => source.kind !== 'origin');
+    check && endpoint !== null ? await answerOf(context, await context.httpFor(hub), endpoint) : UNASKED;
   return {
     name: hub.name,
     title: hub.title,
@@ -37,13 +37,24 @@ async function describe(context: Context, hub: Hub, check: boolean): Promise<Hub
     credentials: credential?.source ?? null,
     takesCredentials: hub.credentials !== undefined,
     ...state,
-    mirrors: await Promise.all(
+    mirrors: await mirrorsOf(context, hub, check),
+  };
+}
+
+async function mirrorsOf(context: Context, hub: Hub, check: boolean): Promise<HubState['mirrors']> {
+  try {
+    const mirrors = sourcesOf(context, hub).filter((source) => source.kind !== 'origin');
+    return await Promise.all(
       mirrors.map(async (mirror) => ({
         address: mirror.address,
-        ...(check ? await checkSource(context, hub, mirror) : unasked),
+        ...(check ? await checkSource(context, hub, mirror) : UNASKED),
       })),
-    ),
-  };
+    );
+  } catch (error) {
+    // A list that cannot be read is a matter of its hub alone.
+    if (!(error instanceof ModeldlError) || error.code !== 'CONFIG') throw error;
+    return [{ address: keyOf(hub), reachable: false, problem: error.message }];
+  }
 }
 
 async function answerOf(
@@ -171,7 +182,23 @@ async function whoamiWith(
     }
     return base.fetch(request);
   };
-  return spec.whoami({ ...base, fetch });
+  try {
+    return await spec.whoami({ ...base, fetch });
+  } catch (error) {
+    throw withoutMirrors(error, sourcesOf(context, hub));
+  }
+}
+
+/** Only the hub knows whose a token is, and no other gets to see it. */
+function withoutMirrors(error: unknown, sources: readonly Source[]): unknown {
+  if (!(error instanceof ModeldlError) || error.code !== 'NETWORK' || sources.length === 1) return error;
+  const { code, message, hint, cause, details } = error;
+  const why = 'mirrors are not asked, since no token goes there';
+  return new ModeldlError(code, message, {
+    hint: hint === undefined ? why : `${hint}; ${why}`,
+    cause,
+    details,
+  });
 }
 
 function withCredentials(context: Context, name: string): { hub: Hub; spec: CredentialSpec } {

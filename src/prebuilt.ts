@@ -1,10 +1,11 @@
 /** Conversions that somebody published: found by their names, taken instead of converting, or only told of. */
 import * as v from 'valibot';
-import { format, hubContext, hubNamed, type Context } from './context.js';
+import { format, hubNamed, type Context } from './context.js';
 import { PRECISIONS, type ConversionRequest, type Precision } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type { Hub } from './hub.js';
 import { choose, knownListing } from './listing.js';
+import { askSources } from './mirrors/asking.js';
 import { intactModel } from './pull.js';
 import type { Reference } from './reference.js';
 import { resolveReference, type Resolved } from './resolve.js';
@@ -127,9 +128,13 @@ export async function publishedReference(
   if (hub.prebuilt === undefined || candidate === undefined || candidate === reference.id) return undefined;
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(NOTE_WAIT_MS)]);
   try {
-    // What the hub has to say was said when the model itself was looked up.
-    const asking = { ...(await hubContext(context, hub)), signal, warn: () => undefined };
-    const found = await hub.prebuilt.exists(candidate, asking);
+    const { prebuilt } = hub;
+    // What the hub and its mirrors have to say was said when the model itself was looked up.
+    const quiet: Context = { ...context, signal, emit: () => undefined };
+    const question = { id: candidate, text: candidate };
+    const found = await askSources(quiet, hub, question, 'patient', {}, (asking) =>
+      prebuilt.exists(candidate, asking),
+    );
     return found ? format(context, { hub: hub.name, id: candidate }) : undefined;
   } catch (error) {
     if (context.signal.aborted) throw error;

@@ -118,8 +118,19 @@ export async function modelToPush(
     await assertIntact(context, model);
     return model;
   } catch (error) {
-    throw await withFileHint(context, text, error);
+    throw await withFileHint(context, text, withChoiceHint(error));
   }
+}
+
+/** What is pushed is chosen when it is pulled. */
+function withChoiceHint(error: unknown): unknown {
+  if (!(error instanceof ModeldlError) || error.details['quantizations'] === undefined) return error;
+  const { code, message, cause, details } = error;
+  return new ModeldlError(code, message, {
+    hint: 'choose with `modeldl pull --quant NAME`, and push the reference that `modeldl list` prints then',
+    cause,
+    details,
+  });
 }
 
 export function describe(context: Context, { record }: StoredModel): ModelToPush {

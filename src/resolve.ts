@@ -160,8 +160,9 @@ async function askHub(context: Context, hub: Hub, reference: Reference): Promise
     return listing?.believed === true ? undefined : listing;
   };
   const stored = context.freshness === 'refresh' ? {} : { known };
+  const question = { id: reference.id, text: format(context, reference) };
   const ask = (patience: 'patient' | 'hasty'): Promise<Snapshot> =>
-    askSources(context, hub, reference, patience, stored, (asking) => hub.resolve(reference, asking));
+    askSources(context, hub, question, patience, stored, (asking) => hub.resolve(reference, asking));
   const snapshot = isHeldElsewhere(context, hub)
     ? await askOrBelieve(context, hub, reference, ask)
     : await ask('patient');

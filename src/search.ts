@@ -4,7 +4,8 @@ import * as v from 'valibot';
 import { format, hubContext, hubNamed, settingsContext, type Context } from './context.js';
 import { PRECISIONS } from './converter.js';
 import { abortError, ModeldlError, throwIfAborted } from './errors.js';
-import type { Hub, SearchFilter, SearchHit, SearchOrder, SearchQuery } from './hub.js';
+import type { Hub, HubContext, SearchFilter, SearchHit, SearchOrder, SearchQuery } from './hub.js';
+import { askSources } from './mirrors/asking.js';
 import { printable } from './redact.js';
 import { parseReference, type Reference } from './reference.js';
 import type { FoundModel, SearchResult } from './results.js';
@@ -13,6 +14,10 @@ export const SEARCH_ORDERS = ['downloads', 'likes', 'updated'] as const satisfie
 export const SEARCH_DEFAULTS = { limit: 10, timeoutMs: 15_000 };
 /** As many as a hub is asked for at most: two pages of Hugging Face's. */
 const MOST = 1000;
+/** More precisions of one model are those of nobody's weights. */
+const MOST_PRECISIONS = 8;
+/** They are not seen, and turn or hide what stands beside them. */
+const INVISIBLE = /\p{Cf}/gu;
 
 export interface SearchOptions {
   /** Names of hubs; without them all that can answer. */
@@ -225,39 +230,79 @@ function isSomewhere(context: Context, hub: Hub): boolean {
 /** Never throws but for bugs of its own: what goes wrong with one hub is no matter of the others. */
 async function ask(context: Context, hub: Hub, query: SearchQuery, timeoutMs: number): Promise<Answer> {
   const models: FoundModel[] = [];
+  const endsAt = performance.now() + timeoutMs;
+  try {
+    const more = await within(context.signal, timeoutMs, hub.title, (signal) =>
+      read({ ...context, signal }, hub, query, models, endsAt),
+    );
+    return { hub, models, more };
+  } catch (error) {
+    return { hub, models: [...models], more: false, error: failureOf(hub, error) };
+  }
+}
+
+/** Gives work some time. What does not listen to the signal is not waited for. */
+async function within<Result>(
+  stop: AbortSignal,
+  timeoutMs: number,
+  who: string,
+  work: (signal: AbortSignal) => Promise<Result>,
+): Promise<Result> {
   const late = new AbortController();
   // Node.js' timers end at once when they are set to more.
   const timer = setTimeout(
     () => {
-      late.abort(tooSlow(hub, timeoutMs));
+      late.abort(tooSlow(who, timeoutMs));
     },
     Math.min(timeoutMs, 2 ** 31 - 1),
   );
-  const signal = AbortSignal.any([context.signal, late.signal]);
+  const signal = AbortSignal.any([stop, late.signal]);
   const stopped = new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => {
       reject(abortError(signal));
     });
   });
   try {
-    // A hub that does not listen to the signal is not waited for.
-    const more = await Promise.race([read({ ...context, signal }, hub, query, models), stopped]);
-    return { hub, models, more };
-  } catch (error) {
-    return { hub, models: [...models], more: false, error: failureOf(hub, error) };
+    return await Promise.race([work(signal), stopped]);
   } finally {
     clearTimeout(timer);
   }
 }
 
+/** Mirrors are asked as they are for listings; one that does not answer leaves the others half of the time. */
+async function read(
+  context: Context,
+  hub: Hub,
+  query: SearchQuery,
+  models: FoundModel[],
+  endsAt: number,
+): Promise<boolean> {
+  if (abilitiesOf(hub).local) return readFrom(context, hub, query, models, await hubContext(context, hub));
+  if (context.freshness === 'offline') throw offline(hub);
+  const question = { text: `the search of ${hub.title}` };
+  return askSources(context, hub, question, 'patient', {}, async (asking, name, isLast) => {
+    models.length = 0;
+    if (isLast) return readFrom(context, hub, query, models, asking);
+    const half = Math.round((endsAt - performance.now()) / 2);
+    return within(context.signal, half, name, (signal) =>
+      readFrom({ ...context, signal }, hub, query, models, { ...asking, signal }),
+    );
+  });
+}
+
 /** Reads models until there are enough; are there more? */
-async function read(context: Context, hub: Hub, query: SearchQuery, models: FoundModel[]): Promise<boolean> {
+async function readFrom(
+  context: Context,
+  hub: Hub,
+  query: SearchQuery,
+  models: FoundModel[],
+  asking: HubContext,
+): Promise<boolean> {
   if (hub.search === undefined) return false;
-  if (context.freshness === 'offline' && !abilitiesOf(hub).local) throw offline(hub);
   const seen = new Set<string>();
   // One more tells whether there are more.
-  const asking = { ...query, limit: query.limit + 1 };
-  for await (const hit of hub.search(asking, await hubContext(context, hub))) {
+  const wanted = { ...query, limit: query.limit + 1 };
+  for await (const hit of hub.search(wanted, asking)) {
     throwIfAborted(context.signal);
     const model = found(context, hub, hit);
     if (model === undefined || seen.has(model.reference)) continue;
@@ -288,7 +333,7 @@ function found(context: Context, hub: Hub, hit: SearchHit): FoundModel | undefin
     task: line(task),
     library: line(library),
     license: line(license),
-    precisions: precisions.flatMap((precision) => line(precision) ?? []),
+    precisions: precisions.slice(0, MOST_PRECISIONS).flatMap((precision) => line(precision) ?? []),
     scale: line(scale),
     parameters: facts.parameters ?? null,
     bytes: facts.bytes ?? null,
@@ -305,7 +350,7 @@ function writable(context: Context, named: Reference): string | undefined {
   const { cwd, home, syntaxes } = context;
   try {
     const reference = format(context, named);
-    const isPrintable = printable(reference) === reference && !/\s/.test(reference);
+    const isPrintable = printable(reference) === reference && !/[\s\p{Cf}]/u.test(reference);
     const read = parseReference(reference, syntaxes, { cwd, home });
     return isPrintable && isDeepStrictEqual(read, named) ? reference : undefined;
   } catch (error) {
@@ -316,7 +361,7 @@ function writable(context: Context, named: Reference): string | undefined {
 
 /** Others' words: one line, and not without end. */
 function line(words: string | undefined): string | null {
-  const clean = printable((words ?? '').replace(/\s+/g, ' ').trim()).slice(0, 200);
+  const clean = printable((words ?? '').replace(INVISIBLE, '').replace(/\s+/g, ' ').trim()).slice(0, 200);
   return clean === '' ? null : clean;
 }
 
@@ -341,10 +386,9 @@ function inOrder(models: readonly FoundModel[], order: SearchOrder | undefined):
   return [...models].sort((a, b) => value(b) - value(a) || (a.reference < b.reference ? -1 : 1));
 }
 
-function tooSlow(hub: Hub, timeoutMs: number): ModeldlError {
-  return new ModeldlError('NETWORK', `${hub.title} did not answer within ${timeoutMs / 1000} s`, {
+function tooSlow(who: string, timeoutMs: number): ModeldlError {
+  return new ModeldlError('NETWORK', `${who} did not answer within ${timeoutMs / 1000} s`, {
     hint: 'try again, or give it longer with `--timeout`',
-    details: { hub: hub.name },
   });
 }
 

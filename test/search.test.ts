@@ -172,6 +172,17 @@ describe('what hubs find', () => {
     expect(found.models[0]?.license).toHaveLength(200);
   });
 
+  it('holds no signs that are not seen, and no more precisions than a model can have', async () => {
+    const precisions = Array.from({ length: 500 }, (_, at) => `t${at}`);
+    const hits: readonly SearchHit[] = [
+      { reference: { id: 'a' }, task: 'text\u202e-ksat\u2066', license: '\u200b', precisions },
+      { reference: { id: 'b\u202ecod' } },
+    ];
+    const { models } = await search([hubWith('one', hits)]);
+    expect(models).toMatchObject([{ reference: 'one:a', task: 'text-ksat', license: null }]);
+    expect(models[0]?.precisions).toHaveLength(8);
+  });
+
   it('is shown once when a hub serves another', async () => {
     const page = 'https://hub.example/org/a';
     const general = hubWith('general', [

@@ -10,6 +10,8 @@ const ORDERS = { downloads: 'downloads', likes: 'likes', updated: 'lastModified'
   string
 >;
 
+const LATEST = Date.UTC(9999, 11, 31);
+
 /** Bits of the types that weights are stored in. (safetensors, `Dtype`) */
 const BITS: Readonly<Record<string, number>> = {
   ...{ BOOL: 8, F4: 4, F6_E2M3: 6, F6_E3M2: 6, F8_E4M3: 8, F8_E5M2: 8, F8_E8M0: 8, U8: 8, I8: 8 },
@@ -64,7 +66,10 @@ export function describe(model: ListedModel, endpoint: string): Omit<SearchHit, 
     ...(bytes === undefined ? {} : { bytes }),
     ...(model.downloads == null ? {} : { downloads: model.downloads }),
     ...(model.likes == null ? {} : { likes: model.likes }),
-    ...(model.updatedAt == null ? {} : { updatedAt: model.updatedAt.toISOString() }),
+    // A year of more than four digits is nobody's.
+    ...(model.updatedAt == null || model.updatedAt.getTime() > LATEST
+      ? {}
+      : { updatedAt: model.updatedAt.toISOString() }),
     ...(gated == null ? {} : { gated: gated !== false }),
     ...(model.private == null ? {} : { private: model.private }),
     page: pageOf({ endpoint, id: name }),

@@ -1,11 +1,18 @@
 /** Asking for metadata: the whole of an answer comes from one source, the first in order that gives one. */
-import { format, hubContext, type Context } from '../context.js';
-import { throwIfAborted, type ModeldlError } from '../errors.js';
+import { hubContext, type Context } from '../context.js';
+import { ModeldlError, throwIfAborted } from '../errors.js';
 import type { Hub, HubContext } from '../hub.js';
-import type { Reference } from '../reference.js';
 import type { HttpClient } from '../transfer/http.js';
 import { failureOf, isUnreachable, noteUnreachable, warnLeft } from './failures.js';
-import { mirrored, sourcesOf, type Source } from './sources.js';
+import { mirrored, nameOf, sourcesOf, type Source } from './sources.js';
+
+/** What sources are asked for. */
+export interface Question {
+  /** Of the model, where it is about one. */
+  readonly id?: string;
+  /** For messages. */
+  readonly text: string;
+}
 
 /** A source with others after it is not waited for. */
 export const HASTE = { retries: 0, maxWaitMs: 0, continuations: 1 } as const;
@@ -16,32 +23,34 @@ export const HASTE = { retries: 0, maxWaitMs: 0, continuations: 1 } as const;
  *
  * @param patience whether the last of them is waited for
  * @param stored what the store can tell the hub about the reference
+ * @param work gets how messages call the source, and whether it is the last
  * @throws ModeldlError what the hub itself refused with, or else the last failure
  */
 export async function askSources<Result>(
   context: Context,
   hub: Hub,
-  reference: Reference,
+  { id, text }: Question,
   patience: 'patient' | 'hasty',
   stored: Pick<HubContext, 'known'>,
-  work: (asking: HubContext) => Promise<Result>,
+  work: (asking: HubContext, name: string, isLast: boolean) => Promise<Result>,
 ): Promise<Result> {
   const own = await hubContext(context, hub, stored);
-  const sources = sourcesOf(context, hub).filter(({ kind }) => kind !== 'registry');
+  const sources = sourcesOf(context, hub, id).filter(({ kind }) => kind !== 'registry');
   const last = sources.at(-1);
   const http = await context.httpFor(hub);
   const lastClient = patience === 'patient' ? http : http.as(HASTE);
-  if (sources.length < 2 || last === undefined) return work({ ...own, fetch: lastClient.fetch });
+  if (sources.length < 2 || last === undefined)
+    return work({ ...own, fetch: lastClient.fetch }, hub.title, true);
   let refusal: ModeldlError | undefined;
   for (const source of sources) {
     if (source !== last && isUnreachable(context, source)) continue;
     throwIfAborted(context.signal);
     const client = source === last ? lastClient : http.as(HASTE);
     try {
-      return await work(askingAt(own, client, source, sources));
+      return await work(askingAt(own, client, source, sources), nameOf(hub, source), source === last);
     } catch (thrown) {
       const error = failureOf(thrown, context.signal);
-      // What the reference says is wrong at every source.
+      // What is wrong with the question is so at every source.
       if (error.code === 'USAGE') throw error;
       noteUnreachable(context, source, error);
       if (source.kind === 'origin') {
@@ -49,7 +58,7 @@ export async function askSources<Result>(
         refusal = error;
       }
       if (source === last) throw refusal ?? error;
-      warnLeft(context, hub, source, format(context, reference), error);
+      warnLeft(context, hub, source, text, error);
     }
   }
   throw new Error('No source was asked');
@@ -79,12 +88,19 @@ function mirroringFetch(
     const url = input instanceof Request ? input.url : input.toString();
     const target = mirrored(url, endpoint, mirror);
     if (target === undefined || endpoint === undefined) return http.fetch(input, init);
-    const response = await anonymous.fetch(
-      input instanceof Request ? new Request(target, input) : target,
-      init,
-    );
+    const request = input instanceof Request ? new Request(target, input) : target;
+    const response = await anonymous.fetch(request, init).catch((error: unknown) => {
+      throw asItsOwn(error);
+    });
     return asFrom(response, (text) => text.replaceAll(mirror, endpoint));
   };
+}
+
+/** Where a mirror leads may be nowhere to go: that is not what is wrong with the reference. */
+function asItsOwn(error: unknown): unknown {
+  if (!(error instanceof ModeldlError) || error.code !== 'USAGE') return error;
+  const { message, hint, cause, details } = error;
+  return new ModeldlError('UNSUPPORTED', message, { hint, cause, details });
 }
 
 function asFrom(response: Response, renamed: (text: string) => string): Response {

@@ -3,7 +3,7 @@
  * digest is taken from the hub itself. What one source began another goes on with.
  */
 import { hubContext, type Context } from '../context.js';
-import { ModeldlError } from '../errors.js';
+import type { ModeldlError } from '../errors.js';
 import type { Hub, RemoteFile, Snapshot } from '../hub.js';
 import type { DownloadRequest } from '../transfer/download.js';
 import type { HttpClient } from '../transfer/http.js';
@@ -29,7 +29,7 @@ export interface ByteSources {
   /**
    * Tries the sources of a file, one after another, until it is here.
    * @param request for the hub itself
-   * @throws ModeldlError what the hub itself refused with, or else the last failure
+   * @throws ModeldlError what the hub itself refused with
    */
   fetch<Result>(
     file: RemoteFile,
@@ -59,7 +59,7 @@ export async function openSources(
   snapshot: Snapshot,
   reference: string,
 ): Promise<ByteSources> {
-  const sources = sourcesOf(context, hub);
+  const sources = sourcesOf(context, hub, snapshot.id);
   const isAlone = sources.length === 1;
   const own = await context.httpFor(hub);
   const endpoint = sources.find(({ kind }) => kind === 'origin')?.address;
@@ -132,15 +132,21 @@ export async function openSources(
           noteUnreachable(context, source, error);
           failures.set(source, (failures.get(source) ?? 0) + 1);
           if (source.kind === 'origin') refusal = error;
-          if (isLast) throw refusal ?? error;
+          if (isLast && source.kind === 'origin') throw error;
           left.push(source);
           warn(source, request.label, error);
         }
       }
-      // Those after the hub itself did not have the file: now it may be waited for.
-      if (refusal?.code === 'NETWORK')
-        return work({ http: own, request: { ...atHub, sources: 'last' }, onDamaged: () => undefined });
-      throw refusal ?? nowhere(request, reference);
+      // Those after the hub itself did not give the file: now it may be waited for, and asked where it was given up.
+      if (refusal !== undefined && refusal.code !== 'NETWORK') throw refusal;
+      await assertAccess();
+      return work({
+        http: own,
+        request: { ...atHub, sources: 'last' },
+        onDamaged: () => {
+          tellDamaged(request.label, { kind: 'origin', address: endpoint }, left);
+        },
+      });
     },
   };
 
@@ -168,11 +174,4 @@ async function addressHeld(
   file: RemoteFile,
 ): Promise<string | undefined> {
   return (await held.at(source)).get(file)?.url;
-}
-
-function nowhere(request: DownloadRequest, reference: string): ModeldlError {
-  return new ModeldlError('NOT_FOUND', `No source has ${request.label} of ${reference}`, {
-    hint: 'ask again later, or name further sources in the configuration',
-    details: { file: request.label },
-  });
 }

@@ -48,6 +48,16 @@ export function warnLeft(
   const said =
     endpoint === undefined || source.address === undefined
       ? error.message
-      : error.message.replaceAll(endpoint, source.address);
+      : renamed(error.message, endpoint, source.address);
   context.emit({ type: 'warning', message: `Left ${name} for ${what}: ${said}` });
+}
+
+/** Messages name addresses, or hosts alone. */
+function renamed(message: string, endpoint: string, mirror: string): string {
+  const { host } = new URL(endpoint);
+  return message
+    .replaceAll(endpoint, mirror)
+    .split(' ')
+    .map((word) => (word.replace(/[,:;]+$/, '') === host ? word.replace(host, new URL(mirror).host) : word))
+    .join(' ');
 }

@@ -13,10 +13,18 @@ export type Source =
 /**
  * The sources of a hub in the order in which they are asked. The hub itself is the last, unless its own address is in the
  * list.
+ * @param id of the model that is asked for: one that names a server of its own is at no mirror of the hub's
  * @throws ModeldlError CONFIG
  */
-export function sourcesOf(context: Context, hub: Hub): readonly Source[] {
+export function sourcesOf(context: Context, hub: Hub, id?: string): readonly Source[] {
   const address = endpointOf(context, hub);
+  const sources = allSources(context, hub, address);
+  const own = id === undefined ? address : endpointOf(context, hub, id);
+  if (own === address) return sources;
+  return [...sources.filter(({ kind }) => kind === 'registry'), { kind: 'origin', address: own }];
+}
+
+function allSources(context: Context, hub: Hub, address: string | undefined): readonly Source[] {
   const origin: Source = { kind: 'origin', address };
   const configured = context.hubSettings(serverOf(hub))['mirrors'];
   const listed = Array.isArray(configured)
@@ -26,9 +34,9 @@ export function sourcesOf(context: Context, hub: Hub): readonly Source[] {
   return distinct.includes(origin) ? distinct : [...distinct, origin];
 }
 
-/** Address of the hub without a trailing slash. */
-export function endpointOf(context: Context, hub: Hub): string | undefined {
-  return hub.endpoint?.(settingsContext(context, hub))?.replace(/\/+$/, '');
+/** Address of the hub, or of the server that an id names, without a trailing slash. */
+export function endpointOf(context: Context, hub: Hub, id?: string): string | undefined {
+  return hub.endpoint?.(settingsContext(context, hub), id)?.replace(/\/+$/, '');
 }
 
 function readSource(context: Context, hub: Hub, text: string, origin: Source): Source {

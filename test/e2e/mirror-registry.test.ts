@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import { startHfHub, type HfHub, type HfRepo } from '../helpers/hf-hub.js';
 import { createWorld, type Run, type World } from '../helpers/program.js';
-import { digestOf, putModel, startRegistry, withRegistry, type Registry } from '../helpers/registry.js';
+import {
+  digestOf,
+  putModel,
+  startRegistry,
+  withRegistry,
+  type Registry,
+  type TestLayer,
+} from '../helpers/registry.js';
 import { startServer, type TestServer } from '../hubs/server.js';
 import { END_OF_TAR, tarMember } from '../transfer/make-archive.js';
 import { expectSoundStore } from '../helpers/sound-store.js';
@@ -247,16 +254,37 @@ describe('a registry as mirror', () => {
   withRegistry('gains what another choice of files brings, and loses nothing', async () => {
     await fill();
     succeeded(await run(first, 'pull', 'hf:Org/Model', '--include', 'pytorch_model.bin', ...PLAIN));
-    const prefix = `oci:${registry.host}/models/`;
-    await configure(first);
-    succeeded(await run(first, 'pull', 'hf:Org/Model', '--all-files', ...PLAIN));
-    const pushed = JSON.parse(succeeded(await run(first, 'push', 'hf:Org/Model', prefix, '--json'))) as {
-      files: number;
-    };
-    expect(pushed.files).toBeGreaterThanOrEqual(3);
+    const stored = succeeded(await first.run('list', '--quiet')).split('\n');
+    const choice = stored.find((reference) => reference.includes('+')) ?? '';
+    const pushed = await run(first, 'push', choice, '--json');
+    expect(JSON.parse(succeeded(pushed))).toMatchObject({ files: 1, sentBytes: 1000 });
     hub.clearRequests();
-    await expectModel(succeeded(await run(second, 'pull', 'hf:Org/Model', ...PLAIN)));
+    await expectModel(succeeded(await run(second, 'pull', 'hf:Org/Model', '--all-files', ...PLAIN)));
     expect(bytesAsked()).toEqual([]);
+  });
+
+  withRegistry('is rid of what is not of the model when it is filled again', async () => {
+    const [repository = '', tag = ''] = String((await fill())['target'])
+      .replace(`oci:${registry.host}/`, '')
+      .split(/:(?=[^:]+$)/);
+    const layer = (path: string): TestLayer => ({
+      mediaType: 'application/vnd.cncf.model.weight.v1.raw',
+      bytes: Buffer.from(`evil ${path}`),
+      annotations: { 'org.cncf.model.filepath': path },
+    });
+    await putModel(registry, repository, tag, {
+      layers: [layer('pytorch_model.bin'), layer('setup.py')],
+      annotations: { 'vnd.modeldl.origin': pinned() },
+    });
+    await fill();
+    const manifest = await fetch(`${registry.origin}/v2/${repository}/manifests/${tag}`, {
+      headers: { accept: 'application/vnd.oci.image.manifest.v1+json' },
+    });
+    expect(await manifest.json()).toMatchObject({
+      layers: ['config.json', 'model.safetensors', 'onnx/vocab.txt'].map((path) => ({
+        annotations: { 'org.cncf.model.filepath': path },
+      })),
+    });
   });
 
   withRegistry('is shown by hubs --check', async () => {
@@ -312,12 +340,24 @@ describe('push to a mirror', () => {
       ['hf:Org/Model//onnx', 'It is a part of a model'],
       ['./file', 'It comes from no hub'],
       [`oci:${registry.host}/org/model`, 'It is in a registry already'],
+      ['hf:Org/Model+int8-cpu', 'It is a conversion of a model'],
     ] as const) {
       const refused = await run(first, 'push', reference);
       expect(refused.exitCode, refused.stderr).toBe(2);
       expect(refused.stderr).toContain(said);
     }
     expect(registry.requests()).toEqual([]);
+  });
+
+  withRegistry('says how one of several quantizations is chosen', async () => {
+    hub.putRepo({ id: 'org/gguf', files: { 'm-Q4_K_M.gguf': 'four', 'm-Q8_0.gguf': 'eight' } });
+    const refused = await run(first, 'push', 'hf:org/gguf');
+    expect([refused.exitCode, refused.stderr]).toEqual([2, expect.stringContaining('`modeldl list` prints')]);
+    succeeded(await run(first, 'pull', 'hf:org/gguf', '--quant', 'Q8_0', ...PLAIN));
+    succeeded(await run(first, 'push', succeeded(await first.run('list', '--quiet'))));
+    hub.clearRequests();
+    succeeded(await run(second, 'pull', 'hf:org/gguf', '--quant', 'Q8_0', ...PLAIN));
+    expect(bytesAsked()).toEqual([]);
   });
 
   withRegistry('wants a target where no registry or several are configured', async () => {

@@ -225,6 +225,29 @@ describe('a mirror that fails', () => {
   });
 });
 
+describe('a hub that is listed first', () => {
+  const files = Object.fromEntries(Array.from({ length: 6 }, (_, at) => [`part/${at}.txt`, `text ${at}`]));
+
+  it('and was given up for some files is asked again for what no mirror has', async () => {
+    origin.putRepo({ id: 'org/many', files });
+    origin.addFault({ server: 'hub', matches: /\/resolve\//, kind: { status: 503 }, times: 4 });
+    await configure(origin.endpoint, mirror.endpoint);
+    succeeded(await run('pull', 'hf:org/many', ...PLAIN));
+    expect(mirror.requests.length).toBeGreaterThan(0);
+  });
+
+  it('and cannot be reached is what the error is about, not the mirror that lacks a file', async () => {
+    mirror.addFault({ server: 'hub', matches: /\/resolve\/.*json$/, kind: { status: 404 } });
+    await configure(origin.endpoint, mirror.endpoint);
+    await origin.close();
+    const refused = await pull();
+    expect([refused.exitCode, refused.stderr]).toEqual([
+      5,
+      expect.stringMatching(new RegExp(`error: .*${new URL(origin.endpoint).host}`)),
+    ]);
+  });
+});
+
 describe('when no source is left', () => {
   it('the error is that of the hub itself', async () => {
     origin.addFault(GONE);
@@ -291,6 +314,34 @@ describe('credentials', () => {
     await expectModel(succeeded(refused));
     expect(given(origin)).toBe(0);
     expect(given(mirror)).toBe(LARGE.length);
+  });
+});
+
+describe('what else the hub is asked', () => {
+  it('whose a token is, no mirror is asked, which a failure says', async () => {
+    await configure(mirror.endpoint);
+    origin.addFault(GONE);
+    const refused = await world.runWith(
+      { HF_ENDPOINT: origin.endpoint, HF_TOKEN: TOKEN },
+      'whoami',
+      'hf',
+      ...['--max-wait', '1ms'],
+    );
+    expect([refused.exitCode, refused.stderr]).toEqual([5, expect.stringContaining('mirrors are not asked')]);
+    expect(mirror.requests).toEqual([]);
+  });
+
+  it('which conversions are published, mirrors are asked as well', async () => {
+    const published = { 'openvino_model.xml': '<net/>', 'openvino_model.bin': 'weights' };
+    mirror.putRepo({ id: 'org/Chat', files: { 'config.json': '{}', 'onnx/model.onnx': 'bytes' } });
+    mirror.putRepo({ id: 'OpenVINO/Chat-int8-ov', files: published });
+    await configure(mirror.endpoint);
+    origin.addFault(GONE);
+    const plan = await run('convert', 'org/Chat', '--dry-run', '--no-space-check', '--max-wait', '1ms');
+    expect(succeeded(plan)).toContain('published  hf:OpenVINO/Chat-int8-ov');
+    const taken = await run('convert', 'org/Chat', '--prebuilt', '--dry-run', '--max-wait', '1ms');
+    expect(succeeded(taken)).toContain('hf:OpenVINO/Chat-int8-ov@');
+    expect(origin.requests).toEqual([]);
   });
 });
 
@@ -361,6 +412,18 @@ describe('the configuration', () => {
     ]);
     const table = await run('hubs');
     expect(succeeded(table)).toContain(mirror.endpoint);
+  });
+
+  it('that cannot be read hides no other hub from `hubs`', async () => {
+    await configure('mirror.example');
+    const { hubs } = JSON.parse(succeeded(await run('hubs', '--json'))) as {
+      hubs: readonly { name: string; mirrors: readonly unknown[] }[];
+    };
+    const problem = expect.stringContaining('No mirror that Hugging Face can have') as string;
+    expect(hubs.find(({ name }) => name === 'hf')?.mirrors).toEqual([
+      { address: 'hubs.hf.mirrors', reachable: false, problem },
+    ]);
+    expect(succeeded(await run('hubs'))).toContain('mirror.example');
   });
 
   it('opens no connection with --offline', async () => {

@@ -1,5 +1,7 @@
 /** `modeldl search` through the built program, against a local Hugging Face hub and a local registry of Ollama. */
 import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
@@ -185,6 +187,50 @@ describe('modeldl search', () => {
     hub.addFault({ kind: { status: 200, headers: { 'content-type': 'application/json' }, body } });
     const { stdout } = await search('name', '--hub', 'hf');
     expect(stdout.split('\n')[1]).toMatch(/^hf:org\/name {2}a\\x1b\[2J b {2}\\x9b31m$/);
+  });
+});
+
+describe('mirrors', () => {
+  const TOKEN = 'hf_tokenOfAliAndNobodyElse';
+  let mirror: HfHub;
+
+  beforeEach(async () => {
+    mirror = await startHfHub({ repos: REPOS.slice(1, 2) });
+    const directory = join(world.directory, '.config', 'modeldl');
+    const hubs = { hf: { mirrors: [mirror.endpoint] } };
+    await writeFile(join(directory, 'config.json'), JSON.stringify({ hubs }));
+  });
+  afterEach(() => mirror.close());
+
+  it('are searched before the hub, without its token, and as if they were it', async () => {
+    const run = await world.runWith({ HF_TOKEN: TOKEN }, 'search', 'yolo11n', '--hub', 'hf', '--json');
+    expect([run.exitCode, JSON.parse(run.stdout)]).toMatchObject([
+      0,
+      { models: [{ reference: 'hf:other/yolo11n-tuned', page: `${hub.endpoint}/other/yolo11n-tuned` }] },
+    ]);
+    expect(hub.requests).toEqual([]);
+    expect(JSON.stringify(mirror.requests)).not.toContain(TOKEN);
+  });
+
+  it('that have no list are left', async () => {
+    mirror.addFault({ kind: { status: 404 } });
+    const run = await search('yolo11n-tuned', '--hub', 'hf', '--quiet');
+    expect([run.exitCode, run.stdout]).toEqual([0, 'hf:other/yolo11n-tuned']);
+    expect(run.stderr).toContain(`Left the mirror ${mirror.endpoint} for the search of Hugging Face: `);
+  });
+
+  it('that do not answer leave the hub its time', async () => {
+    const silent = createServer(() => undefined);
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as AddressInfo;
+    const address = `http://127.0.0.1:${port}`;
+    const set = await world.run('config', 'set', 'hubs.hf.mirrors', JSON.stringify([address]));
+    expect(set.exitCode, set.stderr).toBe(0);
+    const run = await search('yolo11n-tuned', '--hub', 'hf', '--timeout', '4s', '--quiet');
+    silent.closeAllConnections();
+    silent.close();
+    expect([run.exitCode, run.stdout]).toEqual([0, 'hf:other/yolo11n-tuned']);
+    expect(run.stderr).toContain(`the mirror ${address} did not answer within `);
   });
 });
 

@@ -153,12 +153,14 @@ describe('Hugging Face', () => {
     const { hub, options } = await startHub();
     const body = JSON.stringify([
       { id: 'org/odd', downloads: 'many', gated: 7, tags: 'no list', lastModified: 'yesterday', likes: -1 },
+      { id: 'org/late', lastModified: '+275760-09-13T00:00:00.000Z' },
       { id: '../../etc/passwd' },
       { id: 'org/\u001b[2Jname' },
     ]);
     hub.addFault({ kind: { status: 200, headers: { 'content-type': 'application/json' }, body } });
-    const page = `${hub.endpoint}/org/odd`;
-    expect(await find(hf, {}, options)).toEqual([{ reference: { id: 'org/odd' }, page }]);
+    expect(await find(hf, {}, options)).toEqual(
+      ['org/odd', 'org/late'].map((id) => ({ reference: { id }, page: `${hub.endpoint}/${id}` })),
+    );
   });
 
   it.each([
