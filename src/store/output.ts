@@ -22,7 +22,7 @@ import { hashFile } from './hash.js';
 import { uniqueName, type Store } from './layout.js';
 import { createLinker, workingMode } from './link.js';
 import type { StoredModel } from './models.js';
-import { treePath } from './record.js';
+import { treePath, type ModelRecord } from './record.js';
 import { deviceOf } from './space.js';
 
 /** Remembers what modeldl wrote to an output directory, so that nothing else there is ever deleted. */
@@ -74,6 +74,7 @@ export async function writeOutput(
       .map(({ path, bytes, sha256, mtime }) => ({ path, bytes, sha256, mtime })),
     ...[...texts].map(([path, text]) => textFile(path, text)),
   ];
+  refuseReserved(record);
   try {
     await makeDirectory(directory);
     const before = await readManifest(directory);
@@ -232,6 +233,19 @@ async function writeManifest(
   } finally {
     await rm(temporary, { force: true });
   }
+}
+
+/** What lists modeldl's files there cannot be one of them; on some file systems case does not tell names apart. */
+function refuseReserved({ reference, files }: Pick<ModelRecord, 'reference' | 'files'>): void {
+  if (!files.some(({ path }) => path.toLowerCase() === MANIFEST)) return;
+  throw new ModeldlError(
+    'USAGE',
+    `${reference} has a file ${MANIFEST}, as modeldl itself writes beside models`,
+    {
+      hint: `pull it with \`--exclude ${MANIFEST}\`, or use it in the store: \`modeldl path ${reference}\``,
+      details: { file: MANIFEST },
+    },
+  );
 }
 
 async function refuseForeign(directory: string): Promise<void> {
