@@ -125,6 +125,11 @@ export interface Modeldl {
     target: string,
     options?: ExportTreeOptions,
   ): Promise<results.ExportedTree>;
+  planExportTree(
+    references: readonly string[],
+    target: string,
+    options?: ExportTreeOptions,
+  ): Promise<results.ExportPlan>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
@@ -218,6 +223,8 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       (await import('./export/program.js')).exportModel(base, reference, given),
     exportTree: async (references, target, given = {}) =>
       (await import('./export/export.js')).exportTree(base, references, target, given),
+    planExportTree: async (references, target, given = {}) =>
+      (await import('./export/export.js')).planExportTree(base, references, target, given),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),

@@ -130,10 +130,31 @@ export interface ExportedTree {
     /** Pinned. */
     readonly reference: string;
     readonly requested: string;
-    /** Below the target; empty for the target itself. */
-    readonly directory: string;
+    /** In the layout: a directory below the target, empty for the target itself, or what its program calls it. */
+    readonly name: string;
     readonly bytes: number;
     readonly license: string | null;
+  }[];
+}
+
+export interface ExportPlan {
+  readonly target: string;
+  readonly layout: string;
+  /** Of the models themselves. */
+  readonly files: number;
+  readonly bytes: number;
+  /** To fetch first. */
+  readonly downloadBytes: number;
+  readonly models: readonly {
+    readonly reference: string;
+    readonly requested: string;
+    readonly bytes: number;
+    readonly downloadBytes: number;
+    readonly files: readonly {
+      readonly path: string;
+      readonly bytes: number | null;
+      readonly stored: boolean;
+    }[];
   }[];
 }
 

@@ -5,6 +5,7 @@ import {
   copyFile,
   lutimes,
   readdir,
+  readFile,
   readlink,
   rename,
   rm,
@@ -13,7 +14,7 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Context } from '../context.js';
 import { isDirectory, makeDirectories } from '../directories.js';
@@ -46,11 +47,16 @@ import { deviceOf } from '../store/space.js';
 import { requireRoom, targetError } from './target.js';
 import type { Tree, TreeEntry } from './tree.js';
 
+/** What a file system without links, or Windows without the right to make them, says. */
+const LINKLESS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL']);
+
 export interface DirectoryOptions {
   /** Of everything that is written, seconds since 1970. */
   readonly time: number;
   readonly overwrite: boolean;
   readonly onFile: NonNullable<PackOptions['onFile']>;
+  /** Called once the files are in place. @returns other paths that it wrote, below the target */
+  readonly finish?: (() => Promise<readonly string[]>) | undefined;
 }
 
 export interface WrittenDirectory {
@@ -96,7 +102,7 @@ export async function writeDirectory(
 async function place(
   context: Context,
   target: string,
-  tree: Tree,
+  given: Tree,
   options: DirectoryOptions,
 ): Promise<WrittenDirectory> {
   const { overwrite, time } = options;
@@ -105,13 +111,14 @@ async function place(
   let isPlaced = false;
   try {
     await clearLeftOvers(target);
+    const tree = await withoutImpossibleLinks(context, staging, given);
     const before = await manifestsOf(target, tree);
     const missing: TreeEntry[] = [];
     for (const entry of tree.entries) {
       throwIfAborted(context.signal);
       await refuseBlocked(target, entry.path);
       if (await isThere(context, target, entry, before)) continue;
-      if (!overwrite && entry.role !== 'shared' && !before.has(entry.path)) await refuseOther(target, entry);
+      if (!overwrite && entry.role !== 'latest' && !before.has(entry.path)) await refuseOther(target, entry);
       missing.push(entry);
     }
     const files = missing.filter((entry): entry is TreeEntry & PackedFile => !('to' in entry));
@@ -123,6 +130,7 @@ async function place(
     const fresh = await moveIntoPlace(target, staging, missing);
     await removeStale(context, target, tree, before);
     await rm(staging, { recursive: true, force: true });
+    for (const path of (await options.finish?.()) ?? []) await setFileTime(join(target, path), time);
     await setTimes(target, tree, [...fresh, ...(wasEmpty ? [''] : [])], time);
     const all = tree.entries.reduce((sum, entry) => sum + ('to' in entry ? 0 : entry.bytes), 0);
     return { writtenBytes: bytes, presentBytes: all - bytes };
@@ -132,6 +140,37 @@ async function place(
     await rm(staging, { recursive: true, force: true }).catch(() => undefined);
     if (!isPlaced) for (const directory of [...made].reverse()) await rmdir(directory).catch(() => undefined);
   }
+}
+
+/** Where there are no links, a file is where a link to it would be, which the programs concerned read as well. */
+async function withoutImpossibleLinks(context: Context, staging: string, tree: Tree): Promise<Tree> {
+  if (!tree.entries.some((entry) => 'to' in entry)) return tree;
+  const probe = join(staging, 'link');
+  try {
+    await makeDirectories(staging);
+    await symlink('nowhere', probe);
+    return tree;
+  } catch (error) {
+    if (!LINKLESS.has(systemErrorCode(error) ?? '')) throw error;
+  } finally {
+    await rm(probe, { force: true });
+  }
+  context.emit({
+    type: 'note',
+    message: 'The file system of the target has no links: files are in their places',
+  });
+  const files = new Map(tree.entries.map((entry) => [entry.path, entry]));
+  const linked = new Set<string>();
+  const entries = tree.entries.map((entry): TreeEntry => {
+    if (!('to' in entry)) return entry;
+    const target = posix.join(posix.dirname(entry.path), entry.to);
+    const file = files.get(target);
+    if (file === undefined || 'to' in file) return entry;
+    linked.add(target);
+    const { role, ...copied } = file;
+    return { ...copied, path: entry.path };
+  });
+  return { ...tree, entries: entries.filter(({ path }) => !linked.has(path)) };
 }
 
 /** @returns what was made, the uppermost first */
@@ -172,7 +211,9 @@ async function isThere(
   const path = join(target, entry.path);
   const found = await look(path);
   if (found === undefined) return false;
+  if (entry.role === 'default') return true;
   if ('to' in entry) return found.isSymbolicLink() && (await readlink(path)) === entry.to;
+  if (found.isFile() && entry.isSame?.(await readFile(path)) === true) return true;
   // A file that has another name is no independent copy.
   if (!found.isFile() || found.size !== entry.bytes) return false;
   if (entry.role === 'named') return true;
@@ -261,18 +302,26 @@ async function copy(
 
 async function setEntryTime(root: string, entry: TreeEntry, time: number): Promise<void> {
   const path = join(root, entry.path);
-  if ('to' in entry) {
-    await lutimes(path, time, time);
-    return;
-  }
-  await chmod(path, FILE_MODE);
+  if ('to' in entry) await lutimes(path, time, time);
+  else await setFileTime(path, time);
+}
+
+async function setFileTime(path: string, time: number): Promise<void> {
+  await setMode(path, FILE_MODE);
   await utimes(path, time, time);
+}
+
+/** Some file systems have one mode for all files. */
+async function setMode(path: string, mode: number): Promise<void> {
+  await chmod(path, mode).catch((error: unknown) => {
+    if (!['EPERM', 'ENOTSUP', 'ENOSYS'].includes(systemErrorCode(error) ?? '')) throw error;
+  });
 }
 
 /** Of a model its manifest first, so that a run that is killed knows its own; what tells others of it comes last. */
 function turnOf({ path, role }: TreeEntry): number {
   if (basename(path) === MANIFEST && role === undefined) return 0;
-  return role === 'shared' || role === 'entry' ? 2 : 1;
+  return role === undefined || role === 'named' ? 1 : 2;
 }
 
 /** @returns directories below the target that were not there */
@@ -318,7 +367,7 @@ async function setTimes(
   const below = directoriesOf(entries.map(({ path }) => path)).filter(isOwned);
   for (const directory of new Set([...made, ...below, ...(owned.includes('') ? [''] : [])])) {
     const path = join(target, directory);
-    await chmod(path, DIRECTORY_MODE);
+    await setMode(path, DIRECTORY_MODE);
     await utimes(path, time, time);
   }
 }

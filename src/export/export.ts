@@ -1,8 +1,8 @@
 /** Exporting: copies of stored models for other programs and machines, the same bytes whenever they are made. */
+import { basename, dirname } from 'node:path';
 import type { Writable } from 'node:stream';
-import { withFileHint, type Context } from '../context.js';
+import { hubNamed, parse, type Context } from '../context.js';
 import { ModeldlError } from '../errors.js';
-import { defaultName } from '../layout/names.js';
 import {
   packedBytes,
   packTar,
@@ -13,30 +13,21 @@ import {
   type PackOptions,
   type WrittenArchive,
 } from '../pack.js';
-import type { PullOptions } from '../pull.js';
+import { planPull, type PullOptions } from '../pull.js';
 import { modelToPush } from '../push.js';
 import { redactReference } from '../redact.js';
-import type { ExportedTree } from '../results.js';
-import { conversionName } from '../stored.js';
+import type { ExportedTree, ExportPlan } from '../results.js';
 import type { StoredModel } from '../store/models.js';
 import { checkDirectory, writeDirectory } from './directory.js';
+import { layOut, readLayout, type Exported, type LayoutOptions } from './layouts.js';
 import { checkArchive, readTarget, refuseInCache, requireRoom, targetError, type Target } from './target.js';
-import { plainTree, type Tree } from './tree.js';
-import { dirname } from 'node:path';
+import type { Tree } from './tree.js';
 
-export interface ExportTreeOptions extends Pick<PullOptions, 'quant'> {
+export interface ExportTreeOptions extends Pick<PullOptions, 'quant'>, LayoutOptions {
   readonly layout?: string;
   readonly overwrite?: boolean;
   /** Gets the archive when the target is `-`. */
   readonly stdout?: Writable;
-}
-
-/** A model that is exported, with what it was asked for as. */
-export interface Exported {
-  readonly requested: string;
-  readonly model: StoredModel;
-  /** Its directory in the layout; '' for the target itself. */
-  readonly place: string;
 }
 
 /**
@@ -51,16 +42,16 @@ export async function exportTree(
   target: string,
   options: ExportTreeOptions,
 ): Promise<ExportedTree> {
-  const time = reproducibleTime(context.environment);
-  const to = readTarget(context.cwd, target);
-  await checkTarget(context, to, options);
+  const { time, to, layout, text, overwrite } = await check(context, references, target, options);
+  if (to.kind === 'stream' && options.stdout === undefined)
+    throw new ModeldlError('USAGE', 'There is no stdout to write an archive to');
   const models = await bringModels(context, references, options);
-  const tree = plainTree(models, time);
-  const described = describe(to, models, tree);
+  const laid = await layOut(context, layout, text, { models, to, time, overwrite, options });
+  const { tree, names, finish } = laid;
+  const described = describe(to, text, models, names, tree);
   const onFile = progressOf(context, models);
   if (to.kind === 'directory') {
-    const { overwrite = false } = options;
-    const written = await writeDirectory(context, to.path, tree, { time, overwrite, onFile });
+    const written = await writeDirectory(context, to.path, tree, { time, overwrite, onFile, finish });
     return { ...described, ...written, archive: null };
   }
   const tarBytes = await packedBytes(tree.entries, time);
@@ -69,18 +60,53 @@ export async function exportTree(
   return { ...described, writtenBytes: archive.bytes, presentBytes: 0, archive };
 }
 
-async function checkTarget(
+/** What `exportTree` would do, without fetching or writing. @throws ModeldlError as it does, as far as that can be told */
+export async function planExportTree(
   context: Context,
-  to: Target,
-  { overwrite = false, stdout }: ExportTreeOptions,
-): Promise<void> {
-  if (to.kind === 'stream') {
-    if (stdout === undefined) throw new ModeldlError('USAGE', 'There is no stdout to write an archive to');
-    return;
-  }
-  await refuseInCache(context, to.path);
+  references: readonly string[],
+  target: string,
+  options: ExportTreeOptions,
+): Promise<ExportPlan> {
+  const { to, text } = await check(context, references, target, options);
+  const { quant } = options;
+  const { results, errors } = await planPull(context, references, quant === undefined ? {} : { quant });
+  const [error] = errors;
+  if (error !== undefined) throw error;
+  const models = results.map(({ reference, requested, files, bytes, downloadBytes }) => ({
+    reference,
+    requested,
+    bytes,
+    downloadBytes,
+    files: files.map((file) => ({ path: file.path, bytes: file.bytes, stored: file.stored })),
+  }));
+  return {
+    target: to.kind === 'stream' ? '-' : to.path,
+    layout: text,
+    files: models.reduce((sum, { files }) => sum + files.length, 0),
+    bytes: models.reduce((sum, { bytes }) => sum + bytes, 0),
+    downloadBytes: models.reduce((sum, { downloadBytes }) => sum + downloadBytes, 0),
+    models,
+  };
+}
+
+/** Reads what is asked, and refuses what could not be written whatever the models are. @throws ModeldlError */
+async function check(
+  context: Context,
+  references: readonly string[],
+  target: string,
+  options: ExportTreeOptions,
+) {
+  const { layout: text = 'plain', overwrite = false } = options;
+  const time = reproducibleTime(context.environment);
+  const to = readTarget(context.cwd, target);
+  const layout = readLayout(context, text, options, references.length);
+  const twice = references.find((reference, at) => references.indexOf(reference) < at);
+  if (twice !== undefined) throw new ModeldlError('USAGE', `Named twice: ${redactReference(twice)}`);
+  if (to.kind !== 'stream') await refuseInCache(context, to.path);
   if (to.kind === 'archive') await checkArchive(to.path, overwrite);
-  else await checkDirectory(to.path, [''], overwrite);
+  if (to.kind === 'directory')
+    await checkDirectory(to.path, layout === 'plain' && references.length === 1 ? [''] : [], overwrite);
+  return { time, to, layout, text, overwrite };
 }
 
 async function writeTo(
@@ -109,55 +135,42 @@ async function bringModels(
   references: readonly string[],
   { quant }: ExportTreeOptions,
 ): Promise<readonly Exported[]> {
-  const brought: { requested: string; model: StoredModel }[] = [];
+  const models: Exported[] = [];
   for (const text of references) {
+    const requested = redactReference(text);
     try {
       const model = await modelToPush(context, text, quant === undefined ? {} : { quant });
-      brought.push({ requested: redactReference(text), model });
-    } catch (thrown) {
-      const error = await withFileHint(context, text, thrown);
-      throw error instanceof ModeldlError ? error.with({ reference: redactReference(text) }) : error;
+      models.push({ requested, asked: parse(context, text), origin: originOf(context, model), model });
+    } catch (error) {
+      throw error instanceof ModeldlError ? error.with({ reference: requested }) : error;
     }
-  }
-  if (brought.length === 1) return brought.map((one) => ({ ...one, place: '' }));
-  return distinctPlaces(brought.map((one) => ({ ...one, place: placeOf(one.model) })));
-}
-
-/** `org/name`, with what a subpath and a conversion add: a directory for one of several models. */
-function placeOf({ record: { id, subpath, conversion } }: StoredModel): string {
-  const name = [defaultName({ id }), ...(subpath === undefined ? [] : [subpath])].join('/');
-  return conversion === undefined ? name : `${name}-${conversionName(conversion)}`;
-}
-
-/** @throws ModeldlError USAGE */
-function distinctPlaces(models: readonly Exported[]): readonly Exported[] {
-  for (const [at, one] of models.entries()) {
-    const other = models
-      .slice(0, at)
-      .find(
-        ({ place }) => `${one.place}/`.startsWith(`${place}/`) || `${place}/`.startsWith(`${one.place}/`),
-      );
-    if (other === undefined) continue;
-    throw new ModeldlError(
-      'USAGE',
-      `Two models would share a directory, ${other.place} and ${one.place}: ${other.requested} and ${one.requested}`,
-      { hint: 'export them by a command each, to different targets' },
-    );
   }
   return models;
 }
 
-function describe(to: Target, models: readonly Exported[], { entries }: Tree) {
+/** What tells where a model comes from, wherever it is exported: of a path on this machine its last part. */
+function originOf(context: Context, { record: { hub, id, reference } }: StoredModel): string {
+  if (hubNamed(context, hub).syntax.paths !== true) return reference;
+  return `${hub}:${basename(id)}${reference.slice(reference.indexOf(id) + id.length)}`;
+}
+
+function describe(
+  to: Target,
+  layout: string,
+  models: readonly Exported[],
+  names: readonly string[],
+  { entries }: Tree,
+) {
   const files = entries.flatMap((entry) => ('to' in entry ? [] : [entry]));
   return {
     target: to.kind === 'stream' ? '-' : to.path,
-    layout: 'plain' as const,
+    layout,
     files: files.length,
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-    models: models.map(({ requested, model: { record }, place }) => ({
+    models: models.map(({ requested, model: { record } }, at) => ({
       reference: record.reference,
       requested,
-      directory: place,
+      name: names[at] ?? '',
       bytes: record.files.reduce((sum, { bytes }) => sum + bytes, 0),
       license: record.license ?? null,
     })),

@@ -53,7 +53,7 @@ export async function exportModel(
   }
   await program.checkRegistration(name, settingsContext(context, hub));
   const model = await modelToPush(context, reference, quant === undefined ? {} : { quant });
-  const registration = await program.register(describe(model), name, settingsContext(context, hub));
+  const registration = await program.register(describeRegistered(model), name, settingsContext(context, hub));
   const placed = await place(context, hub.title, registration, force);
   if (placed.state !== 'unchanged')
     for (const message of registration.notes) context.emit({ type: 'note', message });
@@ -70,7 +70,8 @@ export async function exportModel(
   };
 }
 
-function describe({ directory, record }: StoredModel): ModelToRegister {
+/** A stored model as programs on this machine take it. */
+export function describeRegistered({ directory, record }: StoredModel): ModelToRegister {
   const { hub, id, reference, files } = record;
   return {
     hub,

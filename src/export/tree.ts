@@ -1,15 +1,19 @@
 /** What an export consists of, whether it becomes a directory or an archive: entries, whose models' they are. */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { inOrder, type PackedEntry } from '../pack.js';
+import { inOrder, type PackedEntry, type PackedFile } from '../pack.js';
 import type { StoredModel } from '../store/models.js';
 import { MANIFEST } from '../store/output.js';
 
 /**
- * An entry without a role is the model's alone. `named`: by what it holds, as stores of blobs do; `shared`: with other
- * models there, and replaced by what holds for all; `entry`: the name of a model, which another may have.
+ * An entry without a role is the model's alone. `named`: by what it holds, as stores of blobs do; `latest`: replaces what
+ * is there; `default`: is left out where something is there; `entry`: gives the model a name, which another may have.
  */
-export type TreeEntry = PackedEntry & { readonly role?: 'named' | 'shared' | 'entry' };
+export type TreeEntry = PackedEntry & {
+  readonly role?: 'named' | 'latest' | 'default' | 'entry';
+  /** Of an `entry`: does what is there name this model already? */
+  readonly isSame?: (found: Uint8Array) => boolean;
+};
 
 export interface Tree {
   readonly entries: readonly TreeEntry[];
@@ -17,11 +21,21 @@ export interface Tree {
   readonly owned: readonly string[];
 }
 
+/** One entry for each path: of those that say different things of one, the first that is no default. */
+export function distinct(entries: readonly TreeEntry[]): readonly TreeEntry[] {
+  const byPath = new Map<string, TreeEntry>();
+  for (const entry of entries) {
+    const before = byPath.get(entry.path);
+    if (before === undefined || (before.role === 'default' && entry.role !== 'default'))
+      byPath.set(entry.path, entry);
+  }
+  return inOrder([...byPath.values()]);
+}
+
 /** A model's own files below a directory, and beside them what tells where they come from and what they are. */
 export function modelEntries(
   { directory, record }: StoredModel,
-  place: string,
-  time: number,
+  { place, origin, time }: { readonly place: string; readonly origin: string; readonly time: number },
   texts: readonly { readonly path: string; readonly text: string }[] = [],
 ): readonly TreeEntry[] {
   const prefix = place === '' ? '' : `${place}/`;
@@ -31,7 +45,7 @@ export function modelEntries(
     .map(({ path, bytes, sha256 }) => ({ path, bytes, sha256, from: join(directory, path) }));
   const files = inOrder([...own, ...texts.map(({ path, text }) => textFile(path, text))]);
   const manifest = {
-    reference: record.reference,
+    reference: origin,
     ...(record.license === undefined ? {} : { license: record.license }),
     files: files.map(({ path, bytes, sha256 }) => ({ path, bytes, sha256, mtime: time })),
   };
@@ -41,15 +55,10 @@ export function modelEntries(
   }));
 }
 
-export function textFile(path: string, text: string) {
-  const from = Buffer.from(text);
-  return { path, bytes: from.length, sha256: createHash('sha256').update(from).digest('hex'), from };
+export function textFile(path: string, text: string): PackedFile & { readonly sha256: string } {
+  return bytesFile(path, Buffer.from(text));
 }
 
-/** Each model in a directory of its own, or the only one in the target itself. */
-export function plainTree(models: readonly { model: StoredModel; place: string }[], time: number): Tree {
-  return {
-    entries: inOrder(models.flatMap(({ model, place }) => modelEntries(model, place, time))),
-    owned: models.map(({ place }) => place),
-  };
+export function bytesFile(path: string, from: Uint8Array): PackedFile & { readonly sha256: string } {
+  return { path, bytes: from.length, sha256: createHash('sha256').update(from).digest('hex'), from };
 }

@@ -1,9 +1,9 @@
 import { Writable } from 'node:stream';
 import { ModeldlError, systemErrorCode } from '../../errors.js';
 import type { ExportTreeOptions } from '../../index.js';
-import { missingArgument, type Call, type CommandDefinition } from '../command.js';
+import { collect, missingArgument, type Call, type CommandDefinition } from '../command.js';
 import { formatBytes, formatCount } from '../format.js';
-import type { OutputStream } from '../output.js';
+import { parseSettings } from './convert.js';
 
 interface ExportFlags {
   readonly to?: string;
@@ -12,6 +12,10 @@ interface ExportFlags {
   readonly quant?: string;
   readonly layout?: string;
   readonly overwrite?: boolean;
+  readonly ovmsVersion?: string;
+  readonly device?: string;
+  readonly set?: readonly string[];
+  readonly dryRun?: boolean;
 }
 
 const EXAMPLE = 'modeldl export hf:org/name ./model.tar';
@@ -24,14 +28,19 @@ export const command: CommandDefinition<ExportFlags> = {
         '[reference...]',
         'models, pulled first where they are not stored; and last the target: a directory, a file.tar or file.tar.zst, or - for a tar on stdout',
       )
+      .option('--layout <layout>', 'plain, hf-cache, ollama, ovms, model-download (default: plain)')
       .option('--overwrite', 'write into a directory that holds other files, or over an archive')
       .option('--to <program>', 'ollama: its models are in OLLAMA_MODELS, ~/.ollama or those of its service')
-      .option('--name <name>', 'what the program shall call it (default: made of the reference)')
+      .option('--name <name>', 'what it is called there (default: made of the reference)')
       .option('--quant <name>', 'which of several GGUF quantizations')
+      .option('--ovms-version <version>', 'of the model server (default: the newest)')
+      .option('--device <name>', 'what the model server runs it on (default: what it was converted for)')
+      .option('--set <key=value>', 'setting of the model server, such as cache_size=4; repeatable', collect)
+      .option('--dry-run', 'show the plan only')
       .option('--force', 'with --to: take the name away from another model')
       .addHelpText(
         'after',
-        `\nThe same models are the same bytes, whenever and wherever they are exported: SOURCE_DATE_EPOCH sets their time.\nWith --to nothing is copied where the program's models are on the file system of the cache.\n\nExamples:\n  ${EXAMPLE}\n  modeldl export hf:org/name - | ssh host tar x -C /models\n  ${PROGRAM_EXAMPLE}`,
+        `\nThe same models are the same bytes, whenever and wherever they are exported: SOURCE_DATE_EPOCH sets their time.\nWith --to nothing is copied where the program's models are on the file system of the cache.\n\nExamples:\n  ${EXAMPLE}\n  modeldl export hf:org/name - | ssh host tar x -C /models\n  modeldl export hf:org/name+int8-cpu ./models --layout ovms\n  modeldl export hf:org/one hf:org/two ~/.cache/huggingface/hub --layout hf-cache\n  ${PROGRAM_EXAMPLE}`,
       );
   },
   async run(call) {
@@ -40,15 +49,17 @@ export const command: CommandDefinition<ExportFlags> = {
 };
 
 async function toTarget(call: Call<ExportFlags>): Promise<undefined> {
-  const { flags, output, cli } = call;
+  const { flags, output } = call;
   const references = call.arguments.slice(0, -1);
   const target = call.arguments.at(-1);
   if (target === undefined) throw missingArgument('a reference', EXAMPLE);
   if (references.length === 0) throw missingArgument('a target, or `--to`', EXAMPLE);
-  const { quant, overwrite } = flags;
+  if (flags.force === true) {
+    throw new ModeldlError('USAGE', '`--force` is for `--to`', { hint: 'pass `--overwrite` for a target' });
+  }
+  if (flags.dryRun === true) return plan(call, references, target);
   const options: ExportTreeOptions = {
-    ...(quant === undefined ? {} : { quant }),
-    ...(overwrite === undefined ? {} : { overwrite }),
+    ...exportOptions(flags),
     ...(target === '-' ? { stdout: archiveStream(call) } : {}),
   };
   const modeldl = await call.open();
@@ -59,6 +70,42 @@ async function toTarget(call: Call<ExportFlags>): Promise<undefined> {
   output.note(`${formatCount(files, 'file')}, ${formatBytes(bytes)}, exported${digest}`);
   if (target !== '-') output.result([exported.target], { ok: true, ...exported });
   return undefined;
+}
+
+async function plan(
+  call: Call<ExportFlags>,
+  references: readonly string[],
+  target: string,
+): Promise<undefined> {
+  const modeldl = await call.open();
+  const planned = await modeldl.planExportTree(references, target, exportOptions(call.flags));
+  call.settle();
+  const { files, bytes, downloadBytes, models, layout } = planned;
+  const fetched = downloadBytes === 0 ? '' : `, ${formatBytes(downloadBytes)} to fetch first`;
+  const lines = [
+    `${planned.target}: ${formatCount(files, 'file')}, ${formatBytes(bytes)}, in the layout ${layout}${fetched}`,
+    ...models.flatMap((model) => [
+      `  ${model.reference}`,
+      ...model.files.map(
+        (file) => `    ${file.path}  ${file.bytes === null ? 'unknown size' : formatBytes(file.bytes)}`,
+      ),
+    ]),
+  ];
+  call.output.result(call.output.quiet ? [planned.target] : lines, { ok: true, ...planned });
+  return undefined;
+}
+
+function exportOptions(flags: ExportFlags): ExportTreeOptions {
+  const { quant, overwrite, layout, name, ovmsVersion, device, set } = flags;
+  return {
+    ...(quant === undefined ? {} : { quant }),
+    ...(overwrite === undefined ? {} : { overwrite }),
+    ...(layout === undefined ? {} : { layout }),
+    ...(name === undefined ? {} : { name }),
+    ...(ovmsVersion === undefined ? {} : { ovmsVersion }),
+    ...(device === undefined ? {} : { device }),
+    ...(set === undefined ? {} : { settings: parseSettings(set) }),
+  };
 }
 
 /** @throws ModeldlError USAGE where stdout is for something else */
@@ -98,6 +145,19 @@ async function toProgram(call: Call<ExportFlags>, to: string): Promise<undefined
   if (second !== undefined) {
     throw new ModeldlError('USAGE', '`--to` takes one reference and no target', {
       hint: `leave out ${second}, or leave out \`--to\``,
+    });
+  }
+  const only = Object.entries({
+    '--layout': flags.layout,
+    '--overwrite': flags.overwrite,
+    '--dry-run': flags.dryRun,
+    '--ovms-version': flags.ovmsVersion,
+    '--device': flags.device,
+    '--set': flags.set,
+  }).find(([, value]) => value !== undefined);
+  if (only !== undefined) {
+    throw new ModeldlError('USAGE', `\`${only[0]}\` is for an export to a target, and \`--to\` has none`, {
+      hint: 'leave out one of them',
     });
   }
   const { name, force, quant } = flags;
