@@ -3,7 +3,7 @@ import { cp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { load } from 'js-yaml';
+import { CORE_SCHEMA, load } from 'js-yaml';
 import * as v from 'valibot';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
@@ -287,7 +287,10 @@ async function newMachine(name: string, secrets: Readonly<Record<string, string>
 
 /** Runs a job of the workflow for GitHub, with the steps of `actions/cache` done by copies. Returns its summary. */
 async function runGithub(machine: Machine, caches: string, event: 'push' | 'pull_request'): Promise<string> {
-  const workflow = v.parse(githubSchema, load(await readFile(join(EXAMPLES, 'github.yml'), 'utf8'), {}));
+  const workflow = v.parse(
+    githubSchema,
+    load(await readFile(join(EXAMPLES, 'github.yml'), 'utf8'), { schema: CORE_SCHEMA }),
+  );
   const outputs = join(machine.home, 'outputs');
   const summary = join(machine.home, 'summary.md');
   await writeFile(outputs, '');
@@ -340,7 +343,10 @@ describe('the workflow for GitHub', () => {
 describe('the workflow for GitLab', () => {
   it('converts once, and the next pipeline has it from the cache', async () => {
     await locked();
-    const jobsOf = v.parse(gitlabSchema, load(await readFile(join(EXAMPLES, 'gitlab.yml'), 'utf8'), {}));
+    const jobsOf = v.parse(
+      gitlabSchema,
+      load(await readFile(join(EXAMPLES, 'gitlab.yml'), 'utf8'), { schema: CORE_SCHEMA }),
+    );
     const kept = at('gitlab-cache');
     for (const [name, token] of [
       ['first', TOKEN],
