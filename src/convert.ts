@@ -231,9 +231,7 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
       adjustments: [...plan.adjustments, ...report.warnings],
       consent: [...(plan.consent ?? [])],
       ...(check === undefined ? {} : { check }),
-      inputs: record.files
-        .filter(({ path: read }) => plan.reads.includes(read))
-        .map(({ mtime, ...file }) => file),
+      inputs: [...prepared.inputs],
     };
     // A recipe is followed once: what comes of it is no longer what it is for.
     const { single, placement, version, selection, copiedBytes, recipe, ...origin } = record;

@@ -74,6 +74,7 @@ const locked = v.strictObject({
   id: text,
   revision: text,
   license: v.exactOptional(v.string()),
+  gated: v.exactOptional(v.literal(true)),
   task: v.exactOptional(v.string()),
   library: v.exactOptional(v.string()),
   recipe: v.exactOptional(conversionRecipe),

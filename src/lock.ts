@@ -211,7 +211,7 @@ function lockedModel(
   const hub = hubNamed(context, name);
   const sha256 = new Map(arrived.map((file) => [file.path, file.sha256]));
   const bytes = new Map(arrived.map((file) => [file.path, file.bytes]));
-  const { license, task, library, recipe } = metadata;
+  const { license, gated, task, library, recipe } = metadata;
   const edits = snapshot.edits as StoredSnapshot['edits'];
   const only = snapshot.files.length === 1 && hub.pinsByDigest === true ? revision : undefined;
   const files = snapshot.files.map((file): LockedFile => {
@@ -238,6 +238,7 @@ function lockedModel(
     id,
     revision,
     ...(license === undefined ? {} : { license }),
+    ...(gated === true ? { gated } : {}),
     ...(task === undefined ? {} : { task }),
     ...(library === undefined ? {} : { library }),
     ...(recipe === undefined ? {} : { recipe }),

@@ -108,7 +108,7 @@ async function lockedSnapshot(
   model: LockedModel,
   confirmed: boolean,
 ): Promise<Snapshot> {
-  const { hub: name, id, revision, files, members, edits, task, library, license, recipe } = model;
+  const { hub: name, id, revision, files, members, edits, task, library, license, gated, recipe } = model;
   const hub = context.hubs.find((candidate) => candidate.name === name);
   if (hub === undefined) throw wrong(lockFile, model, `\`hub\` is unknown: ${name}`);
   // It becomes a part of addresses.
@@ -141,6 +141,7 @@ async function lockedSnapshot(
     ...(members === undefined ? {} : { members: lockedMembers(model) }),
     ...(proven || confirmed ? {} : { unproven: true }),
     metadata: {
+      ...(gated === undefined ? {} : { gated }),
       ...(task === undefined ? {} : { task }),
       ...(library === undefined ? {} : { library }),
       ...(recipe === undefined ? {} : { recipe }),

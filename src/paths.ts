@@ -20,7 +20,9 @@ export interface FileSystemRules {
 const MAX_SEGMENT_BYTES = 255;
 /** Longest path inside a model, bytes of UTF-8; leaves room for the cache directory within Linux' 4,096. */
 const MAX_PATH_BYTES = 2048;
-const WINDOWS_RESERVED = /^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$/i;
+/** Devices, whatever follows a dot; the digits may be superscripts (Microsoft, "Naming Files, Paths, and Namespaces"). */
+const WINDOWS_RESERVED =
+  /^(con|prn|aux|nul|conin\$|conout\$|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3]) *(\..*)?$/i;
 const WINDOWS_CHARACTERS = /[<>:"|?*]|[. ]$/;
 // eslint-disable-next-line no-control-regex -- control characters are what is looked for
 const CONTROL = /[\u0000-\u001f\u007f]/;
@@ -140,8 +142,9 @@ export function checkDigests(files: readonly RemoteFile[]): void {
 }
 
 function fold(path: string, rules: FileSystemRules): string {
-  const normal = rules.normalizing ? path.normalize('NFC') : path;
-  return rules.caseInsensitive ? normal.toLowerCase() : normal;
+  const normalized = (text: string): string => (rules.normalizing ? text.normalize('NFC') : text);
+  // By way of capitals, which more small letters share than are equal to each other: `s` and the long `ſ`.
+  return rules.caseInsensitive ? normalized(normalized(path).toUpperCase().toLowerCase()) : normalized(path);
 }
 
 /** Longest directory name made from an id; longer ones keep a head and get a hash. */

@@ -46,7 +46,7 @@ import { requireMemory } from './memory.js';
 import { requireConversionRoom } from './preflight.js';
 import { listedTexts, localTexts } from './small-text.js';
 import { requireOutput } from './space.js';
-import { blobPath, hasBlob } from './store/blobs.js';
+import { blobPath, hasBlob, writeBlob } from './store/blobs.js';
 import { checkModel, findModel, isIntact, touchUsed, type StoredModel } from './store/models.js';
 import { LARGEST_TEXT_BYTES, type ConversionInput, type ModelKey } from './store/record.js';
 import type { SmallDownload } from './transfer/small.js';
@@ -93,9 +93,14 @@ export interface Prepared {
   /** sha256 over everything that decides the result. */
   readonly key: string;
   readonly modelKey: ModelKey;
+  /** What its converter reads and what it was planned by. */
+  readonly inputs: readonly ConversionInput[];
   /** The conversion, where it is stored and what it was made from is not: then that is `pulled` too. */
   readonly made?: StoredModel;
 }
+
+/** A model as it was brought in for a conversion, with the files beside it that the conversion was planned by. */
+type Brought = Pulled & { readonly consulted?: readonly ConversionInput[] };
 
 /** What a reference names: a stored conversion, or a revision at its hub. */
 type Named = { readonly pulled: Pulled } | { readonly resolved: Resolved };
@@ -141,7 +146,7 @@ async function pullNeeded(
   resolved: Resolved,
   request: ConversionRequest,
   options: PlanOptions,
-): Promise<Pulled | (Prepared & { readonly made: StoredModel })> {
+): Promise<Brought | (Prepared & { readonly made: StoredModel })> {
   const selection = selectionOf(options);
   const listed = listedFiles(resolved, selection);
   refuseRecipe(plannedModel(context, resolved, []));
@@ -154,7 +159,8 @@ async function pullNeeded(
   // What members of archives say, only their bytes tell.
   if (isPacked && inputs.size === 0) return pullResolved(context, resolved, selection);
   const fetched = new Map<string, SmallDownload>();
-  const model = plannedModel(context, resolved, listed, inputs, fetched);
+  const looked = new Set<string>();
+  const model = notingTexts(plannedModel(context, resolved, listed, inputs, fetched), looked);
   const { converter, plan, layout } = await chooseConverter(context, model, request, options);
   const known = await knownConversion(context, resolved, listed, plan, inputs);
   if (known?.stored === true && options.force !== true) {
@@ -163,7 +169,8 @@ async function pullNeeded(
       const { key, modelKey } = known;
       const pulled = asFound(resolved, made);
       const local: LocalModel = { ...model, root: made.directory, files: [] };
-      return { pulled, local, converter, plan, layout, settings: request.settings, key, modelKey, made };
+      const { settings } = request;
+      return { pulled, local, converter, plan, layout, settings, key, modelKey, inputs: [], made };
     }
   }
   if (isPacked) return pullResolved(context, resolved, selection);
@@ -178,7 +185,43 @@ async function pullNeeded(
   }
   const all = listed.every(({ path }) => plan.reads.includes(path));
   const needed = all ? selection : { include: plan.reads.map(literalGlob) };
-  return pullResolved(context, resolved, { ...needed, fetched });
+  const pulled = await pullResolved(context, resolved, { ...needed, fetched });
+  const beside = listed.filter(({ path }) => looked.has(path) && !plan.reads.includes(path));
+  return { ...pulled, consulted: await keepTexts(context, beside, inputs, fetched) };
+}
+
+/** The same model, and which of its texts are looked at. */
+function notingTexts<Model extends PlannedModel>(model: Model, looked: Set<string>): Model {
+  return {
+    ...model,
+    text: (path: string) => {
+      looked.add(path);
+      return model.text(path);
+    },
+  };
+}
+
+/** Small files that no converter reads, as blobs: with them a later run plans the same, also where the model is gone. */
+async function keepTexts(
+  context: Context,
+  files: readonly Chosen<ListingEntry>[],
+  inputs: KnownInputs,
+  fetched: ReadonlyMap<string, SmallDownload>,
+): Promise<readonly ConversionInput[]> {
+  const kept: ConversionInput[] = [];
+  for (const { path, file } of files) {
+    const { source } = file;
+    const download = fetched.get(source.path);
+    const known = inputs.get(path) ?? (await storedFile(context, { path, source }, new Map()));
+    const sha256 = download?.sha256 ?? known?.sha256;
+    const bytes = download?.bytes.length ?? known?.bytes;
+    if (sha256 === undefined || bytes === undefined) continue;
+    await (await context.session()).want([sha256]);
+    if (download !== undefined) await writeBlob(context.store, sha256, download.bytes);
+    const upstream = source.digest;
+    kept.push({ path, bytes, sha256, ...(upstream === undefined ? {} : { upstream }) });
+  }
+  return kept;
 }
 
 function listedFiles(
@@ -215,11 +258,15 @@ async function knownInputs(
 }
 
 /** Does a listing promise what was read? */
-function isStill({ size, source, archive }: ListingEntry, { bytes, sha256, upstream }: ConversionInput): boolean {
+function isStill(
+  { size, source, archive }: ListingEntry,
+  { bytes, sha256, upstream }: ConversionInput,
+): boolean {
   const digest = archive === undefined ? source.digest : undefined;
   if (size !== undefined && size !== bytes) return false;
   if (digest === undefined) return size !== undefined;
-  const before = digest.algorithm === 'sha256' ? sha256 : upstream?.algorithm === digest.algorithm && upstream.hex;
+  const before =
+    digest.algorithm === 'sha256' ? sha256 : upstream?.algorithm === digest.algorithm && upstream.hex;
   return before === digest.hex;
 }
 
@@ -303,11 +350,12 @@ function recipeWithin(
 
 async function planLocal(
   context: Context,
-  pulled: Pulled,
+  pulled: Brought,
   request: ConversionRequest,
   options: PlanOptions,
 ): Promise<Prepared> {
   const { record, directory } = pulled.model;
+  const looked = new Set<string>();
   const local: LocalModel = {
     reference: record.reference,
     hub: record.hub,
@@ -318,10 +366,22 @@ async function planLocal(
     metadata: metadataOf(record, record.subpath),
     text: localTexts(directory),
   };
-  const { converter, plan, layout } = await chooseConverter(context, local, request, options);
+  const { converter, plan, layout } = await chooseConverter(
+    context,
+    notingTexts(local, looked),
+    request,
+    options,
+  );
+  const inputs = record.files
+    .filter(({ path }) => plan.reads.includes(path) || looked.has(path))
+    .map(({ mtime, ...file }): ConversionInput => file);
   const key = conversionKey(local, plan, await toolchainDigest(context, plan));
   const { settings } = request;
-  return { pulled, local, converter, plan, layout, settings, key, modelKey: modelKeyOf(record, plan, key) };
+  return {
+    ...{ pulled, local, converter, plan, layout, settings, key },
+    modelKey: modelKeyOf(record, plan, key),
+    inputs: [...inputs, ...(pulled.consulted ?? [])],
+  };
 }
 
 /** Whether a conversion is stored that may be the one that is planned. */

@@ -112,8 +112,8 @@ export interface PruneOptions {
   readonly partials?: boolean;
   readonly toolchains?: boolean;
   /**
-   * Keep what is expensive to make alone, as for the cache of a CI system: evict every model that is no conversion, and
-   * all unfinished downloads.
+   * Keep what is expensive to have again, as for the cache of a CI system: evict what a pull without a token brings back,
+   * and all unfinished downloads.
    */
   readonly ci?: boolean;
 }
@@ -160,8 +160,8 @@ async function chooseEvicted(context: Context, options: PruneOptions): Promise<r
     const last = lastUsed(context.store, model.path);
     used.set(model, last?.getTime() ?? Date.parse(model.record.pulledAt));
   }
-  const fetched = ci ? models.filter(({ record }) => record.conversion === undefined) : [];
-  const kept = models.filter((model) => !fetched.includes(model));
+  const fetched = new Set(ci ? models.filter((model) => isCheap(model, models)) : []);
+  const kept = models.filter((model) => !fetched.has(model));
   const oldestFirst = kept.sort((a, b) => (used.get(a) ?? 0) - (used.get(b) ?? 0));
   const limit = options.olderThanMs === undefined ? -Infinity : Date.now() - options.olderThanMs;
   const size = options.maxBytes === undefined ? undefined : createSize(kept);
@@ -174,6 +174,15 @@ async function chooseEvicted(context: Context, options: PruneOptions): Promise<r
     size?.without(model);
   }
   return evicted;
+}
+
+/**
+ * Is it had again by a mere pull? A gated model is not where a job gets no token, as in pull requests of forks, but nobody
+ * needs it whose conversion is here.
+ */
+function isCheap({ record, path }: StoredModel, all: readonly StoredModel[]): boolean {
+  if (record.conversion !== undefined) return false;
+  return record.gated !== true || all.some((other) => other.record.conversion?.origin === path);
 }
 
 /** As {@link physicalBytes}, of models that become fewer. */

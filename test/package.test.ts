@@ -1,20 +1,39 @@
 import { execa } from 'execa';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { platform } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
+import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COMMANDS } from '../src/cli/program.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const INSTALL_MS = 300_000;
+const MAX_BYTES = 1_000_000;
+
+const packed = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.tuple([
+    v.object({
+      filename: v.string(),
+      size: v.number(),
+      files: v.array(v.object({ path: v.string() })),
+    }),
+  ]),
+);
 
 let directory: string;
+let tarball: v.InferOutput<typeof packed>[0];
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'modeldl-package-'));
-});
+  [tarball] = v.parse(packed, await npm(ROOT, 'pack', '--json', '--pack-destination', directory));
+}, INSTALL_MS);
 
 afterAll(() => rm(directory, { recursive: true, force: true }));
 
@@ -29,22 +48,76 @@ describe('the package', () => {
     expect(messages.map((message) => formatMessage(message, pkg))).toEqual([]);
   });
 
+  it('is small, and holds nothing that a user does not run or read', () => {
+    expect(tarball.size).toBeLessThan(MAX_BYTES);
+    const paths = tarball.files.map(({ path }) => path);
+    expect(
+      paths.filter((path) => /\.map$|^dist\/.*\.test\.|^(src|hubs|test|bench)\/.*\.ts$/.test(path)),
+    ).toEqual([]);
+    // What is neither an entry nor loaded by one is of another build.
+    expect(
+      paths.filter((path) => /^dist\/.*\.js$/.test(path) && !path.startsWith('dist/src/chunks/')),
+    ).toEqual(['dist/bin/modeldl.js', 'dist/src/index.js', 'dist/test/testing.js']);
+  });
+
+  it(
+    'installs globally into an empty prefix, with everything that its commands load and read',
+    async () => {
+      const prefix = join(directory, 'prefix');
+      const home = join(directory, 'home');
+      await mkdir(home);
+      await npm(directory, 'install', '--global', '--prefix', prefix, join(directory, tarball.filename));
+      const command = platform === 'win32' ? join(prefix, 'modeldl.cmd') : join(prefix, 'bin', 'modeldl');
+      const modeldl = async (...args: readonly string[]): Promise<string> => {
+        const { stdout } = await execa(command, args, {
+          cwd: home,
+          env: { HOME: home, USERPROFILE: home, MODELDL_CACHE_DIR: join(home, 'cache') },
+        });
+        return stdout;
+      };
+      expect(await modeldl('--version')).toBe(await version());
+      await writeFile(join(home, 'model.onnx'), 'a model');
+      expect(await readFile(await modeldl('pull', './model.onnx'), 'utf8')).toBe('a model');
+      for (const { name } of COMMANDS) expect(await modeldl(name, '--help')).toContain(`modeldl ${name}`);
+      const toolchains: unknown = JSON.parse(await modeldl('toolchain', 'list', '--json'));
+      expect(toolchains).toMatchObject({ ok: true });
+      // Their requirement files are packed.
+      const lock = { toolchain: 'openvino', converter: 'openvino', key: '0'.repeat(64), platform: 'any' };
+      await writeLocked(home, lock);
+      const key: unknown = JSON.parse(await modeldl('ci', 'key', '--json'));
+      const requirements = await readFile(join(ROOT, 'converters/requirements/openvino.txt'));
+      const digest = createHash('sha256').update(requirements).digest('hex');
+      expect(key).toMatchObject({ toolchains: { openvino: digest } });
+      expect(await modeldl('hubs', '--quiet')).toContain('hf');
+    },
+    INSTALL_MS,
+  );
+
   it(
     'installs from its tarball, runs, and gives its types to a program',
     async () => {
-      await npm(ROOT, 'pack', '--pack-destination', directory);
-      const [tarball] = (await readdir(directory)).filter((name) => name.endsWith('.tgz'));
       const user = join(directory, 'user');
       await mkdir(user);
       await writeFile(join(user, 'package.json'), '{ "name": "user", "version": "1.0.0", "type": "module" }');
-      await npm(user, 'install', join(directory, tarball ?? ''));
+      await npm(user, 'install', join(directory, tarball.filename));
       const { stdout } = await execa(join(user, 'node_modules/.bin/modeldl'), ['--version']);
       expect(stdout).toBe(await version());
       await writeFile(
         join(user, 'program.ts'),
-        "import { createModeldl, type PullOptions } from 'modeldl';\n" +
-          'export const options: PullOptions = { force: 1 };\nexport { createModeldl };\n',
+        "import { createModeldl, type Hub, type Modeldl, type PullOptions } from 'modeldl';\n" +
+          "import { createHubContext, startServer } from 'modeldl/testing';\n" +
+          'export const options: PullOptions = { force: 1 };\n' +
+          'export const listed = (modeldl: Modeldl, hub: Hub): Promise<number> =>\n' +
+          '  modeldl.list().then(({ models }) => models.length + hub.name.length);\n' +
+          'export { createModeldl, createHubContext, startServer };\n',
       );
+      const program =
+        "import { createModeldl, EXIT_CODES } from 'modeldl';\n" +
+        'const [home] = process.argv.slice(1);\n' +
+        'const modeldl = await createModeldl({ cwd: home, home, environment: {}, cacheDir: home + "/cache" });\n' +
+        'console.log((await modeldl.list()).models.length, EXIT_CODES.DISK); await modeldl.close();';
+      const run = await execa(process.execPath, ['--input-type=module', '-e', program, user], { cwd: user });
+      expect(run.stdout).toBe('0 7');
       const compilerOptions = {
         strict: true,
         noEmit: true,
@@ -80,6 +153,19 @@ describe('the package', () => {
     INSTALL_MS,
   );
 });
+
+/** A list of one model, and a lock that holds a conversion of it. */
+async function writeLocked(home: string, conversion: object): Promise<void> {
+  const models = [{ reference: 'hf:org/name', precision: 'fp16' }];
+  await writeFile(join(home, 'modeldl.config.json'), JSON.stringify({ models }));
+  const asked = {
+    reference: 'hf:org/name',
+    conversion: { precision: 'fp16', device: 'CPU', prebuilt: 'tell' },
+  };
+  const model = { hub: 'hf', id: 'org/name', revision: '1', files: [{ path: 'a' }] };
+  const lock = { version: 1, models: [{ asked, reference: 'hf:org/name@1', ...model, conversion }] };
+  await writeFile(join(home, 'modeldl.lock'), JSON.stringify(lock));
+}
 
 async function version(): Promise<string> {
   const manifest: unknown = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));

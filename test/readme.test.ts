@@ -149,7 +149,7 @@ describe('the tables of the README', () => {
     ];
     const texts = await Promise.all(sources.map((path) => readFile(join(ROOT, path), 'utf8')));
     const read = texts.flatMap((text) =>
-      [...text.matchAll(/'((?:MODELDL|HF|HUGGINGFACE|OLLAMA|XDG|SSL|NODE|HTTPS?|ALL|NO)_[A-Z_]+|CI)'/g)].map(
+      [...text.matchAll(/'((?:MODELDL|HF|HUGGINGFACE|OLLAMA|XDG|SSL|NODE|HTTPS?|ALL|NO)_[A-Z_]+|CI|GITHUB_ACTIONS)'/g)].map(
         ([, name = '']) => name,
       ),
     );
@@ -258,6 +258,7 @@ describe('the documents of the README', () => {
     ['`toolchain list`', 'toolchain list'],
     ['`plugins`', 'plugins'],
     ['`lock`', 'lock'],
+    ['`ci key`', 'ci key'],
     ['`config list`', 'config list'],
     ['`config get`', 'config get convert.precision'],
     ['`config set`', 'config set jobs 2'],
@@ -310,7 +311,9 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   show: ['--precision', '--device', '--converter'],
   path: ['--precision', '--device', '--converter'],
   remove: ['--precision', '--device', '--converter', '--prune'],
-  prune: ['--older-than', '--max-size', '--partials', '--toolchains'],
+  prune: ['--older-than', '--max-size', '--partials', '--toolchains', '--ci'],
+  sync: ['--frozen', '--summary'],
+  ci: ['--file', '--prefix'],
   verify: ['--repair'],
   search: ['--hub', '--task', '--precision', '--library', '--license', '--sort', '--limit', '--timeout'],
   login: ['--token-stdin'],

@@ -63,7 +63,11 @@ export const COMMANDS: readonly Entry[] = [
   },
   { name: 'sync', summary: 'bring in the models of a list', load: () => import('./commands/sync.js') },
   { name: 'lock', summary: 'write down what these models are', load: () => import('./commands/lock.js') },
-  { name: 'ci', summary: 'what CI systems need: the key of the cache', load: () => import('./commands/ci.js') },
+  {
+    name: 'ci',
+    summary: 'what CI systems need: the key of the cache',
+    load: () => import('./commands/ci.js'),
+  },
   {
     name: 'plugins',
     summary: 'where hubs and converters come from',
@@ -186,7 +190,9 @@ function rootCommand(cli: CliEnvironment, json: boolean): Command {
 }
 
 /** An empty path, as of a variable that is not set, would be the current directory. @throws ModeldlError USAGE */
-function refuseEmptyPaths(flags: GlobalFlags & TransferFlags & { readonly output?: string; readonly summary?: string }): void {
+function refuseEmptyPaths(
+  flags: GlobalFlags & TransferFlags & { readonly output?: string; readonly summary?: string },
+): void {
   const paths = [
     ['--cache-dir', flags.cacheDir],
     ['--config', flags.config],

@@ -2,7 +2,7 @@
 import { appendFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { summarize, type Summary } from '../ci/summary.js';
-import { diskError } from '../errors.js';
+import { ModeldlError } from '../errors.js';
 import { printable, redactSecrets } from '../redact.js';
 import type { Call } from './command.js';
 import { formatBytes, formatSeconds } from './format.js';
@@ -29,7 +29,11 @@ export async function createSummary({
   try {
     await append('');
   } catch (error) {
-    throw diskError(error, file);
+    throw new ModeldlError('DISK', `The summary cannot be written: ${file}`, {
+      hint: 'name a file in a directory that is there and may be written',
+      cause: error,
+      details: { file },
+    });
   }
   const started = performance.now();
   return async (summary) => {

@@ -2,6 +2,7 @@
 import { linkSync } from 'node:fs';
 import { constants, copyFile, chmod, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { platform } from 'node:process';
 import { makeDirectories } from '../directories.js';
 import { systemErrorCode } from '../errors.js';
 import { inStore, uniqueName, type Store } from './layout.js';
@@ -19,6 +20,25 @@ const FALLS_THROUGH = new Set([
   'EINVAL',
   'ENOTTY',
 ]);
+
+/** A link on FAT and exFAT, and one more than NTFS takes (1,023), as Windows says it through Node.js. */
+const WINDOWS_LINK = new Set(['EISDIR', 'UNKNOWN']);
+
+export interface Failure {
+  /** Another way is tried for this file. */
+  readonly another: boolean;
+  /** The way is tried no more for files after it. */
+  readonly forGood: boolean;
+}
+
+/** What the failure of a way says of this file and of those after it. Pure, since few systems fail in every way. */
+export function failureOf(mode: LinkMode, code: string, system: NodeJS.Platform): Failure {
+  const isWindows = system === 'win32' && mode === 'hardlink' && WINDOWS_LINK.has(code);
+  const another = mode !== 'copy' && (FALLS_THROUGH.has(code) || isWindows);
+  // Too many links to one file, or that it is another user's, says nothing about the next file.
+  const onlyThis = mode === 'hardlink' && ['EMLINK', 'EPERM', 'UNKNOWN'].includes(code);
+  return { another, forGood: another && !onlyThis };
+}
 
 export interface Linker {
   /** Makes `to` from `from`, trying ways from the best that has not failed yet. Throws file system errors. */
@@ -51,10 +71,10 @@ export function createLinker(modes: readonly LinkMode[], onFallback?: () => void
           return mode;
         } catch (error) {
           const code = systemErrorCode(error) ?? '';
-          if (mode === 'copy' || !FALLS_THROUGH.has(code)) throw error;
+          const { another, forGood } = failureOf(mode, code, platform);
+          if (!another) throw error;
           await rm(to, { force: true });
-          // Too many links to one file, or that it is another user's, says nothing about the next file.
-          if (mode === 'hardlink' && (code === 'EMLINK' || code === 'EPERM') && left.includes('copy')) {
+          if (!forGood && left.includes('copy')) {
             await placeBy('copy', from, to);
             if (code === 'EPERM') fallBack();
             return 'copy';

@@ -2,10 +2,12 @@
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { existsSync } from 'node:fs';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { execa } from 'execa';
-import { expect, onTestFinished } from 'vitest';
+import { afterAll, expect, onTestFinished } from 'vitest';
+import { transpile } from '../helpers/built.js';
 import { quickPython } from '../helpers/interpreter.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 import { temporaryDirectory } from '../helpers/store.js';
@@ -15,11 +17,17 @@ const PYTHON = hasProgram('python3', ['-m', 'pip', '--version']);
 const test = requirePeer('python3 with pip', PYTHON);
 const bin = PYTHON ? await quickPython() : '';
 
-const DIST = new URL('../../dist/', import.meta.url).href;
+const built = await transpile(['src', 'hubs', 'converters']);
+afterAll(built.remove);
+await symlink(
+  fileURLToPath(new URL('../../converters/python', import.meta.url)),
+  join(built.directory, 'converters/python'),
+);
+const BUILT = `${pathToFileURL(built.directory).href}/`;
 /** A program with one toolchain, whose lock is small. */
 const PROGRAM = `
-import { createModeldl } from '${DIST}src/index.js';
-import { createToolchain } from '${DIST}converters/toolchain/environment.js';
+import { createModeldl } from '${BUILT}src/index.js';
+import { createToolchain } from '${BUILT}converters/toolchain/environment.js';
 const [lock, cwd, action] = process.argv.slice(1);
 const sizes = { downloadBytes: 1000, installedBytes: 1000 };
 const toolchain = createToolchain({ name: 'tiny', title: 'tiny', ...sizes, shown: ['solver'], lock });

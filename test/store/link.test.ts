@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { blobPath } from '../../src/store/blobs.js';
-import { createLinker, workingMode } from '../../src/store/link.js';
+import { createLinker, failureOf, workingMode } from '../../src/store/link.js';
 import { listModels, physicalBytes, publishModel } from '../../src/store/models.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 import { keyOf, putModel, recordOf, sha256Of, temporaryDirectory, temporaryStore } from '../helpers/store.js';
@@ -193,5 +193,31 @@ describe('one copy (promise 3)', () => {
     expect(physicalBytes([one, two])).toBe(4);
     const copied = { ...two, record: { ...two.record, copiedBytes: 4 } };
     expect(physicalBytes([one, copied])).toBe(8);
+  });
+});
+
+describe('a way that fails', () => {
+  it.each<readonly [Parameters<typeof failureOf>, another: boolean, forGood: boolean]>([
+    // No reflinks: Linux, macOS beyond APFS or to another volume, Windows.
+    [['reflink', 'EOPNOTSUPP', 'linux'], true, true],
+    [['reflink', 'ENOTSUP', 'darwin'], true, true],
+    [['reflink', 'EXDEV', 'darwin'], true, true],
+    [['reflink', 'ENOSYS', 'win32'], true, true],
+    // No links: FAT on macOS, exFAT on Windows, another volume.
+    [['hardlink', 'ENOTSUP', 'darwin'], true, true],
+    [['hardlink', 'EISDIR', 'win32'], true, true],
+    [['hardlink', 'EXDEV', 'win32'], true, true],
+    // Not to this file: as many links as it may have, another user's.
+    [['hardlink', 'EMLINK', 'darwin'], true, false],
+    [['hardlink', 'UNKNOWN', 'win32'], true, false],
+    [['hardlink', 'EPERM', 'linux'], true, false],
+    // What no other way mends.
+    [['hardlink', 'EISDIR', 'linux'], false, false],
+    [['reflink', 'ENOSPC', 'linux'], false, false],
+    [['hardlink', 'EEXIST', 'win32'], false, false],
+    [['reflink', 'UNKNOWN', 'win32'], false, false],
+    [['copy', 'EXDEV', 'linux'], false, false],
+  ])('%j: another way %j, for good %j', (failure, another, forGood) => {
+    expect(failureOf(...failure)).toEqual({ another, forGood });
   });
 });

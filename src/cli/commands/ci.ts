@@ -16,7 +16,10 @@ export const command: CommandDefinition<CiFlags> = {
         new Argument('<action>', 'key: under which name to keep the cache of modeldl').choices(['key']),
       )
       .option('--file <file>', "startup list of the microservice, instead of the configuration's `models`")
-      .option('--prefix', 'the part that keys of other locks have too: what to restore where there is no match')
+      .option(
+        '--prefix',
+        'the part that keys of other locks have too: what to restore where there is no match',
+      )
       .addHelpText(
         'after',
         '\nThe key is of the lock, the platform, the layout of the cache and the toolchains of its conversions.\n' +

@@ -7,6 +7,7 @@ import type { ConvertPlan } from '../../results.js';
 import { collect, missingArgument, type CommandDefinition } from '../command.js';
 import { formatBytes } from '../format.js';
 import { askChoice, askReference, tellCommand } from '../prompts.js';
+import { asModeldlError } from '../report.js';
 import { createSummary, SUMMARY_OPTION } from '../summary.js';
 import { pullOptions, type PullFlags } from './pull.js';
 
@@ -93,7 +94,11 @@ export const command: CommandDefinition<ConvertFlags> = {
     }
     const writeSummary = await createSummary(call);
     const started = performance.now();
-    const model = await modeldl.convert(reference, options);
+    const model = await modeldl.convert(reference, options).catch(async (thrown: unknown) => {
+      const error = asModeldlError(thrown);
+      await writeSummary({ command: 'convert', models: [], seconds: [], errors: [error] });
+      throw thrown;
+    });
     call.settle();
     const seconds = [(performance.now() - started) / 1000];
     await writeSummary({ command: 'convert', models: [model], seconds, errors: [] });
