@@ -52,6 +52,7 @@ const DIRECTORIES = [
   'tmp',
   'trash',
   'toolchains',
+  'wheels',
   'logs',
 ] as const;
 
