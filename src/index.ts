@@ -18,6 +18,9 @@ import { loadConfig, type LoadedConfig } from './config/load.js';
 import { configSchema, DEFAULTS, type Config, type ConfigSchema } from './config/schema.js';
 import { parseDuration, parseRate } from './config/units.js';
 import { serverOf, settingsContext, type Context, type Freshness } from './context.js';
+import type { CreateBundleOptions, CreatedBundle } from './bundle/create.js';
+import type { ImportBundleOptions } from './bundle/import.js';
+import type * as bundles from './bundle/results.js';
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
@@ -44,6 +47,8 @@ export type { Emit, ModeldlEvent } from './events.js';
 export type * from './hub.js';
 export type * from './converter.js';
 export type * from './results.js';
+export type * from './bundle/results.js';
+export type { CreateBundleOptions, CreatedBundle, ImportBundleOptions };
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
 export type { LockOptions, SyncOptions };
 export type {
@@ -117,6 +122,15 @@ export interface Modeldl {
   lock(options?: LockOptions): Promise<results.LockOutcome>;
   /** Registers a model with another program on this machine, pulling it first where it is not stored. */
   export(reference: string, options: ExportOptions): Promise<results.ExportedModel>;
+  /** Writes what is named, or what a list of models asks for by its lock, into one file for machines without network. */
+  createBundle(options: CreateBundleOptions): Promise<CreatedBundle>;
+  planBundle(
+    options: CreateBundleOptions,
+  ): Promise<{ readonly plan: bundles.BundlePlan } | { readonly errors: readonly ModeldlError[] }>;
+  /** Brings in what a bundle at an absolute path holds, without network. */
+  importBundle(file: string, options?: ImportBundleOptions): Promise<bundles.ImportedBundle>;
+  /** What a bundle at an absolute path holds, by its index. */
+  showBundle(file: string): Promise<bundles.ShownBundle>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
@@ -207,6 +221,13 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
       (await import('./sync.js')).planSync(base, loaded, await startup(), given),
     lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
     export: async (reference, given) => (await import('./export.js')).exportModel(base, reference, given),
+    createBundle: async (given) =>
+      (await import('./bundle/create.js')).createBundle(base, loaded, await startup(), given),
+    planBundle: async (given) =>
+      (await import('./bundle/plan.js')).planBundle(base, loaded, await startup(), given),
+    importBundle: async (file, given = {}) =>
+      (await import('./bundle/import.js')).importBundle(base, file, given),
+    showBundle: async (file) => (await import('./bundle/show.js')).showBundle(base, file),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),

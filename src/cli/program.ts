@@ -64,6 +64,11 @@ export const COMMANDS: readonly Entry[] = [
   { name: 'sync', summary: 'bring in the models of a list', load: () => import('./commands/sync.js') },
   { name: 'lock', summary: 'write down what these models are', load: () => import('./commands/lock.js') },
   {
+    name: 'bundle',
+    summary: 'models in one file, for machines without network',
+    load: () => import('./commands/bundle.js'),
+  },
+  {
     name: 'plugins',
     summary: 'where hubs and converters come from',
     load: () => import('./commands/plugins.js'),
