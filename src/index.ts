@@ -24,7 +24,8 @@ import type * as bundles from './bundle/results.js';
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
-import type { ExportOptions } from './export.js';
+import type { ExportTreeOptions } from './export/export.js';
+import type { ExportOptions } from './export/program.js';
 import type { Credential, Hub } from './hub.js';
 import type { CredentialKeeper } from './hub-operations.js';
 import { builtInPlugins, type Plugins } from './plugins.js';
@@ -55,6 +56,7 @@ export type {
   ConvertOptions,
   ConversionFilter,
   ExportOptions,
+  ExportTreeOptions,
   LoadedConfig,
   PruneOptions,
   PullOptions,
@@ -131,6 +133,12 @@ export interface Modeldl {
   importBundle(file: string, options?: ImportBundleOptions): Promise<bundles.ImportedBundle>;
   /** What a bundle at an absolute path holds, by its index. */
   showBundle(file: string): Promise<bundles.ShownBundle>;
+  /** Writes models to a directory, a `.tar`, a `.tar.zst` or, `-`, a stream, pulling them first where they are not stored. */
+  exportTree(
+    references: readonly string[],
+    target: string,
+    options?: ExportTreeOptions,
+  ): Promise<results.ExportedTree>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
@@ -220,7 +228,6 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     planSync: async (given = {}) =>
       (await import('./sync.js')).planSync(base, loaded, await startup(), given),
     lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
-    export: async (reference, given) => (await import('./export.js')).exportModel(base, reference, given),
     createBundle: async (given) =>
       (await import('./bundle/create.js')).createBundle(base, loaded, await startup(), given),
     planBundle: async (given) =>
@@ -228,6 +235,10 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     importBundle: async (file, given = {}) =>
       (await import('./bundle/import.js')).importBundle(base, file, given),
     showBundle: async (file) => (await import('./bundle/show.js')).showBundle(base, file),
+    export: async (reference, given) =>
+      (await import('./export/program.js')).exportModel(base, reference, given),
+    exportTree: async (references, target, given = {}) =>
+      (await import('./export/export.js')).exportTree(base, references, target, given),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),

@@ -232,7 +232,7 @@ async function register(context: Context, layout: PlannedLayout, file: string): 
 }
 
 /** One process at a time changes a directory or file; where there is no cache to claim it in, nobody waits. */
-async function taking(context: Context, path: string, work: () => Promise<void>): Promise<void> {
+export async function taking(context: Context, path: string, work: () => Promise<void>): Promise<void> {
   if (!context.store.writable) return work();
   const waiting = {
     maxWaitMs: context.maxWaitMs,
