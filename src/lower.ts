@@ -289,7 +289,9 @@ async function ownModel(
  */
 export async function keepsPromises(
   { store, signal }: Context,
-  { record }: { readonly record: Omit<ModelRecord, 'placement' | 'version' | 'files'> & Pick<NewRecord, 'files'> },
+  {
+    record,
+  }: { readonly record: Omit<ModelRecord, 'placement' | 'version' | 'files'> & Pick<NewRecord, 'files'> },
   listing: Snapshot | StoredSnapshot | undefined,
 ): Promise<true> {
   const entries = listing === undefined ? undefined : knownListing(listing);

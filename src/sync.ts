@@ -170,10 +170,14 @@ async function begin(
   const at = { ...context, cwd: list.directory };
   const strict = frozen || options.locked === true;
   if (strict && lock === undefined) {
-    throw new ModeldlError('CONFIG', `There is no lock${frozen ? ' to be frozen at' : ''}: ${list.lockFile}`, {
-      hint: 'run `modeldl lock`, and keep what it writes with the list of models',
-      details: { file: list.lockFile },
-    });
+    throw new ModeldlError(
+      'CONFIG',
+      `There is no lock${frozen ? ' to be frozen at' : ''}: ${list.lockFile}`,
+      {
+        hint: 'run `modeldl lock`, and keep what it writes with the list of models',
+        details: { file: list.lockFile },
+      },
+    );
   }
   if (lock !== undefined) {
     const differences = lockDifferences(list, lock);

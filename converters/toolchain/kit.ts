@@ -43,10 +43,7 @@ export async function withKit(
 }
 
 /** @returns bytes freed */
-export async function removeKits(
-  { name }: ToolchainDefinition,
-  context: ToolchainContext,
-): Promise<number> {
+export async function removeKits({ name }: ToolchainDefinition, context: ToolchainContext): Promise<number> {
   let freed = 0;
   for (const entry of await entriesOf(kitsDir(context))) {
     // Names of others may begin alike: `optimum-5.0`.

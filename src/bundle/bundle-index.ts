@@ -23,9 +23,7 @@ const { placement, copiedBytes, version, files, ...told } = recordSchema.entries
 /** A record without what belongs to the machine that it was written on. */
 const model = v.object({
   ...told,
-  files: v.array(
-    v.strictObject({ path: treePath, bytes: size, sha256, upstream: v.exactOptional(digest) }),
-  ),
+  files: v.array(v.strictObject({ path: treePath, bytes: size, sha256, upstream: v.exactOptional(digest) })),
 });
 
 /** What a floating reference means. */

@@ -97,8 +97,7 @@ async function originsOf(context: Context, { record }: StoredModel): Promise<rea
     (one) => one.record.revision === revision && one.record.subpath === subpath,
   );
   const own = beside.find(({ path }) => path === conversion.origin);
-  const origins =
-    own === undefined ? beside.filter((one) => one.record.conversion === undefined) : [own];
+  const origins = own === undefined ? beside.filter((one) => one.record.conversion === undefined) : [own];
   if (origins.length === 0) {
     const message = `What ${reference} was made of is not stored, so that \`convert\` asks its hub again where the bundle is imported`;
     context.emit({ type: 'warning', message });

@@ -1,24 +1,22 @@
 /** Making a bundle: what is named or locked is brought in, and written with what it was made of into one file. */
-import { readdir, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, join, relative, sep, isAbsolute } from 'node:path';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { LoadedConfig } from '../config/load.js';
 import type { Context } from '../context.js';
 import { discard, makeDirectories } from '../directories.js';
-import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import { ModeldlError } from '../errors.js';
+import { checkArchive, readTarget, refuseInCache, requireRoom, targetError } from '../export/target.js';
 import {
   packedBytes,
   packTar,
-  requireCompression,
   reproducibleTime,
   writeArchive,
   type Compression,
   type PackedFile,
 } from '../pack.js';
-import { requireSpace } from '../space.js';
 import type { StartupHubs } from '../startup.js';
 import { hashFile } from '../store/hash.js';
 import { inStore, uniqueName } from '../store/layout.js';
-import { OUTPUT } from '../store/space.js';
 import { downloadToolchain, toolchainContext, toolchainNamed } from '../toolchains.js';
 import {
   contentsOf,
@@ -63,7 +61,7 @@ export async function createBundle(
   options: CreateBundleOptions,
 ): Promise<CreatedBundle> {
   const { output } = options;
-  await requireOptions(context, options);
+  const archive = await requireOptions(context, options);
   const collected = await collect(context, loaded, startup, options);
   if ('errors' in collected) return collected;
   const { models, listings, references, list, lock } = collected;
@@ -87,17 +85,25 @@ export async function createBundle(
       for (const { name, sha256 } of kit.files) sources.set(sha256, join(directory, name));
     for (const { record, directory } of models)
       for (const { path, sha256 } of record.files) sources.set(sha256, join(directory, ...path.split('/')));
-    const fileBytes = await write(context, output, text, [...contentsOf(index)], sources);
-    return { bundle: { ...shownBundle(output, { index, digest: indexDigest(text), fileBytes }), list, lock } };
+    const fileBytes = await write(context, archive, text, [...contentsOf(index)], sources);
+    return {
+      bundle: { ...shownBundle(output, { index, digest: indexDigest(text), fileBytes }), list, lock },
+    };
   } finally {
     await discard(wheels);
   }
 }
 
 /** Before anything is fetched. @throws ModeldlError USAGE, UNSUPPORTED without zstd, DISK */
-export async function requireOptions(context: Context, options: CreateBundleOptions): Promise<void> {
-  for (const name of options.toolchain ?? []) toolchainNamed(context, name);
-  await requireTarget(context, options);
+export async function requireOptions(
+  context: Context,
+  { output, overwrite = false, toolchain = [] }: CreateBundleOptions,
+): Promise<Archive> {
+  for (const name of toolchain) toolchainNamed(context, name);
+  const archive = archiveOf(context, output);
+  await checkArchive(archive.path, overwrite);
+  await refuseInCache(context, archive.path);
+  return archive;
 }
 
 /**
@@ -114,57 +120,40 @@ export function toolchainsFor(
   const wheeled = context.toolchains.filter(({ kit }) => kit !== undefined).map(({ name }) => name);
   const found = wheeled.filter((name) => names.has(name));
   if (!toolchains || found.length > 0) return found;
-  throw new ModeldlError('USAGE', 'Nothing in the bundle was converted with Python, so it needs no toolchain', {
-    hint: `leave out \`--toolchains\`, or name what shall be converted with: \`--toolchain\` and one of ${wheeled.join(', ')}`,
+  throw new ModeldlError(
+    'USAGE',
+    'Nothing in the bundle was converted with Python, so it needs no toolchain',
+    {
+      hint: `leave out \`--toolchains\`, or name what shall be converted with: \`--toolchain\` and one of ${wheeled.join(', ')}`,
+    },
+  );
+}
+
+interface Archive {
+  readonly path: string;
+  readonly compression: Compression;
+}
+
+function archiveOf(context: Context, output: string): Archive {
+  const isNamed = /\.(tar|tar\.zst|tzst)$/i.test(output);
+  const target = isNamed ? withZstd(() => readTarget(context.cwd, output)) : undefined;
+  if (target?.kind === 'archive') return target;
+  throw new ModeldlError('USAGE', `A bundle is one file, whose name ends in .tar or .tar.zst: ${output}`, {
+    hint: 'name such a file, as in `--output models.tar`',
+    details: { file: output },
   });
 }
 
-function compressionOf(output: string): Compression {
-  return output.endsWith('.zst') ? 'zstd' : 'none';
-}
-
-async function requireTarget(context: Context, { output, overwrite = false }: CreateBundleOptions): Promise<void> {
-  requireCompression(compressionOf(output));
-  const found = await stat(output).catch((error: unknown) => {
-    const code = systemErrorCode(error);
-    if (code === 'ENOENT') return undefined;
-    if (code !== 'ENOTDIR') throw diskError(error, output, 'write');
-    throw new ModeldlError('DISK', `Cannot write ${output}: what is above it is no directory`, {
-      hint: 'name another file with `--output`',
+function withZstd<Result>(work: () => Result): Result {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof ModeldlError) || error.code !== 'UNSUPPORTED') throw error;
+    throw new ModeldlError('UNSUPPORTED', error.message, {
+      hint: 'run modeldl with Node.js 22.15 or later; or write a `.tar`, which any `zstd` may compress: `bundle import` reads both',
       cause: error,
-      details: { file: output },
-    });
-  });
-  if (found?.isDirectory() === true) {
-    throw new ModeldlError('USAGE', `A bundle is one file, and this is a directory: ${output}`, {
-      hint: `name the file, such as \`--output ${join(output, 'models.tar')}\``,
-      details: { file: output },
     });
   }
-  if (found !== undefined && !(overwrite && found.isFile())) {
-    throw new ModeldlError('USAGE', `There is something already: ${output}`, {
-      hint: found.isFile() ? 'choose another name, or pass `--overwrite`' : 'name a file with `--output`',
-      details: { file: output },
-    });
-  }
-  for (const store of [context.store, ...context.lower]) {
-    if (!(await isInside(store.cacheDir, output))) continue;
-    throw new ModeldlError('USAGE', `The bundle would lie inside the cache: ${output}`, {
-      hint: `name a file outside of ${store.cacheDir}`,
-      details: { file: output },
-    });
-  }
-}
-
-async function isInside(directory: string, path: string): Promise<boolean> {
-  let above = path;
-  let real: string | undefined;
-  while (real === undefined) {
-    above = dirname(above);
-    real = await realpath(above).catch(() => (dirname(above) === above ? above : undefined));
-  }
-  const way = relative(await realpath(directory).catch(() => directory), join(real, relative(above, path)));
-  return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }
 
 interface Kit {
@@ -201,7 +190,7 @@ async function kitsOf(context: Context, names: readonly string[], below: string)
 /** @returns bytes of the bundle */
 async function write(
   context: Context,
-  output: string,
+  { path: output, compression }: Archive,
   index: Buffer,
   contents: readonly (readonly [sha256: string, bytes: number])[],
   sources: ReadonlyMap<string, string>,
@@ -214,7 +203,7 @@ async function write(
   });
   const entries: readonly PackedFile[] = [{ path: INDEX_NAME, bytes: index.length, from: index }, ...files];
   const tarBytes = await packedBytes(entries);
-  await requireSpace(context, [{ directory: dirname(output), bytes: tarBytes, what: OUTPUT }]);
+  await requireRoom(context, dirname(output), tarBytes);
   const progress = { reference: output, path: basename(output) };
   context.emit({ type: 'file-start', ...progress, bytes: tarBytes, resumedBytes: 0 });
   let done = 0;
@@ -228,25 +217,10 @@ async function write(
   };
   try {
     const tar = packTar(entries, { time: reproducibleTime(context.environment), signal, onFile });
-    await makeDirectories(dirname(output));
-    const written = await writeArchive(tar, output, { compression: compressionOf(output), tarBytes, signal });
+    const written = await writeArchive(tar, output, { compression, tarBytes, signal });
     context.emit({ type: 'file-done', ...progress, ...written });
     return written.bytes;
   } catch (error) {
-    throw unwritable(error, output);
+    throw targetError(error, output);
   }
-}
-
-function unwritable(error: unknown, output: string): unknown {
-  const code = systemErrorCode(error);
-  const disk = diskError(error, output);
-  if (!(disk instanceof ModeldlError) || disk === error) return error;
-  const isFull = code === 'ENOSPC' || code === 'EDQUOT';
-  return new ModeldlError(disk.code, disk.message, {
-    hint: isFull
-      ? 'free space there, or name a file elsewhere with `--output`; nothing was left of the bundle'
-      : 'name a file that you may write with `--output`',
-    cause: error,
-    details: { file: output },
-  });
 }

@@ -64,9 +64,13 @@ export async function importBundle(
 ): Promise<ImportedBundle> {
   const { digest } = options;
   if (digest !== undefined && !/^sha256:[0-9a-f]{64}$/.test(digest)) {
-    throw new ModeldlError('USAGE', `Expected \`sha256:\` and 64 hex digits after \`--digest\`, got ${digest}`, {
-      hint: 'pass the digest that `modeldl bundle create` printed',
-    });
+    throw new ModeldlError(
+      'USAGE',
+      `Expected \`sha256:\` and 64 hex digits after \`--digest\`, got ${digest}`,
+      {
+        hint: 'pass the digest that `modeldl bundle create` printed',
+      },
+    );
   }
   assertWritable(context.store);
   let writtenBytes = 0;
@@ -162,10 +166,14 @@ async function refuseUnknown(context: Context, file: string, index: BundleIndex)
   const known = new Set(context.hubs.map(({ name }) => name));
   for (const { hub, reference } of [...index.models, ...index.references]) {
     if (known.has(hub)) continue;
-    throw new ModeldlError('CONFIG', `The bundle holds ${reference} of the hub ${hub}, which is not here: ${file}`, {
-      hint: 'name the plugin that brings this hub in `plugins`, as where the bundle was made',
-      details: { file, reference },
-    });
+    throw new ModeldlError(
+      'CONFIG',
+      `The bundle holds ${reference} of the hub ${hub}, which is not here: ${file}`,
+      {
+        hint: 'name the plugin that brings this hub in `plugins`, as where the bundle was made',
+        details: { file, reference },
+      },
+    );
   }
   for (const listing of index.listings) {
     const before = await readSnapshot(store, listing.hub, listing.id, listing.revision);
@@ -197,7 +205,11 @@ function nameOf(context: Context, text: string): string | undefined {
 }
 
 /** What a model is called is what people and scripts see of it. */
-function refuseOtherName(context: Context, file: string, { hub, id, reference, revision }: BundledModel): void {
+function refuseOtherName(
+  context: Context,
+  file: string,
+  { hub, id, reference, revision }: BundledModel,
+): void {
   const { syntax } = hubNamed(context, hub);
   // Paths are of the machine that they were read on.
   if ('paths' in syntax && syntax.paths === true) return;
@@ -243,10 +255,14 @@ async function kitsFor(
     const toolchain = context.toolchains.find((candidate) => candidate.name === name);
     const kit = await toolchain?.kit?.(toolchainContext(context));
     const otherwise = (why: string): ModeldlError =>
-      new ModeldlError('TOOLCHAIN', `The wheels of the toolchain \`${name}\` do not serve here, ${why}: ${file}`, {
-        hint: 'make the bundle on a machine like this one, with this version of modeldl; `--no-toolchains` imports its models alone',
-        details: { file, toolchain: name },
-      });
+      new ModeldlError(
+        'TOOLCHAIN',
+        `The wheels of the toolchain \`${name}\` do not serve here, ${why}: ${file}`,
+        {
+          hint: 'make the bundle on a machine like this one, with this version of modeldl; `--no-toolchains` imports its models alone',
+          details: { file, toolchain: name },
+        },
+      );
     if (kit === undefined) throw otherwise('this modeldl has no such toolchain');
     const theirs = `Python ${python} on ${platform}`;
     const ours = `Python ${kit.python} on ${kit.platform}`;
@@ -318,7 +334,8 @@ async function publish(
   const { index } = bundle;
   const listings = new Map(index.listings.map((one) => [listingKey(one), one]));
   for (const model of index.models) {
-    const listing = listings.get(listingKey(model)) ?? (await anySnapshot(context, model.hub, model.id, model.revision));
+    const listing =
+      listings.get(listingKey(model)) ?? (await anySnapshot(context, model.hub, model.id, model.revision));
     await refuseOtherFiles(context, file, model, listing);
   }
   for (const listing of index.listings) {
@@ -381,7 +398,11 @@ async function publishOne(
 }
 
 /** What was chosen by globs here, and is what a bare reference means where the bundle was made, is so here as well. */
-async function withRequest(store: Store, stored: StoredModel, { asked: now }: BundledModel): Promise<StoredModel> {
+async function withRequest(
+  store: Store,
+  stored: StoredModel,
+  { asked: now }: BundledModel,
+): Promise<StoredModel> {
   const { asked, ...rest } = stored.record;
   const deciding = decidingRequest(asked, now);
   if (deciding === asked) return stored;
@@ -390,7 +411,10 @@ async function withRequest(store: Store, stored: StoredModel, { asked: now }: Bu
 }
 
 /** What a floating reference means here stays, when its hub was asked later. */
-async function importReference({ store }: Context, { reference, id, revision, resolvedAt }: BundledReference): Promise<void> {
+async function importReference(
+  { store }: Context,
+  { reference, id, revision, resolvedAt }: BundledReference,
+): Promise<void> {
   const last = await readRef(store, reference);
   if (last !== undefined && Date.parse(last.resolvedAt) >= Date.parse(resolvedAt)) return;
   const now = new Date().toISOString();

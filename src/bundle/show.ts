@@ -47,7 +47,12 @@ export function describeModel({
   };
 }
 
-export function describeToolchain({ name, python, platform, files }: BundledToolchain): BundledToolchainState {
+export function describeToolchain({
+  name,
+  python,
+  platform,
+  files,
+}: BundledToolchain): BundledToolchainState {
   return { name, python, platform, ...measure(files) };
 }
 

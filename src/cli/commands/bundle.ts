@@ -111,7 +111,7 @@ async function create(call: Call<BundleFlags>, references: readonly string[]): P
   }
   const { file, toolchain, toolchains, overwrite, trustRemoteCode, trustPickle } = flags;
   const options: CreateBundleOptions = {
-    output: resolve(cli.cwd, flags.output),
+    output: flags.output === '-' ? flags.output : resolve(cli.cwd, flags.output),
     references,
     ...(file === undefined ? {} : { file: resolve(cli.cwd, file) }),
     ...(toolchain === undefined ? {} : { toolchain }),
@@ -167,12 +167,18 @@ async function show(call: Call<BundleFlags>, file: string): Promise<undefined> {
   const shown = await modeldl.showBundle(file);
   call.settle();
   const { output } = call;
-  const lines = output.quiet ? shown.models.map(({ reference }) => reference) : shownLines(shown, output.columns);
+  const lines = output.quiet
+    ? shown.models.map(({ reference }) => reference)
+    : shownLines(shown, output.columns);
   output.result(lines, { ok: true, ...shown });
   return undefined;
 }
 
-function summary({ models, toolchains, bytes }: Pick<ShownBundle, 'models' | 'toolchains' | 'bytes'>): string {
+function summary({
+  models,
+  toolchains,
+  bytes,
+}: Pick<ShownBundle, 'models' | 'toolchains' | 'bytes'>): string {
   const wheels = toolchains.length === 0 ? '' : ` and ${formatCount(toolchains.length, 'toolchain')}`;
   return `${formatCount(models.length, 'model')}${wheels}, ${formatBytes(bytes)}`;
 }
