@@ -7,7 +7,7 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { format, hubNamed, parse, type Context } from '../context.js';
 import { discard } from '../directories.js';
-import { diskError, ModeldlError } from '../errors.js';
+import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { decidingRequest } from '../listing.js';
 import { anySnapshot, keepsPromises } from '../lower.js';
 import { requireSpace, cacheNeed } from '../space.js';
@@ -212,7 +212,7 @@ function refuseOtherName(
 ): void {
   const { syntax } = hubNamed(context, hub);
   // Paths are of the machine that they were read on.
-  if ('paths' in syntax && syntax.paths === true) return;
+  if (syntax.paths === true) return;
   const read = nameOf(context, reference) === reference ? parse(context, reference) : undefined;
   const named = read?.sha256 ?? read?.revision;
   if (read?.hub === hub && read.id === id && named === revision) return;
@@ -336,7 +336,7 @@ async function publish(
   for (const model of index.models) {
     const listing =
       listings.get(listingKey(model)) ?? (await anySnapshot(context, model.hub, model.id, model.revision));
-    await refuseOtherFiles(context, file, model, listing);
+    if (!(await keptPromises(context, file, model, listing))) return undefined;
   }
   for (const listing of index.listings) {
     const { hub, id, revision } = listing;
@@ -363,17 +363,19 @@ function listingKey({ hub, id, revision }: Pick<BundledModel, 'hub' | 'id' | 're
   return JSON.stringify([hub, id, revision]);
 }
 
-async function refuseOtherFiles(
+/** @returns false where a blob is gone again @throws ModeldlError INTEGRITY for files that its listing does not promise */
+async function keptPromises(
   context: Context,
   file: string,
   model: BundledModel,
   listing: StoredSnapshot | undefined,
-): Promise<void> {
+): Promise<boolean> {
   // Of what only a lock has told, no listing knows.
-  if (model.unproven === true) return;
+  if (model.unproven === true) return true;
   try {
-    await keepsPromises(context, { record: model }, listing);
+    return await keepsPromises(context, { record: model }, listing);
   } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return false;
     if (!(error instanceof ModeldlError) || error.code !== 'INTEGRITY') throw error;
     throw damaged(file, `it contradicts itself (${error.message})`, error);
   }
