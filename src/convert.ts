@@ -67,6 +67,7 @@ async function writeResult(
   layout: PlannedLayout | undefined,
   options: ConvertOptions,
 ): Promise<WrittenLayout | null> {
+  if (options.storeOnly === true) return null;
   if (layout === undefined) {
     await writeModelOutput(context, model, options);
     return null;

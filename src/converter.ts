@@ -277,8 +277,25 @@ export interface Toolchain {
   ensure(context: ToolchainContext): Promise<ToolchainEnvironment>;
   /** Puts what it is made of into a folder, for machines without network. @throws ModeldlError TOOLCHAIN, DISK, NETWORK, INTEGRITY */
   download(context: ToolchainContext, folder: string): Promise<DownloadedWheels>;
-  /** Removes every environment of this name that no other process uses. @throws ModeldlError BUSY, DISK */
+  /**
+   * What wheels have to be made for so that they serve here; absent for one that is made of none.
+   * @throws ModeldlError TOOLCHAIN without a Python that it can be made with
+   */
+  readonly kit?: (context: ToolchainContext) => Promise<ToolchainKit>;
+  /** Removes every environment of this name that no other process uses, and wheels that a bundle brought. @throws ModeldlError BUSY, DISK */
   remove(context: ToolchainContext): Promise<RemovedBytes>;
+}
+
+/** Wheels that a toolchain is installed from without network. */
+export interface ToolchainKit {
+  /** sha256 of the requirement file. */
+  readonly lock: string;
+  /** `3.11`: wheels serve every release of it. */
+  readonly python: string;
+  /** As Python's sysconfig has it. */
+  readonly platform: string;
+  /** Where those of a bundle lie once they are imported. Absolute. */
+  readonly directory: string;
 }
 
 export interface ToolchainEnvironment {
@@ -300,6 +317,8 @@ export interface ToolchainStatus {
   readonly reason?: string;
   /** What making it would take at most, bytes, and what it needs on disks at least; absent where it is there. */
   readonly toInstall?: {
+    /** Its wheels are here: nothing is fetched. */
+    readonly hasWheels?: true;
     readonly downloadBytes: number;
     readonly installedBytes: number;
     readonly needs: readonly RoomNeed[];

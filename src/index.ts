@@ -19,6 +19,9 @@ import { configSchema, DEFAULTS, type Config, type ConfigSchema } from './config
 import { parseDuration, parseRate } from './config/units.js';
 import { serverOf, settingsContext, type Context, type Freshness } from './context.js';
 import type { CacheKeyOptions } from './ci/key.js';
+import type { CreateBundleOptions, CreatedBundle } from './bundle/create.js';
+import type { ImportBundleOptions } from './bundle/import.js';
+import type * as bundles from './bundle/results.js';
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
@@ -46,6 +49,8 @@ export type { Emit, ModeldlEvent } from './events.js';
 export type * from './hub.js';
 export type * from './converter.js';
 export type * from './results.js';
+export type * from './bundle/results.js';
+export type { CreateBundleOptions, CreatedBundle, ImportBundleOptions };
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
 export type { LockOptions, SyncOptions };
 export type {
@@ -123,6 +128,15 @@ export interface Modeldl {
   cacheKey(options?: CacheKeyOptions): Promise<results.CacheKey>;
   /** Registers a model with another program on this machine, pulling it first where it is not stored. */
   export(reference: string, options: ExportOptions): Promise<results.ExportedModel>;
+  /** Writes what is named, or what a list of models asks for by its lock, into one file for machines without network. */
+  createBundle(options: CreateBundleOptions): Promise<CreatedBundle>;
+  planBundle(
+    options: CreateBundleOptions,
+  ): Promise<{ readonly plan: bundles.BundlePlan } | { readonly errors: readonly ModeldlError[] }>;
+  /** Brings in what a bundle at an absolute path holds, without network. */
+  importBundle(file: string, options?: ImportBundleOptions): Promise<bundles.ImportedBundle>;
+  /** What a bundle at an absolute path holds, by its index. */
+  showBundle(file: string): Promise<bundles.ShownBundle>;
   /** Writes models to a directory, a `.tar`, a `.tar.zst` or, `-`, a stream, pulling them first where they are not stored. */
   exportTree(
     references: readonly string[],
@@ -225,6 +239,13 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
     cacheKey: async (given = {}) =>
       (await import('./ci/key.js')).cacheKey(base, loaded, await startup(), given),
+    createBundle: async (given) =>
+      (await import('./bundle/create.js')).createBundle(base, loaded, await startup(), given),
+    planBundle: async (given) =>
+      (await import('./bundle/plan.js')).planBundle(base, loaded, await startup(), given),
+    importBundle: async (file, given = {}) =>
+      (await import('./bundle/import.js')).importBundle(base, file, given),
+    showBundle: async (file) => (await import('./bundle/show.js')).showBundle(base, file),
     export: async (reference, given) =>
       (await import('./export/program.js')).exportModel(base, reference, given),
     exportTree: async (references, target, given = {}) =>

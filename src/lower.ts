@@ -287,9 +287,11 @@ async function ownModel(
  * Are the files that a record names, which are blobs now, those that the listing promises? What a conversion made, no
  * listing knows. @throws ModeldlError INTEGRITY
  */
-async function keepsPromises(
+export async function keepsPromises(
   { store, signal }: Context,
-  { record }: StoredModel,
+  {
+    record,
+  }: { readonly record: Omit<ModelRecord, 'placement' | 'version' | 'files'> & Pick<NewRecord, 'files'> },
   listing: Snapshot | StoredSnapshot | undefined,
 ): Promise<true> {
   const entries = listing === undefined ? undefined : knownListing(listing);

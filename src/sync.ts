@@ -15,7 +15,7 @@ import {
 } from './lock-file.js';
 import type { Snapshot } from './hub.js';
 import { heldContext, lockedContext } from './locked-hub.js';
-import { anySnapshot } from './lower.js';
+import { anySnapshot, visibleModels } from './lower.js';
 import { planConvert, prepare, type ConvertOptions } from './plan.js';
 import {
   describePulled,
@@ -32,12 +32,16 @@ import type { Outcome, PulledModel, SyncedModel, SyncOutcome, SyncPlan } from '.
 import { withLayout } from './repository.js';
 import { forEach } from './several.js';
 import { requireOutput, writeModelOutput } from './space.js';
+import { modelLocation } from './stored.js';
+import type { StoredModel } from './store/models.js';
 import { readWanted, type ListOptions, type Wanted, type WantedList } from './sync-list.js';
 import type { StartupHubs } from './startup.js';
 
 export interface SyncOptions extends ListOptions {
   /** No request but for bytes, and an error where list, lock and what is there differ. */
   readonly frozen?: boolean;
+  /** There has to be a lock, and the list has to ask for what it holds. */
+  readonly locked?: boolean;
 }
 
 /** Models whose files are fetched at the same time; large files share the bound of `jobs`. */
@@ -59,6 +63,62 @@ export async function sync(
     return options === undefined ? pullOne(job) : oneAtATime(() => convertOne(job, options));
   });
   return { ...outcome, file: work.list.file, lock: work.lock === undefined ? null : work.list.lockFile };
+}
+
+/** A model of a list as it lies in the store. */
+export interface StoredWanted {
+  /** As the list has it. */
+  readonly text: string;
+  readonly model: StoredModel;
+  /** What a conversion reads: without network it is found by that. */
+  readonly origin?: StoredModel;
+}
+
+/** As {@link sync}, into the store alone: no copies, and nothing for a server. */
+export async function syncStored(
+  context: Context,
+  loaded: LoadedConfig,
+  startup: StartupHubs,
+  options: SyncOptions,
+): Promise<SyncOutcome<StoredWanted>> {
+  const work = await begin(context, loaded, startup, options);
+  if ('errors' in work) return { ...work, results: [] };
+  const oneAtATime = pLimit(1);
+  const outcome = await eachModel(work, async (job): Promise<StoredWanted> => {
+    const { wanted, reference } = job;
+    const { output, ...pull } = wanted.pull;
+    // A signed query is for fetching only.
+    const { query, ...named } = reference;
+    const text = job.locked === undefined ? format(context, named) : job.locked.asked.reference;
+    if (wanted.convert === undefined) return { text, model: (await bringIn(job, pull)).model };
+    const given = wanted.convert;
+    return oneAtATime(async () => ({ text, ...(await convertStored(job, given)) }));
+  });
+  return { ...outcome, file: work.list.file, lock: work.lock === undefined ? null : work.list.lockFile };
+}
+
+async function convertStored(
+  job: Job,
+  given: ConvertOptions,
+): Promise<Pick<StoredWanted, 'model' | 'origin'>> {
+  const { context, text, work } = job;
+  const { output, ...plain } = convertOptionsOf(job, given);
+  const isPlain = (given.layout ?? 'plain') === 'plain';
+  const options: ConvertOptions = {
+    ...(isPlain || output === undefined ? plain : { ...plain, output }),
+    storeOnly: true,
+  };
+  if (work.frozen) await refuseOtherKey(job, options);
+  const { hub, id, path, prebuilt } = await convert(context, text, options);
+  const model = (await visibleModels(context, hub, [id])).find((one) => modelLocation(one) === path);
+  if (model === undefined) {
+    throw new ModeldlError('BUSY', `Another process removed a conversion of ${text}`, {
+      hint: 'run the command again',
+    });
+  }
+  if (prebuilt !== null) return { model };
+  const prepared = await prepare(context, text, await withLayout(context, text, options));
+  return { model, origin: prepared.pulled.model };
 }
 
 /** What {@link sync} would do. */
@@ -108,15 +168,20 @@ async function begin(
   const list = await readWanted(context, loaded, startup, options);
   const lock = await readLock(list.lockFile);
   const at = { ...context, cwd: list.directory };
-  if (frozen && lock === undefined) {
-    throw new ModeldlError('CONFIG', `There is no lock to be frozen at: ${list.lockFile}`, {
-      hint: 'run `modeldl lock`, and keep what it writes with the list of models',
-      details: { file: list.lockFile },
-    });
+  const strict = frozen || options.locked === true;
+  if (strict && lock === undefined) {
+    throw new ModeldlError(
+      'CONFIG',
+      `There is no lock${frozen ? ' to be frozen at' : ''}: ${list.lockFile}`,
+      {
+        hint: 'run `modeldl lock`, and keep what it writes with the list of models',
+        details: { file: list.lockFile },
+      },
+    );
   }
   if (lock !== undefined) {
     const differences = lockDifferences(list, lock);
-    if (frozen && differences.length > 0)
+    if (strict && differences.length > 0)
       return { errors: differences, file: list.file, lock: list.lockFile };
     for (const { message } of differences) {
       context.emit({ type: 'warning', message: `${message}; \`modeldl lock\` writes it anew` });

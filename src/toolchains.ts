@@ -91,12 +91,16 @@ export async function downloadToolchain(
  */
 export async function refuseUninstallable(context: Context, name: string): Promise<void> {
   const asked = toolchainContext(context);
-  const { install, offline, wheels } = asked.settings;
+  const { install, offline } = asked.settings;
   const toolchain = toolchainNamed(context, name);
-  const forbidden = install === 'never' || (offline && wheels === undefined);
   // Asked for without an installation, it says which of these it is.
-  if (forbidden || isImpossible(await toolchain.status(asked)))
+  const refuse = async (): Promise<void> => {
     await toolchain.ensure({ ...asked, settings: { ...asked.settings, install: 'never' } });
+  };
+  if (install === 'never') return refuse();
+  const status = await toolchain.status(asked);
+  const isFetched = status.toInstall !== undefined && status.toInstall.hasWheels !== true;
+  if ((offline && isFetched) || isImpossible(status)) await refuse();
 }
 
 function isImpossible({ state, reason, toInstall }: ToolchainStatus): boolean {

@@ -149,9 +149,11 @@ describe('the tables of the README', () => {
     ];
     const texts = await Promise.all(sources.map((path) => readFile(join(ROOT, path), 'utf8')));
     const read = texts.flatMap((text) =>
-      [...text.matchAll(/'((?:MODELDL|HF|HUGGINGFACE|OLLAMA|XDG|SSL|NODE|HTTPS?|ALL|NO)_[A-Z_]+|CI|GITHUB_ACTIONS)'/g)].map(
-        ([, name = '']) => name,
-      ),
+      [
+        ...text.matchAll(
+          /'((?:MODELDL|HF|HUGGINGFACE|OLLAMA|XDG|SSL|NODE|HTTPS?|ALL|NO)_[A-Z_]+|CI|GITHUB_ACTIONS)'/g,
+        ),
+      ].map(([, name = '']) => name),
     );
     expect([...new Set(said)].sort()).toEqual([...new Set([...declared, ...read])].sort());
   });
@@ -259,6 +261,10 @@ describe('the documents of the README', () => {
     ['`plugins`', 'plugins'],
     ['`lock`', 'lock'],
     ['`ci key`', 'ci key'],
+    ['`bundle --dry-run`', 'bundle create ./model.onnx -o models.tar --dry-run'],
+    ['`bundle create`', 'bundle create ./model.onnx -o models.tar'],
+    ['`bundle show`', 'bundle show models.tar'],
+    ['`bundle import`', 'bundle import models.tar'],
     ['`config list`', 'config list'],
     ['`config get`', 'config get convert.precision'],
     ['`config set`', 'config set jobs 2'],

@@ -30,6 +30,7 @@ import {
   type Place,
   type Places,
 } from './place.js';
+import { kitOf, removeKits, withKit } from './kit.js';
 import { candidates, largestOf, roomFor } from './room.js';
 import { directorySize } from './size.js';
 import { wheelsIn } from './sources.js';
@@ -59,6 +60,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     const { places, packages } = found;
     const intact = await firstIntact(places);
     const there = intact ?? (await firstThere(places));
+    const at = intact === undefined ? await withKit(definition, context, found) : context;
     const unusedBytes = await bytesBesides(context, there);
     if (intact !== undefined) {
       return {
@@ -69,7 +71,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
         versions: pinnedVersions(packages, definition.shown),
       };
     }
-    const toInstall = await largestOf(definition, context, found);
+    const toInstall = await largestOf(definition, at, found);
     if (there !== undefined) {
       const { directory } = there;
       const bytes = await bytesOf(directory);
@@ -90,15 +92,16 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     return bytes;
   }
 
-  async function ensure(context: ToolchainContext): Promise<ToolchainEnvironment> {
-    const external = context.settings.interpreters[name];
+  async function ensure(asked: ToolchainContext): Promise<ToolchainEnvironment> {
+    const external = asked.settings.interpreters[name];
     if (external !== undefined) {
-      requirePackages(external, await externalVersions(context, name, external, definition.shown));
+      requirePackages(external, await externalVersions(asked, name, external, definition.shown));
       return { python: external };
     }
-    const found = await placesFor(definition, context);
+    const found = await placesFor(definition, asked);
     const intact = await firstIntact(found.places);
-    if (intact !== undefined) return enter(context, found, intact);
+    if (intact !== undefined) return enter(asked, found, intact);
+    const context = await withKit(definition, asked, found);
     await refuseUnavailable(context);
     const [only, ...others] = await candidates(definition, context, found);
     if (only !== undefined && others.length === 0) return enter(context, found, only.place);
@@ -135,7 +138,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
         'TOOLCHAIN',
         `The toolchain \`${name}\` is not installed, and ${why} installing it`,
         {
-          hint: `run \`modeldl toolchain install ${name}\` once with network, or from a folder of wheels that \`toolchains.wheels\` names`,
+          hint: `run \`modeldl toolchain install ${name}\` once with network, or from a folder of wheels that \`toolchains.wheels\` names or \`modeldl bundle import\` brings`,
         },
       );
     }
@@ -161,6 +164,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
         sharedBytes += held.bytes - held.freedBytes;
       });
     }
+    freedBytes += await removeKits(definition, context);
     return { freedBytes, sharedBytes };
   }
 
@@ -206,6 +210,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     status,
     ensure,
     download: (context, folder) => download(definition, context, folder),
+    kit: (context) => kitOf(definition, context),
     remove,
   };
 }

@@ -149,16 +149,17 @@ export async function download(
 ): Promise<DownloadedWheels> {
   const { name, torchIndex = PYTORCH_CPU_INDEX } = definition;
   const { wheels, ...settings } = context.settings;
-  if (settings.offline) {
+  if (settings.offline && wheels === undefined) {
     throw new ModeldlError('NETWORK', `\`--offline\` forbids fetching the wheels of \`${name}\``, {
-      hint: 'run the command with network',
+      hint: 'run the command with network, or name a folder that has them in `toolchains.wheels`',
     });
   }
-  const online: ToolchainContext = { ...context, settings };
-  const found = await placesFor(definition, online);
-  const { build } = await choose(definition, online, found);
+  // Where there is network, what is in a folder already is not what is asked for.
+  const asked: ToolchainContext = settings.offline ? context : { ...context, settings };
+  const found = await placesFor(definition, asked);
+  const { build } = await choose(definition, asked, found);
   const sizes = sizesOf(definition, build);
-  const job = await newJob(definition, online, 'Fetching the wheels of the toolchain');
+  const job = await newJob(definition, asked, 'Fetching the wheels of the toolchain');
   let made: string | undefined;
   let staging: string | undefined;
   try {

@@ -16,8 +16,10 @@ export async function largestOf(
   const sizes = (await candidates(definition, context, found)).map((candidate) => candidate.left);
   sizes.sort((a, b) => a.installedBytes - b.installedBytes);
   const [least = sizesOf(definition, 'locked'), most = least] = [sizes[0], sizes.at(-1)];
+  const hasWheels = context.settings.wheels !== undefined;
   return {
-    downloadBytes: context.settings.wheels === undefined ? most.downloadBytes : 0,
+    ...(hasWheels ? { hasWheels } : {}),
+    downloadBytes: hasWheels ? 0 : most.downloadBytes,
     installedBytes: most.installedBytes,
     needs: [roomFor(definition, context, least)],
   };

@@ -69,6 +69,11 @@ export const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/ci.js'),
   },
   {
+    name: 'bundle',
+    summary: 'models in one file, for machines without network',
+    load: () => import('./commands/bundle.js'),
+  },
+  {
     name: 'plugins',
     summary: 'where hubs and converters come from',
     load: () => import('./commands/plugins.js'),

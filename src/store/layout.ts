@@ -55,6 +55,7 @@ const DIRECTORIES = [
   'tmp',
   'trash',
   'toolchains',
+  'wheels',
   'logs',
 ] as const;
 

@@ -11,7 +11,7 @@ import { digest, revisionSegment, sha256, size, treePath } from './record.js';
 import { documentsAmong, mendCopy, readTwice, writeTwice } from './twice.js';
 
 /** A listing may come with a copied cache, as a record may: what it names must lie inside the cache and the tree. */
-const snapshotSchema = v.object({
+export const snapshotSchema = v.object({
   hub: v.string(),
   id: v.string(),
   revision: v.string(),

@@ -1,0 +1,183 @@
+/** What a bundle is made of: stored models, brought in where they are not, what they were made of, and what names them. */
+import { isAbsolute } from 'node:path';
+import type { LoadedConfig } from '../config/load.js';
+import { format, hubNamed, parse, withFileHint, type Context } from '../context.js';
+import { ModeldlError } from '../errors.js';
+import { anySnapshot, visibleModels } from '../lower.js';
+import { pullModel } from '../pull.js';
+import { redactDocument, redactReference, redactUrl, secretsIn } from '../redact.js';
+import { floatingName, namedRevision } from '../resolve.js';
+import { forEach } from '../several.js';
+import type { StartupHubs } from '../startup.js';
+import { assertIntact, findStored } from '../stored.js';
+import type { StoredModel } from '../store/models.js';
+import { readRef, type StoredSnapshot } from '../store/snapshots.js';
+import { isLocal, isNamedAlike, MODELS_AT_ONCE, syncStored, type StoredWanted } from '../sync.js';
+import type { BundledModel, BundledReference } from './bundle-index.js';
+import type { CreateBundleOptions } from './create.js';
+
+export interface Collected {
+  readonly models: readonly StoredModel[];
+  readonly listings: readonly StoredSnapshot[];
+  readonly references: readonly BundledReference[];
+  readonly list: string | null;
+  readonly lock: string | null;
+}
+
+/**
+ * Brings in what is named, or what the list of models asks for by its lock. A bundle is whole or not made, so that one
+ * model that fails is the end of it, once all were tried.
+ */
+export async function collect(
+  context: Context,
+  loaded: LoadedConfig,
+  startup: StartupHubs,
+  options: CreateBundleOptions,
+): Promise<Collected | { readonly errors: readonly ModeldlError[] }> {
+  const { references = [], file, trustRemoteCode, trustPickle } = options;
+  const { results, errors, ...from } =
+    references.length > 0
+      ? { ...(await storedByName(context, references)), file: null, lock: null }
+      : await syncStored(context, loaded, startup, {
+          locked: true,
+          // Who may ask nobody has the lock's word.
+          ...(context.freshness === 'offline' ? { frozen: true } : {}),
+          ...(file === undefined ? {} : { file }),
+          ...(trustRemoteCode === undefined ? {} : { trustRemoteCode }),
+          ...(trustPickle === undefined ? {} : { trustPickle }),
+        });
+  if (errors.length > 0) return { errors };
+  const models = new Map<string, StoredModel>();
+  for (const { model, origin } of results) {
+    for (const one of [model, ...(origin === undefined ? [] : [origin])]) models.set(one.path, one);
+  }
+  const all = [...models.values()];
+  const listings = await listingsOf(context, all);
+  return {
+    models: all,
+    listings,
+    references: await referencesOf(context, results, listings),
+    list: from.file,
+    lock: from.lock,
+  };
+}
+
+async function storedByName(
+  context: Context,
+  references: readonly string[],
+): Promise<{ readonly results: readonly StoredWanted[]; readonly errors: readonly ModeldlError[] }> {
+  const outcome = await forEach(
+    context,
+    [...new Set(references)],
+    MODELS_AT_ONCE,
+    async (text): Promise<readonly StoredWanted[]> => {
+      const reference = parse(context, text);
+      const { query, conversion, ...named } = reference;
+      const asked = format(context, named);
+      if (conversion === undefined)
+        return [{ text: asked, model: (await pullModel(context, reference, {})).model }];
+      const model = await findStored(context, reference, {});
+      await assertIntact(context, model);
+      const origins = await originsOf(context, model);
+      return [{ text: asked, model }, ...origins.map((origin) => ({ text: asked, model: origin }))];
+    },
+    async (text, thrown) => {
+      const error = await withFileHint(context, text, thrown);
+      return error instanceof ModeldlError ? error.with({ reference: redactReference(text) }) : error;
+    },
+  );
+  return { results: outcome.results.flat(), errors: outcome.errors };
+}
+
+/** What a conversion was made of; where that is gone, whatever else is here of the same revision. */
+async function originsOf(context: Context, { record }: StoredModel): Promise<readonly StoredModel[]> {
+  const { conversion, hub, id, revision, subpath, reference } = record;
+  if (conversion === undefined) return [];
+  const beside = (await visibleModels(context, hub, [id])).filter(
+    (one) => one.record.revision === revision && one.record.subpath === subpath,
+  );
+  const own = beside.find(({ path }) => path === conversion.origin);
+  const origins = own === undefined ? beside.filter((one) => one.record.conversion === undefined) : [own];
+  if (origins.length === 0) {
+    const message = `What ${reference} was made of is not stored, so that \`convert\` asks its hub again where the bundle is imported`;
+    context.emit({ type: 'warning', message });
+  }
+  for (const origin of origins) await assertIntact(context, origin);
+  return [...origins, ...(own === undefined ? [] : await originsOf(context, own))];
+}
+
+async function listingsOf(
+  context: Context,
+  models: readonly StoredModel[],
+): Promise<readonly StoredSnapshot[]> {
+  const listings = new Map<string, StoredSnapshot>();
+  for (const { record } of models) {
+    const { hub, id, revision, unproven } = record;
+    if (unproven === true) continue;
+    const listing = await anySnapshot(context, hub, id, revision);
+    if (listing !== undefined) listings.set(JSON.stringify([hub, id, revision]), withoutKeys(listing));
+  }
+  return [...listings.values()];
+}
+
+/** What was asked for means the revision that was bundled, as it last did here. */
+async function referencesOf(
+  context: Context,
+  wanted: readonly StoredWanted[],
+  listings: readonly StoredSnapshot[],
+): Promise<readonly BundledReference[]> {
+  const references = new Map<string, BundledReference>();
+  for (const { text, model } of wanted) {
+    const { hub, id, revision, pulledAt } = model.record;
+    const asked = parse(context, text);
+    const isListed = listings.some((one) => one.hub === hub && one.id === id && one.revision === revision);
+    if (!isListed || isLocal(context, asked) || !isNamedAlike(asked, { hub, id })) continue;
+    for (const name of new Set([asked.id, id])) {
+      if (namedRevision(asked) === revision && name === id) continue;
+      const reference = floatingName(context, { ...asked, id: name });
+      const last = await readRef(context.store, reference);
+      const isSame = last?.revision === revision && last.id === id;
+      const resolvedAt = isSame ? last.resolvedAt : pulledAt;
+      references.set(reference, { hub, reference, id, revision, resolvedAt });
+    }
+  }
+  return [...references.values()];
+}
+
+/** Addresses without what opens them. */
+function withoutKeys(listing: StoredSnapshot): StoredSnapshot {
+  const files = listing.files.map((file) => ({ ...file, url: openAddress(file.url) }));
+  const { page } = listing.metadata;
+  const metadata = { ...listing.metadata, ...(page === undefined ? {} : { page: openAddress(page) }) };
+  return { ...listing, files, metadata };
+}
+
+function openAddress(url: string): string {
+  if (url.startsWith('data:') || isAbsolute(url) || !URL.canParse(url)) return url;
+  const { username, password } = new URL(url);
+  return username !== '' || password !== '' || secretsIn(url).length > 0 ? redactUrl(url) : url;
+}
+
+/** A record as others may see it: without its place on this machine, and without secrets in what people wrote. */
+export async function bundledModel(context: Context, { record }: StoredModel): Promise<BundledModel> {
+  const { placement, copiedBytes, version, files, page, conversion, ...rest } = record;
+  const credential = await context.credential(hubNamed(context, record.hub));
+  const secrets = credential === undefined ? [] : [credential.token];
+  const clean = <Value>(value: Value): Value => redactDocument(value, secrets) as Value;
+  return {
+    ...rest,
+    ...(page === undefined ? {} : { page: openAddress(page) }),
+    ...(conversion === undefined
+      ? {}
+      : {
+          conversion: {
+            ...conversion,
+            settings: clean(conversion.settings),
+            ...(conversion.given === undefined ? {} : { given: clean(conversion.given) }),
+            adjustments: clean(conversion.adjustments),
+            ...(conversion.check === undefined ? {} : { check: clean(conversion.check) }),
+          },
+        }),
+    files: files.map(({ mtime, ...file }) => file),
+  };
+}

@@ -1,0 +1,61 @@
+/** What is in a bundle, by its index alone. */
+import type { Context } from '../context.js';
+import { contentsOf, type BundledModel, type BundledToolchain } from './bundle-index.js';
+import { readBundle, type OpenedBundle } from './read.js';
+import type { BundledModelState, BundledToolchainState, ShownBundle } from './results.js';
+
+/** Reads no further than the index. @throws ModeldlError as reading a bundle does */
+export async function showBundle(context: Pick<Context, 'signal'>, file: string): Promise<ShownBundle> {
+  const bundle = await readBundle(context, file, {
+    begin: () => Promise.resolve(false),
+    take: () => Promise.resolve(undefined),
+  });
+  return shownBundle(file, bundle);
+}
+
+export function shownBundle(file: string, { index, digest, fileBytes }: OpenedBundle): ShownBundle {
+  return {
+    file,
+    digest,
+    bytes: fileBytes,
+    contentBytes: [...contentsOf(index).values()].reduce((sum, bytes) => sum + bytes, 0),
+    models: index.models.map(describeModel),
+    references: index.references.map(({ reference, revision }) => ({ reference, revision })),
+    toolchains: index.toolchains.map(describeToolchain),
+  };
+}
+
+export function describeModel({
+  reference,
+  hub,
+  id,
+  revision,
+  license,
+  conversion,
+  files,
+}: BundledModel): BundledModelState {
+  return {
+    reference,
+    kind: conversion === undefined ? 'pulled' : 'converted',
+    hub,
+    id,
+    revision,
+    precision: conversion?.precision ?? null,
+    device: conversion?.device ?? null,
+    license: license ?? null,
+    ...measure(files),
+  };
+}
+
+export function describeToolchain({
+  name,
+  python,
+  platform,
+  files,
+}: BundledToolchain): BundledToolchainState {
+  return { name, python, platform, ...measure(files) };
+}
+
+function measure(files: readonly { readonly bytes: number }[]): { files: number; bytes: number } {
+  return { files: files.length, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) };
+}
