@@ -106,7 +106,7 @@ async function begin(
     });
   }
   const list = await readWanted(context, loaded, startup, options);
-  const lock = await readLock(list.lockFile);
+  const lock = await readLock(list.lockFile, list.lockOf);
   const at = { ...context, cwd: list.directory };
   if (frozen && lock === undefined) {
     throw new ModeldlError('CONFIG', `There is no lock to be frozen at: ${list.lockFile}`, {
