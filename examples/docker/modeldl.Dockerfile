@@ -19,18 +19,19 @@ COPY converters converters
 # What is published, without what only development needs.
 RUN npm run build \
     && npm prune --omit=dev --omit=optional --ignore-scripts --offline \
-    && npm pack --ignore-scripts --pack-destination /tmp \
+    && npm pack --silent --ignore-scripts --pack-destination /tmp \
     && mkdir /opt/modeldl \
     && tar -xzf /tmp/modeldl-*.tgz -C /opt/modeldl --strip-components=1 --no-same-owner \
     && mv node_modules /opt/modeldl/
 
 FROM ${BASE}
 COPY --from=build /opt/modeldl /opt/modeldl
-# A new volume at /cache takes its owner from here.
+# New volumes at /cache and /work/models take their owner from here; the group lets any user in that has no other.
 RUN chmod +x /opt/modeldl/dist/bin/modeldl.js \
     && ln -s /opt/modeldl/dist/bin/modeldl.js /usr/local/bin/modeldl \
-    && mkdir -p /cache /models \
-    && chown 1000:1000 /cache /models
+    && mkdir -p /cache /work/models \
+    && chown -R 1000:0 /cache /work \
+    && chmod -R g+w /cache /work
 ENV MODELDL_CACHE_DIR=/cache
 USER 1000:1000
 WORKDIR /work
