@@ -26,12 +26,11 @@ RUN npm run build \
 
 FROM ${BASE}
 COPY --from=build /opt/modeldl /opt/modeldl
-# New volumes at /cache and /work/models take their owner from here; the group lets any user in that has no other.
+# Volumes take owner and mode from here, mounts in memory the mode alone: any user may write there.
 RUN chmod +x /opt/modeldl/dist/bin/modeldl.js \
     && ln -s /opt/modeldl/dist/bin/modeldl.js /usr/local/bin/modeldl \
     && mkdir -p /cache /work/models \
-    && chown -R 1000:0 /cache /work \
-    && chmod -R g+w /cache /work
+    && chmod -R 1777 /cache /work
 ENV MODELDL_CACHE_DIR=/cache
 USER 1000:1000
 WORKDIR /work
