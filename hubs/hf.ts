@@ -47,6 +47,7 @@ export const hf = {
   addressOf: (path, { id, revision }, context) =>
     COMMIT.test(revision) ? fileAddress(filesBase(hubEndpoint(context), id, revision), path) : undefined,
   prebuilt: { ids: prebuiltIds, exists },
+  repository: (id) => id,
   async *search(query, context) {
     const { search } = await import('./hf/search.js');
     yield* search(query, context);

@@ -39,10 +39,10 @@ export const ollama = {
   program: {
     pull: async (reference, context) =>
       (await import('./ollama/daemon.js')).pullByDaemon(reference, context, resolve),
-    checkRegistration: async (name, context) =>
-      (await import('./ollama/register.js')).checkRegistration(name, context),
-    register: async (model, name, context) =>
-      (await import('./ollama/register.js')).register(model, name, context),
+    checkRegistration: async (name, context, directory) =>
+      (await import('./ollama/register.js')).checkRegistration(name, context, directory),
+    register: async (model, name, context, directory) =>
+      (await import('./ollama/register.js')).register(model, name, context, directory),
   },
   loginHint: '`modeldl whoami ollama` prints the key that the account has to know',
   key: {

@@ -21,6 +21,7 @@ export const openvino = {
   },
   addressOf: (path, { id, revision }, context) => hf.addressOf(path, { id: fullId(id), revision }, context),
   checkAccess: (snapshot, context) => hf.checkAccess({ ...snapshot, id: fullId(snapshot.id) }, context),
+  repository: fullId,
   prebuilt: { ids: publishedIds, exists: (id, context) => hf.prebuilt.exists(fullId(id), context) },
   async *search(query, context) {
     const { search } = await import('./openvino/search.js');

@@ -76,7 +76,7 @@ async function writeResult(
 }
 
 /** Brings in what a layout needs beside the model: its draft model, converted alike, and adapters. */
-async function bringCompanions(
+export async function bringCompanions(
   context: Context,
   { draft, serving }: PlannedLayout,
   options: ConvertOptions,

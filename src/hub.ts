@@ -81,6 +81,8 @@ export interface Hub {
   checkTarget?(target: Reference): void;
   readonly program?: LocalProgram;
   readonly key?: UserKey;
+  /** Of a hub whose models are repositories of Hugging Face: the full name there, by which its own programs know one. */
+  repository?(id: string): string;
   /**
    * Models by words and filters, likeliest first. It is read no further than needed, so pages are asked for one by one.
    * Only what `searches` names is ever asked of it.
@@ -156,16 +158,18 @@ export interface LocalProgram {
    */
   pull(reference: Reference, context: LocalPullContext): Promise<LocalPull>;
   /** What can be told before a model is there, which may have to be fetched. @throws ModeldlError as {@link LocalProgram.register} */
-  checkRegistration(name: string | undefined, context: HubSettingsContext): Promise<void>;
+  checkRegistration(name: string | undefined, context: HubSettingsContext, directory?: string): Promise<void>;
   /**
    * What makes a stored model one of the program's, without a second copy. Nothing is written.
    * @param name the program's name for it; by default one that is made of the model's own
+   * @param directory a store in place of the program's own, absolute; it may not be there yet
    * @throws ModeldlError USAGE, UNSUPPORTED for a model that the program does not take, NOT_FOUND without its store
    */
   register(
     model: ModelToRegister,
     name: string | undefined,
     context: HubSettingsContext,
+    directory?: string,
   ): Promise<Registration>;
 }
 

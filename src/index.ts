@@ -21,7 +21,8 @@ import { serverOf, settingsContext, type Context, type Freshness } from './conte
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
-import type { ExportOptions } from './export.js';
+import type { ExportTreeOptions } from './export/export.js';
+import type { ExportOptions } from './export/program.js';
 import type { Credential, Hub } from './hub.js';
 import type { CredentialKeeper } from './hub-operations.js';
 import { builtInPlugins, type Plugins } from './plugins.js';
@@ -50,6 +51,7 @@ export type {
   ConvertOptions,
   ConversionFilter,
   ExportOptions,
+  ExportTreeOptions,
   LoadedConfig,
   PruneOptions,
   PullOptions,
@@ -117,6 +119,17 @@ export interface Modeldl {
   lock(options?: LockOptions): Promise<results.LockOutcome>;
   /** Registers a model with another program on this machine, pulling it first where it is not stored. */
   export(reference: string, options: ExportOptions): Promise<results.ExportedModel>;
+  /** Writes models to a directory, a `.tar`, a `.tar.zst` or, `-`, a stream, pulling them first where they are not stored. */
+  exportTree(
+    references: readonly string[],
+    target: string,
+    options?: ExportTreeOptions,
+  ): Promise<results.ExportedTree>;
+  planExportTree(
+    references: readonly string[],
+    target: string,
+    options?: ExportTreeOptions,
+  ): Promise<results.ExportPlan>;
   list(): Promise<results.ModelList>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
@@ -206,7 +219,12 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     planSync: async (given = {}) =>
       (await import('./sync.js')).planSync(base, loaded, await startup(), given),
     lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
-    export: async (reference, given) => (await import('./export.js')).exportModel(base, reference, given),
+    export: async (reference, given) =>
+      (await import('./export/program.js')).exportModel(base, reference, given),
+    exportTree: async (references, target, given = {}) =>
+      (await import('./export/export.js')).exportTree(base, references, target, given),
+    planExportTree: async (references, target, given = {}) =>
+      (await import('./export/export.js')).planExportTree(base, references, target, given),
     list: async () => (await import('./list.js')).list(base),
     show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),

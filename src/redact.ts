@@ -23,13 +23,14 @@ export function redactReference(text: string): string {
 }
 
 /**
- * Control characters as text: names and messages from elsewhere must not move the cursor, colour or clear a terminal.
- * Line ends and tabs stay.
+ * Control characters as text: names and messages from elsewhere must not move the cursor, colour or clear a terminal, or
+ * turn what follows around. Line ends and tabs stay.
  */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (character) => {
-    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  return text.replace(/[\p{Cc}\p{Bidi_Control}]/gu, (character) => {
+    if (character === '\n' || character === '\t') return character;
+    const hex = character.charCodeAt(0).toString(16);
+    return hex.length > 2 ? `\\u${hex.padStart(4, '0')}` : `\\x${hex.padStart(2, '0')}`;
   });
 }
 

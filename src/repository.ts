@@ -192,7 +192,7 @@ export async function writeLayout(
 }
 
 /** Where each adapter's one file will be. @throws ModeldlError UNSUPPORTED for an adapter of several files */
-function pathsOf(layout: PlannedLayout, { loras }: Companions): ReadonlyMap<string, string> {
+export function pathsOf(layout: PlannedLayout, { loras }: Companions): ReadonlyMap<string, string> {
   const paths = new Map<string, string>();
   for (const adapter of layout.serving.source_loras?.adapters ?? []) {
     const files = loras.get(adapter.alias)?.record.files.map(({ path }) => path) ?? [];
@@ -211,7 +211,7 @@ function pathsOf(layout: PlannedLayout, { loras }: Companions): ReadonlyMap<stri
   return paths;
 }
 
-async function register(context: Context, layout: PlannedLayout, file: string): Promise<void> {
+export async function register(context: Context, layout: PlannedLayout, file: string): Promise<void> {
   const { name } = layout;
   // Until there is one, it is where its directory is, however that was named.
   const target = await realFile(join(await realFile(dirname(file)), basename(file)));
@@ -232,7 +232,7 @@ async function register(context: Context, layout: PlannedLayout, file: string): 
 }
 
 /** One process at a time changes a directory or file; where there is no cache to claim it in, nobody waits. */
-async function taking(context: Context, path: string, work: () => Promise<void>): Promise<void> {
+export async function taking(context: Context, path: string, work: () => Promise<void>): Promise<void> {
   if (!context.store.writable) return work();
   const waiting = {
     maxWaitMs: context.maxWaitMs,

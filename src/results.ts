@@ -113,6 +113,51 @@ export interface ExportedModel {
   readonly presentBytes: number;
 }
 
+/** Models that were written to a directory or an archive. */
+export interface ExportedTree {
+  /** Absolute; `-` for stdout. */
+  readonly target: string;
+  readonly layout: string;
+  /** Of all models together, with what the layout adds. */
+  readonly files: number;
+  readonly bytes: number;
+  readonly writtenBytes: number;
+  /** Of files that were there already. */
+  readonly presentBytes: number;
+  /** As it was written, compressed or not; null for a directory. */
+  readonly archive: { readonly bytes: number; readonly sha256: string } | null;
+  readonly models: readonly {
+    /** Pinned. */
+    readonly reference: string;
+    readonly requested: string;
+    /** In the layout: a directory below the target, empty for the target itself, or what its program calls it. */
+    readonly name: string;
+    readonly bytes: number;
+    readonly license: string | null;
+  }[];
+}
+
+export interface ExportPlan {
+  readonly target: string;
+  readonly layout: string;
+  /** Of the models themselves. */
+  readonly files: number;
+  readonly bytes: number;
+  /** To fetch first. */
+  readonly downloadBytes: number;
+  readonly models: readonly {
+    readonly reference: string;
+    readonly requested: string;
+    readonly bytes: number;
+    readonly downloadBytes: number;
+    readonly files: readonly {
+      readonly path: string;
+      readonly bytes: number | null;
+      readonly stored: boolean;
+    }[];
+  }[];
+}
+
 export interface PushedModel {
   /** Pinned, as it is pulled from there. */
   readonly reference: string;

@@ -95,6 +95,7 @@ describe('printable', () => {
     ['\u001b[2Jcleared', '\\x1b[2Jcleared'],
     ['over\rwritten', 'over\\x0dwritten'],
     ['a title\u0007 and an 8-bit escape \u009b31m', 'a title\\x07 and an 8-bit escape \\x9b31m'],
+    ['licence\u202e: TIM', 'licence\\u202e: TIM'],
     ['two\nlines,\ttabs and ünïcödé', 'two\nlines,\ttabs and ünïcödé'],
   ])('%j becomes %j', (text, expected) => {
     expect(printable(text)).toBe(expected);

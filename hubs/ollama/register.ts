@@ -28,9 +28,10 @@ const paramsSchema = v.record(v.string(), v.unknown());
 export async function checkRegistration(
   asName: string | undefined,
   context: HubSettingsContext,
+  given?: string,
 ): Promise<void> {
   givenName(asName);
-  await storeToWrite(context);
+  if (given === undefined) await storeToWrite(context);
 }
 
 function givenName(text: string | undefined): Name | undefined {
@@ -42,12 +43,14 @@ export async function register(
   model: ModelToRegister,
   asName: string | undefined,
   context: HubSettingsContext,
+  store?: string,
 ): Promise<Registration> {
   const given = givenName(asName);
   const image = (await pulledImage(model)) ?? (await imageOfGguf(model));
   const name = given ?? image.name;
   if (name === undefined) throw unnamed(model);
-  const { directory, notes } = await storeToWrite(context);
+  const { directory, notes } =
+    store === undefined ? await storeToWrite(context) : { directory: store, notes: [] };
   return {
     name: shownName(name),
     directory,

@@ -68,6 +68,7 @@ const hub = v.looseObject({
       note: v.optional(text),
     }),
   ),
+  repository: v.optional(call),
   prebuilt: v.optional(v.looseObject({ ids: call, exists: call })),
 });
 

@@ -22,11 +22,14 @@ import { hashFile } from './hash.js';
 import { uniqueName, type Store } from './layout.js';
 import { createLinker, workingMode } from './link.js';
 import type { StoredModel } from './models.js';
-import { treePath } from './record.js';
+import { treePath, type ModelRecord } from './record.js';
 import { deviceOf } from './space.js';
 
 /** Remembers what modeldl wrote to an output directory, so that nothing else there is ever deleted. */
-const MANIFEST = '.modeldl.json';
+export const MANIFEST = '.modeldl.json';
+
+/** What a run that was killed could not clear away. */
+export const LEFT_OVER = /^\.modeldl-[0-9a-f]{16}$/;
 
 const manifestFile = v.object({
   // The directory may be a clone of somebody's repository: what it names must lie inside it.
@@ -38,7 +41,7 @@ const manifestFile = v.object({
 });
 const manifestSchema = v.object({ reference: v.string(), files: v.array(manifestFile) });
 
-type ManifestFile = v.InferOutput<typeof manifestFile>;
+export type ManifestFile = v.InferOutput<typeof manifestFile>;
 
 export interface OutputOptions {
   /** Read-only hard links instead of independent files. */
@@ -74,6 +77,7 @@ export async function writeOutput(
       .map(({ path, bytes, sha256, mtime }) => ({ path, bytes, sha256, mtime })),
     ...[...texts].map(([path, text]) => textFile(path, text)),
   ];
+  refuseReserved(record);
   try {
     await makeDirectory(directory);
     const before = await readManifest(directory);
@@ -208,7 +212,7 @@ function notADirectory(directory: string, cause?: unknown): ModeldlError {
   });
 }
 
-async function readManifest(directory: string): Promise<readonly ManifestFile[] | undefined> {
+export async function readManifest(directory: string): Promise<readonly ManifestFile[] | undefined> {
   try {
     const parsed = v.safeParse(manifestSchema, JSON.parse(await readFile(join(directory, MANIFEST), 'utf8')));
     return parsed.success ? parsed.output.files : undefined;
@@ -234,8 +238,21 @@ async function writeManifest(
   }
 }
 
+/** What lists modeldl's files there cannot be one of them; on some file systems case does not tell names apart. */
+function refuseReserved({ reference, files }: Pick<ModelRecord, 'reference' | 'files'>): void {
+  if (!files.some(({ path }) => path.toLowerCase() === MANIFEST)) return;
+  throw new ModeldlError(
+    'USAGE',
+    `${reference} has a file ${MANIFEST}, as modeldl itself writes beside models`,
+    {
+      hint: `pull it with \`--exclude ${MANIFEST}\`, or use it in the store: \`modeldl path ${reference}\``,
+      details: { file: MANIFEST },
+    },
+  );
+}
+
 async function refuseForeign(directory: string): Promise<void> {
-  const [first] = await readdir(directory);
+  const [first] = (await readdir(directory)).filter((name) => !LEFT_OVER.test(name));
   if (first !== undefined) throw foreign(directory, first);
 }
 
@@ -244,7 +261,7 @@ async function refuseExisting(directory: string, path: string): Promise<void> {
 }
 
 /** Neither through a link to elsewhere nor in place of somebody's directory is anything written. */
-async function refuseBlocked(directory: string, path: string): Promise<void> {
+export async function refuseBlocked(directory: string, path: string): Promise<void> {
   const parts = path.split('/');
   for (let length = 1; length <= parts.length; length += 1) {
     const part = parts.slice(0, length).join('/');
@@ -309,7 +326,7 @@ async function isRight(
 }
 
 /** Has this file these bytes? Where modeldl wrote them and size and time, to the fraction, are as they were, it has. */
-async function holds(
+export async function holds(
   path: string,
   file: ManifestFile,
   before: ManifestFile | undefined,
@@ -322,7 +339,7 @@ async function holds(
 }
 
 /** Removes a file of an earlier model unless somebody changed it, and the directories that this empties. */
-async function removeOld(
+export async function removeOld(
   directory: string,
   old: ManifestFile,
   signal: AbortSignal | undefined,
@@ -360,7 +377,7 @@ function elsewhere(error: unknown, directory: string, hint: string, doing?: 'wri
   return new ModeldlError(reason.code, reason.message, { hint, cause: error, details: reason.details });
 }
 
-async function look(path: string): Promise<Stats | undefined> {
+export async function look(path: string): Promise<Stats | undefined> {
   return lstat(path).catch((error: unknown) => {
     const code = systemErrorCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;

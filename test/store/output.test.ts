@@ -50,6 +50,15 @@ describe('an output', () => {
     expect(ino).not.toBe((await stat(join(model.directory, 'weights/model.bin'))).ino);
   });
 
+  it('of a model with a file of the name that the list of files has is refused, before anything is there', async () => {
+    const { model, output } = await world({ ...FILES, '.modeldl.json': '{}' });
+    await expect(writeOutput(model, output, COPY)).rejects.toMatchObject({
+      code: 'USAGE',
+      details: { file: '.modeldl.json' },
+    });
+    await expect(stat(output)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
   it('is read-only hard links when asked', async () => {
     const { model, output } = await world();
     await writeOutput(model, output, LINK);

@@ -3,18 +3,18 @@ import { constants } from 'node:fs';
 import { chmod, chown, link, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { platform } from 'node:process';
-import { hubNamed, settingsContext, type Context } from './context.js';
-import { isDirectory, makeDirectories } from './directories.js';
-import { diskError, ModeldlError, systemErrorCode, throwIfAborted } from './errors.js';
-import type { ModelToRegister, RegisteredContent, Registration } from './hub.js';
-import type { PullOptions } from './pull.js';
-import { modelToPush } from './push.js';
-import type { ExportedModel } from './results.js';
-import { quantizationOf } from './select.js';
-import { requireSpace } from './space.js';
-import { uniqueName } from './store/layout.js';
-import { createLinker, type Linker, type LinkMode } from './store/link.js';
-import type { StoredModel } from './store/models.js';
+import { hubNamed, settingsContext, type Context } from '../context.js';
+import { isDirectory, makeDirectories } from '../directories.js';
+import { diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
+import type { ModelToRegister, RegisteredContent, Registration } from '../hub.js';
+import type { PullOptions } from '../pull.js';
+import { modelToPush } from '../push.js';
+import type { ExportedModel } from '../results.js';
+import { quantizationOf } from '../select.js';
+import { requireSpace } from '../space.js';
+import { uniqueName } from '../store/layout.js';
+import { createLinker, type Linker, type LinkMode } from '../store/link.js';
+import type { StoredModel } from '../store/models.js';
 
 export interface ExportOptions extends Pick<PullOptions, 'quant'> {
   /** Hub whose program it is for. */
@@ -53,7 +53,7 @@ export async function exportModel(
   }
   await program.checkRegistration(name, settingsContext(context, hub));
   const model = await modelToPush(context, reference, quant === undefined ? {} : { quant });
-  const registration = await program.register(describe(model), name, settingsContext(context, hub));
+  const registration = await program.register(describeRegistered(model), name, settingsContext(context, hub));
   const placed = await place(context, hub.title, registration, force);
   if (placed.state !== 'unchanged')
     for (const message of registration.notes) context.emit({ type: 'note', message });
@@ -70,7 +70,8 @@ export async function exportModel(
   };
 }
 
-function describe({ directory, record }: StoredModel): ModelToRegister {
+/** A stored model as programs on this machine take it. */
+export function describeRegistered({ directory, record }: StoredModel): ModelToRegister {
   const { hub, id, reference, files } = record;
   return {
     hub,
