@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { load, loadAll } from 'js-yaml';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { CORE_SCHEMA, load } from 'js-yaml';
+import { afterAll, beforeAll, beforeEach, describe, expect } from 'vitest';
 import { HAVE_CONTAINERS, startContainers, withContainers, type Containers } from '../helpers/containers.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 
@@ -143,6 +143,7 @@ async function imageFilesWith(tag: string, text: string): Promise<string> {
 
 const bytesAsked = (): number =>
   hub.requests.reduce((sum, { server, bytes }) => sum + (server === 'cdn' ? bytes : 0), 0);
+const yaml = (text: string): unknown => load(text, { schema: CORE_SCHEMA });
 const reach = (): readonly string[] => ['--env', `HF_ENDPOINT=${hub.endpoint}`];
 
 describe('the image of modeldl', () => {
@@ -467,11 +468,13 @@ describe('the manifests for Kubernetes', () => {
       );
       expect((await validate(broken)).exitCode).not.toBe(0);
 
-      const composed = load(await readFile(join(EXAMPLES, 'compose', 'compose.yaml'), 'utf8')) as {
+      const composed = yaml(await readFile(join(EXAMPLES, 'compose', 'compose.yaml'), 'utf8')) as {
         services: { models: { command: string; environment: { MODELDL_CONFIG: string } } };
       };
       for (const file of files) {
-        const documents = loadAll(await readFile(file, 'utf8')) as Manifest[];
+        const documents = (await readFile(file, 'utf8'))
+          .split('\n---\n')
+          .map((text) => yaml(text) as Manifest);
         const pods = documents.flatMap(({ spec }) => spec.template?.spec ?? []);
         expect(pods).toHaveLength(1);
         for (const { initContainers = [], containers: rest, securityContext } of pods) {
