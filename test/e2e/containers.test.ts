@@ -144,6 +144,8 @@ async function imageFilesWith(tag: string, text: string): Promise<string> {
 const bytesAsked = (): number =>
   hub.requests.reduce((sum, { server, bytes }) => sum + (server === 'cdn' ? bytes : 0), 0);
 const yaml = (text: string): unknown => load(text, { schema: CORE_SCHEMA });
+/** As an engine that gives no writable directories besides. */
+const READ_ONLY = [...READ_ONLY, '--read-only-tmpfs=false'];
 const reach = (): readonly string[] => ['--env', `HF_ENDPOINT=${hub.endpoint}`];
 
 describe('the image of modeldl', () => {
@@ -171,7 +173,7 @@ describe('the image of modeldl', () => {
   withContainers(
     'works on a read-only root with a volume for the cache, and then without network',
     async () => {
-      const volume = ['--read-only', '--volume', 'kept:/cache'];
+      const volume = [...READ_ONLY, '--volume', 'kept:/cache'];
       const pulled = await containers.run([...volume, ...reach()], MODELDL, 'pull', 'org/open');
       expect(pulled.exitCode, pulled.stderr).toBe(0);
       expect(pulled.stdout).toMatch(/^\/cache\/v1\/models\/hf\/org--open\/[0-9a-f]{12}$/);
@@ -184,7 +186,7 @@ describe('the image of modeldl', () => {
       );
       expect(offline.stdout, offline.stderr).toBe(pulled.stdout);
       const mounted = await containers.run(
-        ['--read-only', '--volume', 'kept:/cache:ro'],
+        [...READ_ONLY, '--volume', 'kept:/cache:ro'],
         MODELDL,
         'verify',
         '--json',
@@ -197,7 +199,7 @@ describe('the image of modeldl', () => {
   withContainers(
     'works for a user that it does not know, of the group 0 as some clusters have it',
     async () => {
-      const options = ['--read-only', '--user', '4242:0', '--volume', 'unknown:/cache', ...reach()];
+      const options = [...READ_ONLY, '--user', '4242:0', '--volume', 'unknown:/cache', ...reach()];
       const run = await containers.run(options, MODELDL, 'pull', 'org/open');
       expect(run.exitCode, run.stderr).toBe(0);
     },
@@ -207,7 +209,7 @@ describe('the image of modeldl', () => {
   withContainers(
     'without a place for the cache says so before it asks for bytes',
     async () => {
-      const run = await containers.run(['--read-only', ...reach()], MODELDL, 'pull', 'org/open');
+      const run = await containers.run([...READ_ONLY, ...reach()], MODELDL, 'pull', 'org/open');
       expect(run.exitCode, run.stderr).toBe(7);
       expect(run.stderr).toContain('/cache');
       expect(run.stderr).toContain('read-only');
@@ -363,7 +365,7 @@ describe('the image with models', () => {
       await build('localhost/three', 'caches-two');
       expect(hub.requests).toEqual([]);
 
-      const served = await containers.run(['--read-only', '--network', 'none'], 'localhost/one');
+      const served = await containers.run([...READ_ONLY, '--network', 'none'], 'localhost/one');
       expect(served.stdout, served.stderr).toBe(`${SERVED} 5000`);
 
       expect(one.text).not.toContain(TOKEN);
