@@ -145,7 +145,7 @@ const bytesAsked = (): number =>
   hub.requests.reduce((sum, { server, bytes }) => sum + (server === 'cdn' ? bytes : 0), 0);
 const yaml = (text: string): unknown => load(text, { schema: CORE_SCHEMA });
 /** As an engine that gives no writable directories besides. */
-const READ_ONLY = [...READ_ONLY, '--read-only-tmpfs=false'];
+const READ_ONLY = ['--read-only', '--read-only-tmpfs=false'];
 const reach = (): readonly string[] => ['--env', `HF_ENDPOINT=${hub.endpoint}`];
 
 describe('the image of modeldl', () => {
