@@ -114,6 +114,7 @@ async function storedOrMade(
   options: ConvertOptions,
 ): Promise<{ model: StoredModel; fresh: boolean }> {
   const { check = true, force = false } = options;
+  if (prepared.made !== undefined) return { model: prepared.made, fresh: false };
   const lacksCheck = ({ record }: StoredModel): boolean =>
     check && record.conversion?.check === undefined && context.store.writable;
   const stored = force ? undefined : await findUsable(context, prepared.modelKey);
@@ -230,6 +231,9 @@ async function make(context: Context, prepared: Prepared, options: ConvertOption
       adjustments: [...plan.adjustments, ...report.warnings],
       consent: [...(plan.consent ?? [])],
       ...(check === undefined ? {} : { check }),
+      inputs: record.files
+        .filter(({ path: read }) => plan.reads.includes(read))
+        .map(({ mtime, ...file }) => file),
     };
     // A recipe is followed once: what comes of it is no longer what it is for.
     const { single, placement, version, selection, copiedBytes, recipe, ...origin } = record;

@@ -18,6 +18,7 @@ import { loadConfig, type LoadedConfig } from './config/load.js';
 import { configSchema, DEFAULTS, type Config, type ConfigSchema } from './config/schema.js';
 import { parseDuration, parseRate } from './config/units.js';
 import { serverOf, settingsContext, type Context, type Freshness } from './context.js';
+import type { CacheKeyOptions } from './ci/key.js';
 import type { ConvertOptions } from './plan.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
@@ -48,6 +49,7 @@ export type * from './results.js';
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
 export type { LockOptions, SyncOptions };
 export type {
+  CacheKeyOptions,
   ConvertOptions,
   ConversionFilter,
   ExportOptions,
@@ -117,6 +119,8 @@ export interface Modeldl {
   planSync(options?: SyncOptions): Promise<results.SyncOutcome<results.SyncPlan>>;
   /** Writes what these models are now into a lock beside the list. */
   lock(options?: LockOptions): Promise<results.LockOutcome>;
+  /** The name of a CI system's cache for what the lock says. */
+  cacheKey(options?: CacheKeyOptions): Promise<results.CacheKey>;
   /** Registers a model with another program on this machine, pulling it first where it is not stored. */
   export(reference: string, options: ExportOptions): Promise<results.ExportedModel>;
   /** Writes models to a directory, a `.tar`, a `.tar.zst` or, `-`, a stream, pulling them first where they are not stored. */
@@ -219,6 +223,8 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     planSync: async (given = {}) =>
       (await import('./sync.js')).planSync(base, loaded, await startup(), given),
     lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
+    cacheKey: async (given = {}) =>
+      (await import('./ci/key.js')).cacheKey(base, loaded, await startup(), given),
     export: async (reference, given) =>
       (await import('./export/program.js')).exportModel(base, reference, given),
     exportTree: async (references, target, given = {}) =>

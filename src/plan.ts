@@ -3,6 +3,7 @@
  * files it reads. Rules come first, so that what cannot work is refused before a byte moves.
  */
 import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { isElsewhere } from './adopt.js';
 import { chooseConverter, refuseRecipe } from './choose-converter.js';
 import { DEFAULTS } from './config/schema.js';
@@ -45,8 +46,9 @@ import { requireMemory } from './memory.js';
 import { requireConversionRoom } from './preflight.js';
 import { listedTexts, localTexts } from './small-text.js';
 import { requireOutput } from './space.js';
-import type { StoredModel } from './store/models.js';
-import type { ModelKey } from './store/record.js';
+import { blobPath, hasBlob } from './store/blobs.js';
+import { checkModel, findModel, isIntact, touchUsed, type StoredModel } from './store/models.js';
+import { LARGEST_TEXT_BYTES, type ConversionInput, type ModelKey } from './store/record.js';
 import type { SmallDownload } from './transfer/small.js';
 import { refuseUninstallable, toolchainContext, toolchainNamed } from './toolchains.js';
 
@@ -91,6 +93,8 @@ export interface Prepared {
   /** sha256 over everything that decides the result. */
   readonly key: string;
   readonly modelKey: ModelKey;
+  /** The conversion, where it is stored and what it was made from is not: then that is `pulled` too. */
+  readonly made?: StoredModel;
 }
 
 /** What a reference names: a stored conversion, or a revision at its hub. */
@@ -128,16 +132,16 @@ export async function prepare(context: Context, text: string, options: PlanOptio
   const found = await named(context, text, options);
   const pulled =
     'pulled' in found ? found.pulled : await pullNeeded(context, found.resolved, request, options);
-  return planLocal(context, pulled, request, options);
+  return 'made' in pulled ? pulled : planLocal(context, pulled, request, options);
 }
 
-/** Of a model that is not stored, the converter's files are enough. */
+/** Of a model that is not stored, the converter's files are enough; nothing is needed where its conversion is stored. */
 async function pullNeeded(
   context: Context,
   resolved: Resolved,
   request: ConversionRequest,
   options: PlanOptions,
-): Promise<Pulled> {
+): Promise<Pulled | (Prepared & { readonly made: StoredModel })> {
   const selection = selectionOf(options);
   const listed = listedFiles(resolved, selection);
   refuseRecipe(plannedModel(context, resolved, []));
@@ -145,10 +149,24 @@ async function pullNeeded(
   if (listed === undefined) return pullResolved(context, resolved, selection);
   const stored = await storedModel(context, resolved, selection);
   if (stored !== undefined) return asFound(resolved, stored);
+  const inputs = await knownInputs(context, resolved, listed);
+  const isPacked = listed.some(({ file }) => file.archive !== undefined);
+  // What members of archives say, only their bytes tell.
+  if (isPacked && inputs.size === 0) return pullResolved(context, resolved, selection);
   const fetched = new Map<string, SmallDownload>();
-  const model = plannedModel(context, resolved, listed, fetched);
-  const { plan } = await chooseConverter(context, model, request, options);
-  const known = await knownConversion(context, resolved, listed, plan);
+  const model = plannedModel(context, resolved, listed, inputs, fetched);
+  const { converter, plan, layout } = await chooseConverter(context, model, request, options);
+  const known = await knownConversion(context, resolved, listed, plan, inputs);
+  if (known?.stored === true && options.force !== true) {
+    const made = await usableConversion(context, known.modelKey, options);
+    if (made !== undefined) {
+      const { key, modelKey } = known;
+      const pulled = asFound(resolved, made);
+      const local: LocalModel = { ...model, root: made.directory, files: [] };
+      return { pulled, local, converter, plan, layout, settings: request.settings, key, modelKey, made };
+    }
+  }
+  if (isPacked) return pullResolved(context, resolved, selection);
   if (options.force === true || known?.stored !== true) {
     // Before all is known it may be stored, and then needs no toolchain.
     const perhapsStored = known === undefined && (await hasAlike(context, resolved, plan));
@@ -171,14 +189,66 @@ function listedFiles(
   return listing === undefined ? undefined : choose(listing, reference, selection).chosen;
 }
 
+/** What conversions of a revision read of it, by path. */
+type KnownInputs = ReadonlyMap<string, ConversionInput>;
+
+/** Of the listed files, as far as they are still what was read. */
+async function knownInputs(
+  context: Context,
+  { snapshot, reference }: Resolved,
+  listed: readonly Chosen<ListingEntry>[],
+): Promise<KnownInputs> {
+  const { hub, id, revision } = snapshot;
+  const inputs = new Map<string, ConversionInput>();
+  // What only a lock says is proven by its bytes alone.
+  if (revision === undefined || 'unproven' in snapshot) return inputs;
+  const entries = new Map(listed.map(({ path, file }) => [path, file]));
+  for (const { record } of await visibleModels(context, hub, [id])) {
+    if (record.revision !== revision || record.subpath !== reference.subpath || record.unproven === true)
+      continue;
+    for (const input of record.conversion?.inputs ?? []) {
+      const entry = entries.get(input.path);
+      if (entry !== undefined && isStill(entry, input)) inputs.set(input.path, input);
+    }
+  }
+  return inputs;
+}
+
+/** Does a listing promise what was read? */
+function isStill({ size, source, archive }: ListingEntry, { bytes, sha256, upstream }: ConversionInput): boolean {
+  const digest = archive === undefined ? source.digest : undefined;
+  if (size !== undefined && size !== bytes) return false;
+  if (digest === undefined) return size !== undefined;
+  const before = digest.algorithm === 'sha256' ? sha256 : upstream?.algorithm === digest.algorithm && upstream.hex;
+  return before === digest.hex;
+}
+
+/** A stored conversion that needs nothing more. A lower cache's becomes the user's own when its origin is here. */
+async function usableConversion(
+  { store, signal }: Context,
+  key: ModelKey,
+  { check = true }: PlanOptions,
+): Promise<StoredModel | undefined> {
+  const model = await findModel(store, key);
+  if (model === undefined || (check && model.record.conversion?.check === undefined)) return undefined;
+  if (!isIntact(await checkModel(store, model, false, signal))) return undefined;
+  await touchUsed(store, model.path);
+  return model;
+}
+
 /** A model by its listing alone; `fetched` gets what is fetched to plan by. */
 function plannedModel(
   context: Context,
   { snapshot, reference }: Resolved,
   listed: readonly Chosen<ListingEntry>[],
+  inputs: KnownInputs = new Map(),
   fetched?: Map<string, SmallDownload>,
 ): PlannedModel {
   const { hub, id, revision, metadata } = snapshot;
+  const files = listed.flatMap(({ path, file: { archive, source } }) =>
+    archive === undefined ? [{ path, source }] : [],
+  );
+  const listedText = listedTexts(context, snapshot, files, fetched);
   return {
     reference: format(
       context,
@@ -189,12 +259,13 @@ function plannedModel(
     name: nameOf(id, reference.subpath),
     files: listed.map(({ path, file }) => ({ path, bytes: file.size ?? 0 })),
     metadata: metadataOf(metadata, reference.subpath),
-    text: listedTexts(
-      context,
-      snapshot,
-      listed.map(({ path, file }) => ({ path, source: file.source })),
-      fetched,
-    ),
+    text: async (path) => {
+      const input = inputs.get(path);
+      const isKept = input !== undefined && input.bytes <= LARGEST_TEXT_BYTES;
+      if (!isKept || (await hasBlob(context.store, input.sha256, input.bytes)) === undefined)
+        return listedText(path);
+      return readFile(blobPath(context.store, input.sha256), 'utf8');
+    },
   };
 }
 
@@ -363,10 +434,12 @@ async function planListed(
   request: ConversionRequest,
   options: PlanOptions,
 ): Promise<ConvertPlan> {
-  const model = plannedModel(context, resolved, listed);
+  const inputs = await knownInputs(context, resolved, listed);
+  const model = plannedModel(context, resolved, listed, inputs);
   const { converter, plan, layout } = await chooseConverter(context, model, request, options);
-  const downloadBytes = await bytesToFetch(context, listed, plan);
-  const { key = null, stored = false } = (await knownConversion(context, resolved, listed, plan)) ?? {};
+  const known = await knownConversion(context, resolved, listed, plan, inputs);
+  const { key = null, stored = false } = known ?? {};
+  const downloadBytes = stored ? 0 : await bytesToFetch(context, listed, plan);
   const reference = `${model.reference}+${conversionName(plan)}`;
   return describePlan(context, converter, plan, { reference, key, stored, downloadBytes }, layout, options);
 }
@@ -395,20 +468,23 @@ async function knownConversion(
   { snapshot, reference }: Resolved,
   listed: readonly Chosen<ListingEntry>[],
   plan: ConversionPlan,
-): Promise<{ readonly key: string; readonly stored: boolean } | undefined> {
+  inputs: KnownInputs,
+): Promise<{ readonly key: string; readonly modelKey: ModelKey; readonly stored: boolean } | undefined> {
   const { hub, id, revision } = snapshot;
   if (revision === undefined) return undefined;
   const files: { path: string; bytes: number; sha256: string }[] = [];
   for (const { path, file } of listed) {
     if (!plan.reads.includes(path)) continue;
-    const { digest } = file.source;
-    if (digest?.algorithm !== 'sha256') return undefined;
-    files.push({ path, bytes: file.size ?? 0, sha256: digest.hex });
+    const digest = file.archive === undefined ? file.source.digest : undefined;
+    const sha256 = digest?.algorithm === 'sha256' ? digest.hex : inputs.get(path)?.sha256;
+    if (sha256 === undefined) return undefined;
+    files.push({ path, bytes: file.size ?? 0, sha256 });
   }
   const key = conversionKey({ files }, plan, await toolchainDigest(context, plan));
   const { subpath } = reference;
-  const stored = await isStoredAnywhere(context, modelKeyOf({ hub, id, revision, subpath }, plan, key));
-  return { key, stored };
+  const unproven = 'unproven' in snapshot ? snapshot.unproven : undefined;
+  const modelKey = modelKeyOf({ hub, id, revision, subpath, unproven }, plan, key);
+  return { key, modelKey, stored: await isStoredAnywhere(context, modelKey) };
 }
 
 async function describePlan(

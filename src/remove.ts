@@ -17,7 +17,7 @@ import {
 } from './stored.js';
 import { assertWritable } from './store/layout.js';
 import { lastUsed, listModels, physicalBytes, removeModel, type StoredModel } from './store/models.js';
-import { BLOB_AGE_MS, planSweep, sweep } from './store/sweep.js';
+import { BLOB_AGE_MS, planSweep, sweep, type SweepOptions } from './store/sweep.js';
 import { toolchainContext } from './toolchains.js';
 
 /**
@@ -111,12 +111,22 @@ export interface PruneOptions {
   readonly maxBytes?: number;
   readonly partials?: boolean;
   readonly toolchains?: boolean;
+  /**
+   * Keep what is expensive to make alone, as for the cache of a CI system: evict every model that is no conversion, and
+   * all unfinished downloads.
+   */
+  readonly ci?: boolean;
+}
+
+/** In CI nobody resumes what an earlier run left behind. */
+function sweepOptions({ ci = false, partials = false }: PruneOptions): SweepOptions {
+  return ci ? { minimumAgeMs: 0, partials: true } : { minimumAgeMs: BLOB_AGE_MS, partials };
 }
 
 export async function planPrune(context: Context, options: PruneOptions): Promise<PrunePlan> {
   const evicted = await chooseEvicted(context, options);
   const removal = await describeRemoval(context, evicted);
-  const swept = await planSweep(context.store, { minimumAgeMs: BLOB_AGE_MS, partials: true });
+  const swept = await planSweep(context.store, { ...sweepOptions(options), partials: true });
   const toolchains: { name: string; bytes: number }[] = [];
   if (options.toolchains === true) {
     for (const toolchain of context.toolchains) {
@@ -130,7 +140,7 @@ export async function planPrune(context: Context, options: PruneOptions): Promis
   const blobs = { count: swept.blobs.length, bytes: sum(swept.blobs) + sum(swept.leftovers) };
   const unfinished = { count: swept.partials.length, bytes: sum(swept.partials) };
   const none = { count: 0, bytes: 0 };
-  const [partials, keptPartials] = options.partials === true ? [unfinished, none] : [none, unfinished];
+  const [partials, keptPartials] = sweepOptions(options).partials ? [unfinished, none] : [none, unfinished];
   return {
     models: removal.models,
     blobs,
@@ -142,17 +152,20 @@ export async function planPrune(context: Context, options: PruneOptions): Promis
 }
 
 async function chooseEvicted(context: Context, options: PruneOptions): Promise<readonly StoredModel[]> {
-  if (options.olderThanMs === undefined && options.maxBytes === undefined) return [];
+  const { ci = false } = options;
+  if (options.olderThanMs === undefined && options.maxBytes === undefined && !ci) return [];
   const models = await listModels(context.store);
   const used = new Map<StoredModel, number>();
   for (const model of models) {
     const last = lastUsed(context.store, model.path);
     used.set(model, last?.getTime() ?? Date.parse(model.record.pulledAt));
   }
-  const oldestFirst = [...models].sort((a, b) => (used.get(a) ?? 0) - (used.get(b) ?? 0));
+  const fetched = ci ? models.filter(({ record }) => record.conversion === undefined) : [];
+  const kept = models.filter((model) => !fetched.includes(model));
+  const oldestFirst = kept.sort((a, b) => (used.get(a) ?? 0) - (used.get(b) ?? 0));
   const limit = options.olderThanMs === undefined ? -Infinity : Date.now() - options.olderThanMs;
-  const size = options.maxBytes === undefined ? undefined : createSize(models);
-  const evicted: StoredModel[] = [];
+  const size = options.maxBytes === undefined ? undefined : createSize(kept);
+  const evicted: StoredModel[] = [...fetched];
   for (const model of oldestFirst) {
     const tooOld = (used.get(model) ?? 0) < limit;
     const tooLarge = size !== undefined && size.bytes() > (options.maxBytes ?? Infinity);
@@ -192,9 +205,7 @@ function blobsOf(record: StoredModel['record']): ReadonlySet<string> {
 export async function prune(context: Context, plan: PrunePlan, options: PruneOptions): Promise<PruneResult> {
   assertWritable(context.store);
   const removed = await removeListed(context, plan.models);
-  const partials = options.partials ?? false;
-  const swept = await planSweep(context.store, { minimumAgeMs: BLOB_AGE_MS, partials });
-  let freedBytes = await sweep(context.store, swept);
+  let freedBytes = await sweep(context.store, await planSweep(context.store, sweepOptions(options)));
   for (const { name } of plan.toolchains) {
     const toolchain = context.toolchains.find((candidate) => candidate.name === name);
     freedBytes += (await toolchain?.remove(toolchainContext(context)))?.freedBytes ?? 0;

@@ -9,6 +9,8 @@ import type { Identity } from './hub.js';
 /** One result per reference that succeeded, in the order given, and one error per reference that did not. */
 export interface Outcome<Result> {
   readonly results: readonly Result[];
+  /** How long each result took, in their order; part of no document. */
+  readonly seconds?: readonly number[];
   /** Each has `details.reference`. */
   readonly errors: readonly ModeldlError[];
 }
@@ -273,6 +275,22 @@ export interface LockOutcome extends Outcome<LockedResult> {
   readonly removed: readonly string[];
   /** The lock was written: nothing failed, something differs, and it was not only planned. */
   readonly written: boolean;
+}
+
+/** Under which name a CI system keeps the cache. */
+export interface CacheKey {
+  readonly key: string;
+  /** What keys of other locks begin with too, on this platform. */
+  readonly prefix: string;
+  /** The list of models. */
+  readonly file: string;
+  readonly lock: string;
+  /** As Node.js calls them: `linux-x64`. */
+  readonly platform: string;
+  /** Of the cache. */
+  readonly layout: string;
+  /** Digests of the toolchains of the lock's conversions, by name. */
+  readonly toolchains: Readonly<Record<string, string>>;
 }
 
 export interface ListedModel {

@@ -20,10 +20,12 @@ export async function forEach<Item, Result>(
   let end: { readonly thrown: unknown } | undefined;
   const settled = await Promise.all(
     items.map((item) =>
-      limit(async (): Promise<{ result: Result } | { error: ModeldlError } | undefined> => {
+      limit(async (): Promise<{ result: Result; seconds: number } | { error: ModeldlError } | undefined> => {
         if (end !== undefined) return undefined;
+        const started = performance.now();
         try {
-          return { result: await work(item) };
+          const result = await work(item);
+          return { result, seconds: (performance.now() - started) / 1000 };
         } catch (thrown) {
           const error = await explain(item, thrown);
           if (!context.signal.aborted && error instanceof ModeldlError) return { error };
@@ -36,6 +38,7 @@ export async function forEach<Item, Result>(
   if (end !== undefined) throw end.thrown;
   return {
     results: settled.flatMap((one) => (one !== undefined && 'result' in one ? [one.result] : [])),
+    seconds: settled.flatMap((one) => (one !== undefined && 'result' in one ? [one.seconds] : [])),
     errors: settled.flatMap((one) => (one !== undefined && 'error' in one ? [one.error] : [])),
   };
 }

@@ -7,10 +7,8 @@ import { fetchFrom, storedFile, type WantedFile } from './fetch.js';
 import type { Snapshot } from './hub.js';
 import { openSources, type ByteSources } from './mirrors/bytes.js';
 import { blobPath } from './store/blobs.js';
+import { LARGEST_TEXT_BYTES } from './store/record.js';
 import { downloadSmall, type SmallDownload } from './transfer/small.js';
-
-/** Larger files are no descriptions of a model. */
-const LARGEST_BYTES = 4 * 1024 * 1024;
 
 export type ReadText = (path: string) => Promise<string | undefined>;
 
@@ -21,7 +19,7 @@ export function localTexts(root: string): ReadText {
     try {
       const handle = await open(file);
       try {
-        if ((await handle.stat()).size > LARGEST_BYTES) return undefined;
+        if ((await handle.stat()).size > LARGEST_TEXT_BYTES) return undefined;
         return await handle.readFile('utf8');
       } finally {
         await handle.close();
@@ -48,7 +46,7 @@ export function listedTexts(
   return remembered(async (path) => {
     const file = files.find((candidate) => candidate.path === path);
     const { size } = file?.source ?? {};
-    if (file === undefined || size === undefined || size > LARGEST_BYTES) return undefined;
+    if (file === undefined || size === undefined || size > LARGEST_TEXT_BYTES) return undefined;
     const stored = await storedFile(context, file, new Map());
     if (stored !== undefined) return readFile(blobPath(context.store, stored.sha256), 'utf8');
     const hub = hubNamed(context, snapshot.hub);

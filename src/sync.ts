@@ -28,7 +28,7 @@ import {
 import { redactReference } from './redact.js';
 import type { Reference } from './reference.js';
 import { pinnedReference, resolveReference } from './resolve.js';
-import type { PulledModel, SyncedModel, SyncOutcome, SyncPlan } from './results.js';
+import type { Outcome, PulledModel, SyncedModel, SyncOutcome, SyncPlan } from './results.js';
 import { withLayout } from './repository.js';
 import { forEach } from './several.js';
 import { requireOutput, writeModelOutput } from './space.js';
@@ -185,7 +185,7 @@ interface Job {
 async function eachModel<Result>(
   work: Work,
   run: (job: Job) => Promise<Result>,
-): Promise<{ readonly results: readonly Result[]; readonly errors: readonly ModeldlError[] }> {
+): Promise<Outcome<Result>> {
   const { context, list } = work;
   return forEach(
     context,

@@ -1,11 +1,13 @@
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { execa } from 'execa';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { memoryGroups, memoryOf, readMemory, requireMemory, type MemoryReading } from '../src/memory.js';
 import type { ConversionPlan } from '../src/converter.js';
 import type { ModeldlEvent } from '../src/events.js';
 import type { Context } from '../src/context.js';
+import { transpile } from './helpers/built.js';
 import { whereKernelHas } from './helpers/require.js';
 import { temporaryDirectory } from './helpers/store.js';
 
@@ -177,7 +179,9 @@ describe('reading', async () => {
     await mkdir(directory);
     onTestFinished(() => rmdir(directory));
     await writeFile(join(directory, 'memory.limit_in_bytes'), String(700 * MiB));
-    const read = `import('${new URL('../dist/src/memory.js', import.meta.url).href}').then(async (m) => {
+    const built = await transpile(['src/memory.ts', 'src/errors.ts']);
+    onTestFinished(() => built.remove());
+    const read = `import('${pathToFileURL(join(built.directory, 'src/memory.js')).href}').then(async (m) => {
       console.log(JSON.stringify(m.memoryOf(await m.readMemory())));
     })`;
     const join_ = `echo $$ > ${directory}/cgroup.procs && exec "$0" "$@"`;

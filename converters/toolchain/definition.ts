@@ -1,7 +1,7 @@
 /** What a toolchain is made from: its lock, and what is known of its size before it is there. */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { assetPath } from '../assets.js';
+import { requirementText } from '../assets.js';
 import type { PythonRange } from './python.js';
 import type { TorchBuild } from './sources.js';
 
@@ -28,15 +28,15 @@ export interface ToolchainDefinition extends ToolchainSizes {
   readonly torchIndex?: string;
 }
 
-/** Absolute path of its requirement file. */
-export function lockFile({ name, lock }: ToolchainDefinition): string {
-  return lock ?? assetPath('requirements', `${name}.txt`);
+/** Its requirement file. */
+export function lockText({ name, lock }: ToolchainDefinition): Promise<string> {
+  return lock === undefined ? requirementText(name) : readFile(lock, 'utf8');
 }
 
 /** sha256 of its requirement file. */
 export async function lockDigest(definition: ToolchainDefinition): Promise<string> {
   return createHash('sha256')
-    .update(await readFile(lockFile(definition)))
+    .update(await lockText(definition))
     .digest('hex');
 }
 

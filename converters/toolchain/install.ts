@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, rename, rm, rmdir, stat, writeFile } from 'nod
 import { dirname, join } from 'node:path';
 import type { DownloadedWheels, ToolchainContext } from '../../src/converter.js';
 import { diskError, ModeldlError } from '../../src/errors.js';
-import { lockFile, sizesOf, type ToolchainDefinition, type ToolchainSizes } from './definition.js';
+import { lockText, sizesOf, type ToolchainDefinition, type ToolchainSizes } from './definition.js';
 import { torchVersions } from './lock.js';
 import { pythonOf, runPipFor, withPip } from './packages.js';
 import { runPip, temporaryFilesIn, type PipJob } from './pip.js';
@@ -92,7 +92,7 @@ export async function install(
       python: pythonOf(directory),
       command: ['install', ...(cached ? [] : ['--no-cache-dir'])],
       packages,
-      lock: lockFile(definition),
+      lock: await lockText(definition),
       build,
       torchIndex,
       temporary,
@@ -169,12 +169,13 @@ export async function download(
     const temporary = join(staging, 'tmp');
     const fetched = join(staging, 'wheels');
     await mkdir(temporary);
+    const lock = await lockText(definition);
     await withPip(job, found.command, (python) =>
       runPipFor(job, {
         python,
         command: ['download', '--dest', fetched],
         packages: found.packages,
-        lock: lockFile(definition),
+        lock,
         build,
         torchIndex,
         temporary,

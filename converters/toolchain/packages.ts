@@ -11,7 +11,7 @@ export interface PackageWork {
   readonly python: string;
   /** `install` or `download`, with flags. */
   readonly command: readonly ['install' | 'download', ...string[]];
-  /** Absolute path of the requirement file. */
+  /** The requirement file. */
   readonly lock: string;
   readonly packages: readonly LockedPackage[];
   readonly build: TorchBuild;
@@ -39,7 +39,11 @@ export async function runPipFor(job: PipJob, work: PackageWork): Promise<void> {
       environment: { ...options.environment, ...temporaryFilesIn(temporary) },
     });
   };
-  if (build === 'locked') return run(undefined, ['--require-hashes'], lock);
+  if (build === 'locked') {
+    const locked = join(temporary, 'locked.txt');
+    await writeFile(locked, lock);
+    return run(undefined, ['--require-hashes'], locked);
+  }
   const [torch, others] = [join(temporary, 'torch.txt'), join(temporary, 'others.txt')];
   await writeFile(torch, torchRequirements(packages));
   await writeFile(

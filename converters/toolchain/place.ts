@@ -1,11 +1,11 @@
 /** Where environments lie, and what tells that one is whole. */
 import { createHash } from 'node:crypto';
-import { access, copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { ToolchainContext } from '../../src/converter.js';
 import { diskError, systemErrorCode } from '../../src/errors.js';
-import { lockDigest, lockFile, type ToolchainDefinition } from './definition.js';
+import { lockDigest, lockText, type ToolchainDefinition } from './definition.js';
 import { packagesOf, type LockedPackage } from './lock.js';
 import { pythonOf } from './packages.js';
 import { findPython } from './python.js';
@@ -44,7 +44,7 @@ const mark = v.object({
 export async function placesFor(definition: ToolchainDefinition, context: ToolchainContext): Promise<Places> {
   const { name } = definition;
   const python = await findPython(context, name, definition.python);
-  const packages = packagesOf(await readFile(lockFile(definition), 'utf8'));
+  const packages = packagesOf(await lockText(definition));
   const made = `${python.version} ${python.platform}`;
   const identity = `${await lockDigest(definition)} ${made}`;
   const placeOf = (build: TorchBuild): Place => {
@@ -107,7 +107,7 @@ export async function writeMark(
   { python }: Places,
   { build, directory }: Place,
 ): Promise<void> {
-  await copyFile(lockFile(definition), join(directory, LOCK_COPY));
+  await writeFile(join(directory, LOCK_COPY), await lockText(definition));
   const complete: v.InferOutput<typeof mark> = {
     lock: await lockDigest(definition),
     torch: build,

@@ -31,14 +31,19 @@ export interface OutputSettings {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly color: boolean;
+  /** Errors as a line that GitHub Actions shows on the page of the run. */
+  readonly annotate?: boolean;
   readonly secrets?: Set<string>;
 }
 
 export function createOutput(settings: OutputSettings): Output {
-  const { stdout, stderr, json, quiet, color, secrets = new Set() } = settings;
+  const { stdout, stderr, json, quiet, color, annotate = false, secrets = new Set() } = settings;
   const paint = (style: 'red' | 'yellow' | 'dim', text: string): string =>
     color ? styleText(style, text, { validateStream: false }) : text;
-  const clean = (text: string): string => printable(redactSecrets(text, secrets));
+  const clean = (text: string): string => {
+    const shown = printable(redactSecrets(text, secrets));
+    return annotate ? withoutCommands(shown) : shown;
+  };
   const talk = (text: string): void => {
     stderr.write(`${text}\n`);
   };
@@ -62,8 +67,23 @@ export function createOutput(settings: OutputSettings): Output {
       talk(`${paint('yellow', 'warning:')} ${clean(message)}`);
     },
     fail(message, more) {
+      if (annotate) {
+        talk(annotation([message, ...more].map(clean)));
+        return;
+      }
       talk(`${paint('red', 'error:')} ${clean(message)}`);
       for (const line of more) talk(`  ${clean(line)}`);
     },
   };
+}
+
+/** What comes from elsewhere commands no runner of GitHub Actions, which reads commands from both streams. */
+function withoutCommands(text: string): string {
+  return text.replaceAll(/^(\s*):(?=:)/gm, '$1\\x3a').replaceAll('##[', '#\\x23[');
+}
+
+/** A workflow command of GitHub Actions, with what its lines may not hold written as it reads it back. */
+function annotation(lines: readonly string[]): string {
+  const text = lines.join('\n').replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
+  return `::error title=modeldl::${text}`;
 }

@@ -63,6 +63,7 @@ export const COMMANDS: readonly Entry[] = [
   },
   { name: 'sync', summary: 'bring in the models of a list', load: () => import('./commands/sync.js') },
   { name: 'lock', summary: 'write down what these models are', load: () => import('./commands/lock.js') },
+  { name: 'ci', summary: 'what CI systems need: the key of the cache', load: () => import('./commands/ci.js') },
   {
     name: 'plugins',
     summary: 'where hubs and converters come from',
@@ -86,6 +87,7 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
       json: flags.json ?? false,
       quiet: flags.quiet ?? false,
       secrets,
+      annotate: cli.environment['GITHUB_ACTIONS'] === 'true',
       color:
         flags.color === 'always' ||
         (flags.color === 'auto' && cli.stderr.isTTY === true && !cli.environment['NO_COLOR']),
@@ -184,11 +186,12 @@ function rootCommand(cli: CliEnvironment, json: boolean): Command {
 }
 
 /** An empty path, as of a variable that is not set, would be the current directory. @throws ModeldlError USAGE */
-function refuseEmptyPaths(flags: GlobalFlags & TransferFlags & { readonly output?: string }): void {
+function refuseEmptyPaths(flags: GlobalFlags & TransferFlags & { readonly output?: string; readonly summary?: string }): void {
   const paths = [
     ['--cache-dir', flags.cacheDir],
     ['--config', flags.config],
     ['--output', flags.output],
+    ['--summary', flags.summary],
   ] as const;
   const empty = paths.find(([, path]) => path?.trim() === '');
   if (empty === undefined) return;

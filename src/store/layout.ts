@@ -41,6 +41,9 @@ export interface StoreOptions {
   readonly create?: boolean;
 }
 
+/** Directory of everything in a cache: a layout that changes incompatibly gets another one. */
+export const layoutVersion = 'v1';
+
 const DIRECTORIES = [
   'blobs/sha256',
   'snapshots',
@@ -67,7 +70,7 @@ export const CACHEDIR_TAG =
 /** Opens the cache, creating what is missing; a cache that cannot be written is opened for reading. */
 export async function openStore(options: StoreOptions): Promise<Store> {
   const { cacheDir, durability, emit, readOnly = false, create = true } = options;
-  const root = join(cacheDir, 'v1');
+  const root = join(cacheDir, layoutVersion);
   const stays = readOnly || (!create && (await isAbsent(root)));
   const refused = stays ? 'EROFS' : await prepare(cacheDir, root);
   const user = geteuid?.();

@@ -39,6 +39,8 @@ const recordFile = v.object({
   upstream: v.exactOptional(digest),
 });
 
+const input = v.object({ path: treePath, bytes: size, sha256, upstream: v.exactOptional(digest) });
+
 const conversion = v.object({
   /** Full key: sha256 over everything that decides the result. */
   key: sha256,
@@ -57,6 +59,8 @@ const conversion = v.object({
   adjustments: v.array(v.string()),
   consent: v.array(v.string()),
   check: v.exactOptional(checkReport),
+  /** What the converter read, by its paths in the origin: the conversion is found by it when the origin is gone. */
+  inputs: v.exactOptional(v.array(input)),
 });
 
 const asked = v.object({
@@ -101,7 +105,17 @@ export const recordSchema = v.object({
 export type ModelRecord = v.InferOutput<typeof recordSchema>;
 /** What a pull was asked to choose. */
 export type Asked = v.InferOutput<typeof asked>;
+/** A file that a conversion was made from. */
+export type ConversionInput = v.InferOutput<typeof input>;
 export type ConversionRecord = v.InferOutput<typeof conversion>;
+
+/** Larger files are no descriptions of a model, by which converters plan. */
+export const LARGEST_TEXT_BYTES = 4 * 1024 * 1024;
+
+/** Inputs of a conversion that stay with it, so that it is found by the plan that led to it. */
+export function keptInputs({ conversion }: ModelRecord): readonly ConversionInput[] {
+  return (conversion?.inputs ?? []).filter(({ bytes }) => bytes <= LARGEST_TEXT_BYTES);
+}
 
 /** What names a model in the store. */
 export interface ModelKey {

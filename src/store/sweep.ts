@@ -15,7 +15,7 @@ import { releaseAbandoned } from './claim.js';
 import { readJson, type NewerDocument } from './json.js';
 import { assertWritable, fileSystemTime, inStore, uniqueName, type Area, type Store } from './layout.js';
 import { listModels } from './models.js';
-import { recordSchema } from './record.js';
+import { keptInputs, recordSchema } from './record.js';
 import { isGone, listSessions, openSession, readWants, removeSession, sessionTimes } from './session.js';
 import { createTurns } from './turns.js';
 
@@ -189,7 +189,9 @@ async function wantedBlobs(
   models: Awaited<ReturnType<typeof listModels>>,
 ): Promise<ReadonlySet<string>> {
   const wanted = new Set<string>();
-  for (const { record } of models) for (const file of record.files) wanted.add(file.sha256);
+  for (const { record } of models) {
+    for (const { sha256 } of [...record.files, ...keptInputs(record)]) wanted.add(sha256);
+  }
   for (const id of sessions) for (const sha256 of await readWants(store, id)) wanted.add(sha256);
   return wanted;
 }
@@ -207,7 +209,9 @@ async function releasedBlobs(store: Store): Promise<ReadonlySet<string>> {
 /** A removed record has done its duty when none of its blobs is left, or when all that are left are others'. */
 async function forgetReleased(store: Store): Promise<void> {
   const held = new Set(
-    (await listModels(store, refuseNewer)).flatMap(({ record }) => record.files.map((file) => file.sha256)),
+    (await listModels(store, refuseNewer)).flatMap(({ record }) =>
+      [...record.files, ...keptInputs(record)].map(({ sha256 }) => sha256),
+    ),
   );
   for (const path of inArea(store, 'removed')) {
     const record = await readJson(store, path, recordSchema);

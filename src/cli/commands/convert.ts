@@ -7,6 +7,7 @@ import type { ConvertPlan } from '../../results.js';
 import { collect, missingArgument, type CommandDefinition } from '../command.js';
 import { formatBytes } from '../format.js';
 import { askChoice, askReference, tellCommand } from '../prompts.js';
+import { createSummary, SUMMARY_OPTION } from '../summary.js';
 import { pullOptions, type PullFlags } from './pull.js';
 
 interface ConvertFlags extends PullFlags {
@@ -56,6 +57,7 @@ export const command: CommandDefinition<ConvertFlags> = {
       .option('--quant <name>', 'which of several GGUF quantizations')
       .option('--no-check', 'do not load and run the result')
       .option('--no-install', 'a missing toolchain is an error')
+      .option(...SUMMARY_OPTION)
       .option('--dry-run', 'show the plan only')
       .option('--force', 'convert again what is stored')
       .addHelpText(
@@ -89,8 +91,12 @@ export const command: CommandDefinition<ConvertFlags> = {
       call.output.result(planLines(plan), { ok: true, models: [plan] });
       return undefined;
     }
+    const writeSummary = await createSummary(call);
+    const started = performance.now();
     const model = await modeldl.convert(reference, options);
     call.settle();
+    const seconds = [(performance.now() - started) / 1000];
+    await writeSummary({ command: 'convert', models: [model], seconds, errors: [] });
     call.output.result([model.output ?? model.path], { ok: true, models: [model] });
     return undefined;
   },

@@ -9,6 +9,7 @@ interface PruneFlags {
   readonly maxSize?: string;
   readonly partials?: boolean;
   readonly toolchains?: boolean;
+  readonly ci?: boolean;
   readonly dryRun?: boolean;
 }
 
@@ -25,8 +26,12 @@ export const command: CommandDefinition<PruneFlags> = {
       )
       .option('--partials', 'also unfinished downloads')
       .option('--toolchains', 'also the environments of the converters')
+      .option('--ci', 'keep conversions alone, before a CI system keeps the cache')
       .option('--dry-run', 'show the plan only')
-      .addHelpText('after', '\nExamples:\n  modeldl prune\n  modeldl prune --older-than 30d --dry-run');
+      .addHelpText(
+        'after',
+        '\nExamples:\n  modeldl prune\n  modeldl prune --older-than 30d --dry-run\n  modeldl prune --ci -y',
+      );
   },
   async run(call) {
     const { output } = call;
@@ -82,8 +87,8 @@ export const command: CommandDefinition<PruneFlags> = {
 
 /** What to free beside unused files, for a call that does not say; nothing when there is nothing to choose from. */
 async function askKinds(call: Call<PruneFlags>, modeldl: Modeldl): Promise<PruneFlags> {
-  const { olderThan, maxSize, partials, toolchains, yes } = call.flags;
-  const says = [olderThan, maxSize, partials, toolchains, yes].some((flag) => flag !== undefined);
+  const { olderThan, maxSize, partials, toolchains, ci, yes } = call.flags;
+  const says = [olderThan, maxSize, partials, toolchains, ci, yes].some((flag) => flag !== undefined);
   if (says || !call.interactive) return {};
   const all = await modeldl.planPrune(
     pruneOptions({ olderThan: OFFERED_AGE, partials: true, toolchains: true }),
@@ -126,11 +131,12 @@ function pruneWords({ olderThan, partials, toolchains }: PruneFlags): readonly s
 }
 
 function pruneOptions(flags: PruneFlags): PruneOptions {
-  const { olderThan, maxSize, partials, toolchains } = flags;
+  const { olderThan, maxSize, partials, toolchains, ci } = flags;
   return {
     ...(olderThan === undefined ? {} : { olderThanMs: parseDuration(olderThan, '--older-than') }),
     ...(maxSize === undefined ? {} : { maxBytes: parseSize(maxSize, '--max-size') }),
     ...(partials === undefined ? {} : { partials }),
     ...(toolchains === undefined ? {} : { toolchains }),
+    ...(ci === undefined ? {} : { ci }),
   };
 }

@@ -6,8 +6,9 @@ import { collect, missingArgument, type Call, type CommandDefinition } from '../
 import { formatBytes, formatCount } from '../format.js';
 import { askChoice, askReference, tellCommand } from '../prompts.js';
 import { reportErrors } from '../report.js';
+import { createSummary, SUMMARY_OPTION, type SummaryFlags } from '../summary.js';
 
-export interface PullFlags {
+export interface PullFlags extends SummaryFlags {
   readonly revision?: string;
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
@@ -44,6 +45,7 @@ export const command: CommandDefinition<PullFlags> = {
       .option('--limit-rate <rate>', 'bytes per second, such as 20M')
       .option('--force', 'fetch again what is stored or in other caches here')
       .option('--unpack', 'unpack an archive')
+      .option(...SUMMARY_OPTION)
       .option('--dry-run', 'show the plan only')
       .option('--quant <name>', 'which of several GGUF quantizations')
       .option('--daemon', 'have the Ollama that runs (OLLAMA_HOST) fetch it, and take it from its store')
@@ -67,9 +69,13 @@ export const command: CommandDefinition<PullFlags> = {
       call.output.result(lines, { ok: true, models: results });
       return undefined;
     }
-    const { results, errors } = await withQuantization(call, references, options, (given) =>
-      modeldl.pull(references, given),
-    );
+    const writeSummary = await createSummary(call);
+    const {
+      results,
+      errors,
+      seconds = [],
+    } = await withQuantization(call, references, options, (given) => modeldl.pull(references, given));
+    await writeSummary({ command: 'pull', models: results, seconds, errors });
     for (const { leftOut, reference } of results) {
       if (leftOut.length === 0) continue;
       const bytes = leftOut.reduce((sum, file) => sum + (file.bytes ?? 0), 0);

@@ -4,6 +4,7 @@ import type { SyncPlan } from '../../results.js';
 import type { Call, CommandDefinition } from '../command.js';
 import { formatBytes, formatCount } from '../format.js';
 import { reportErrors } from '../report.js';
+import { createSummary, SUMMARY_OPTION, type SummaryFlags } from '../summary.js';
 
 export interface ListFlags {
   readonly file?: string;
@@ -13,7 +14,7 @@ export interface ListFlags {
   readonly check?: boolean;
 }
 
-interface SyncFlags extends ListFlags {
+interface SyncFlags extends ListFlags, SummaryFlags {
   readonly frozen?: boolean;
   readonly dryRun?: boolean;
 }
@@ -24,6 +25,7 @@ export const command: CommandDefinition<SyncFlags> = {
       .option('--file <file>', "startup list of the microservice, instead of the configuration's `models`")
       .option('--frozen', 'what the lock says and nothing else: no request but for bytes')
       .option('-o, --output <dir>', 'copies in this directory, as the microservice lays them out')
+      .option(...SUMMARY_OPTION)
       .option('--dry-run', 'show the plan only')
       .option('--jobs <n>', 'large files at once, of all models together')
       .option('--connections <n>', 'at most so many for one large file, 1 to 16')
@@ -48,8 +50,10 @@ export const command: CommandDefinition<SyncFlags> = {
       const lines = call.output.quiet ? results.map(({ reference }) => reference) : results.map(planLine);
       return report(call, lines, { file, lock, models: results }, errors);
     }
-    const { results, errors, file, lock } = await modeldl.sync(options);
+    const writeSummary = await createSummary(call);
+    const { results, errors, file, lock, seconds = [] } = await modeldl.sync(options);
     call.settle();
+    await writeSummary({ command: 'sync', models: results, seconds, errors });
     const fetched = results.reduce((sum, { downloadedBytes }) => sum + downloadedBytes, 0);
     if (results.length > 0)
       call.output.note(
