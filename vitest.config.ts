@@ -2,7 +2,15 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Minutes each, on a machine that has run nothing before: begun last, one of them would keep a single core busy. */
-const LONGEST = ['optimum', 'bad-state', 'secrets', 'ultralytics', 'toolchain-locks', 'convert'];
+const LONGEST = [
+  'optimum',
+  'containers',
+  'bad-state',
+  'secrets',
+  'ultralytics',
+  'toolchain-locks',
+  'convert',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

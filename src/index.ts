@@ -308,6 +308,9 @@ async function configure(
     environment,
     hubs: plugins.hubs,
     untrusted,
+    warn: (message) => {
+      emit({ type: 'warning', message });
+    },
     loadPlugins: async (named) => {
       // Loaded where there are any: it costs every start.
       const { loadPlugins } = await import('./plugins/load.js');

@@ -154,16 +154,19 @@ export function requestText({ reference, conversion }: LockedRequest): string {
     : `${reference} to ${conversion.precision} for ${conversion.device}`;
 }
 
-/** @throws ModeldlError CONFIG naming the file and what is wrong with it, INTEGRITY for hostile names, DISK */
-export async function readLock(path: string): Promise<Lock | undefined> {
+/**
+ * @param of whose it may be: beside a list that the user named, anybody's, as what is mounted into a container is
+ * @throws ModeldlError CONFIG naming the file and what is wrong with it, INTEGRITY for hostile names, DISK
+ */
+export async function readLock(path: string, of: 'user' | 'anybody'): Promise<Lock | undefined> {
   const found = await stat(path).catch(() => undefined);
   if (found !== undefined && found.isFile() && found.size > MAX_BYTES)
     throw refused(path, `it has more than ${MAX_BYTES} bytes`);
   const content = await textOf(path);
   if (content === undefined) return undefined;
-  if (!(await isOwn(path))) {
+  if (of === 'user' && !(await isOwn(path))) {
     throw new ModeldlError('CONFIG', `The lock belongs to another user, so it is not read: ${path}`, {
-      hint: 'make it your own with `chown`, or run `modeldl lock` in a directory of yours',
+      hint: 'name its list with `--config`, make it your own with `chown`, or run `modeldl lock` in a directory of yours',
       details: { file: path },
     });
   }

@@ -31,7 +31,7 @@ import type { ModelRecord } from './store/record.js';
 import { replaceText } from './store/replace.js';
 import type { StoredSnapshot } from './store/snapshots.js';
 import { isLocal, isNamedAlike, MODELS_AT_ONCE } from './sync.js';
-import { readWanted, type ListOptions, type Wanted } from './sync-list.js';
+import { readWanted, type ListOptions, type Wanted, type WantedList } from './sync-list.js';
 
 export interface LockOptions extends ListOptions {
   readonly dryRun?: boolean;
@@ -46,7 +46,7 @@ export async function lock(
 ): Promise<LockOutcome> {
   const list = await readWanted(context, loaded, startup, options);
   const at = { ...context, cwd: list.directory, refuseBelieved };
-  const before = await lockBefore(context, list.lockFile);
+  const before = await lockBefore(context, list);
   const oneAtATime = pLimit(1);
   const { results: models, errors } = await forEach(
     at,
@@ -87,9 +87,9 @@ function refuseBelieved({ id }: Snapshot): never {
 }
 
 /** What was locked before; of a lock that cannot be read nothing is, since it is written anew. */
-async function lockBefore(context: Context, lockFile: string): Promise<Lock | undefined> {
+async function lockBefore(context: Context, list: WantedList): Promise<Lock | undefined> {
   try {
-    return await readLock(lockFile);
+    return await readLock(list.lockFile, list.lockOf);
   } catch (error) {
     if (!(error instanceof ModeldlError) || !['CONFIG', 'INTEGRITY'].includes(error.code)) throw error;
     context.emit({ type: 'warning', message: `The lock is written anew: ${error.message}` });

@@ -37,6 +37,8 @@ export interface WantedList {
   /** The file that it is from. */
   readonly file: string;
   readonly lockFile: string;
+  /** Whose lock is believed: beside a list that was found, the user's own, beside one that was named, anybody's. */
+  readonly lockOf: 'user' | 'anybody';
   readonly models: readonly Wanted[];
 }
 
@@ -82,7 +84,8 @@ export async function readWanted(
     models.push(...(await wantedBy(reader, entry, index)));
   }
   refuseSharedOutputs(at, list.file, models);
-  return { directory: dirname(list.file), file: list.file, lockFile: list.lockFile, models };
+  const { file, lockFile, confined } = list;
+  return { directory: dirname(file), file, lockFile, lockOf: confined ? 'user' : 'anybody', models };
 }
 
 /** Two models in one directory would be mixed, or each write over the other; so would two of one name in a repository. */

@@ -166,7 +166,7 @@ async function begin(
     });
   }
   const list = await readWanted(context, loaded, startup, options);
-  const lock = await readLock(list.lockFile);
+  const lock = await readLock(list.lockFile, list.lockOf);
   const at = { ...context, cwd: list.directory };
   const strict = frozen || options.locked === true;
   if (strict && lock === undefined) {

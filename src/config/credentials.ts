@@ -1,7 +1,9 @@
 /** Tokens: found in the environment, in what `login` saved, or in another tool's file; never in project files. */
-import { readFile, stat } from 'node:fs/promises';
+import { access, constants, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { geteuid } from 'node:process';
 import * as v from 'valibot';
+import { systemErrorCode } from '../errors.js';
 import type { Credential, CredentialSpec, HubSettingsContext } from '../hub.js';
 import { writePrivate } from './trust.js';
 
@@ -50,7 +52,11 @@ export async function findCredential(search: CredentialSearch): Promise<Credenti
   for (const file of spec.files?.(settings) ?? []) {
     const token = await readFile(file, 'utf8').then(
       (text) => text.trim(),
-      () => '',
+      (error: unknown) => {
+        if (systemErrorCode(error) === 'EACCES')
+          search.warn(`The token in ${file} is not used: this user may not read it`);
+        return '';
+      },
     );
     if (token === '') continue;
     await warnIfReadable(search, file);
@@ -59,9 +65,21 @@ export async function findCredential(search: CredentialSearch): Promise<Credenti
   return undefined;
 }
 
+/** Of a secret that a container is given, neither the owner nor the mode is for us to change. */
 async function warnIfReadable(search: CredentialSearch, file: string): Promise<void> {
-  const { mode } = await stat(file);
+  const { mode, uid } = await stat(file);
+  const user = geteuid?.();
+  if (user !== undefined && uid !== user) return;
+  if (await isReadOnly(file)) return;
   if ((mode & 0o077) !== 0) search.warn(`Others can read the token in ${file}: run \`chmod 600 ${file}\``);
+}
+
+/** Does its file system take no changes? Of any other the user may change what is the user's own. */
+async function isReadOnly(file: string): Promise<boolean> {
+  return access(file, constants.W_OK).then(
+    () => false,
+    (error: unknown) => systemErrorCode(error) === 'EROFS',
+  );
 }
 
 /** @throws ModeldlError DISK */

@@ -95,6 +95,7 @@ export interface LoadOptions {
   readonly loadPlugins?: (named: readonly NamedPlugin[]) => Promise<PluginKeys>;
   /** What becomes of a project file that is not trusted: an error, or nothing of it counts. */
   readonly untrusted?: 'refuse' | 'ignore';
+  warn?(message: string): void;
 }
 
 /** A file that was read, and not checked yet. */
@@ -149,7 +150,11 @@ async function findFiles(options: LoadOptions): Promise<readonly ReadFile[]> {
   if (options.file !== undefined) {
     files.push(await readConfigFile(resolve(options.cwd, options.file), 'named'));
   } else {
-    const project = await findProjectFile(options.cwd, options.home);
+    const project = await findProjectFile(options.cwd, options.home, (path) => {
+      options.warn?.(
+        `Not read, since it belongs to another user: ${path}; \`--config\` or \`MODELDL_CONFIG\` reads it`,
+      );
+    });
     if (project !== undefined) files.push(await readConfigFile(project, 'project'));
   }
   return files;
@@ -193,13 +198,21 @@ export async function pluginsNamedIn(
   return { content, specifiers: plugins };
 }
 
-/** The nearest project file, upwards to the repository's root or the home directory, never one of another user. */
-export async function findProjectFile(cwd: string, home: string): Promise<string | undefined> {
+/**
+ * The nearest project file, upwards to the repository's root or the home directory, never one of another user.
+ * @param onForeign told of each that is passed over because it is another user's, as what is mounted into a container may be
+ */
+export async function findProjectFile(
+  cwd: string,
+  home: string,
+  onForeign: (path: string) => void = () => undefined,
+): Promise<string | undefined> {
   for (let directory = cwd; ; directory = dirname(directory)) {
     for (const name of PROJECT_FILES) {
       const path = join(directory, name);
-      if (!(await isOwn(path))) continue;
-      if (name !== 'package.json' || (await hasModeldlKey(path))) return path;
+      if (!(await exists(path)) || (name === 'package.json' && !(await hasModeldlKey(path)))) continue;
+      if (await isOwn(path)) return path;
+      if (await isFile(path)) onForeign(path);
     }
     const top = directory === home || (await exists(join(directory, '.git')));
     if (top || dirname(directory) === directory) return undefined;
@@ -215,6 +228,13 @@ export async function isOwn(path: string): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 }
 
 async function hasModeldlKey(path: string): Promise<boolean> {

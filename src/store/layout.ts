@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { access, constants, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { geteuid } from 'node:process';
 import { makeDirectories } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import type { Emit } from '../events.js';
@@ -18,6 +19,8 @@ export interface Store {
   /** `<cache>/v1`: a layout that changes incompatibly gets another directory. */
   readonly root: string;
   readonly writable: boolean;
+  /** Present where its file system takes changes, but not of this user, such as one that a container was given. */
+  readonly deniedTo?: number;
   readonly durability: Durability;
   /** Changes with every boot of the machine. */
   readonly bootId: string;
@@ -70,10 +73,13 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const { cacheDir, durability, emit, readOnly = false, create = true } = options;
   const root = join(cacheDir, layoutVersion);
   const stays = readOnly || (!create && (await isAbsent(root)));
+  const refused = stays ? 'EROFS' : await prepare(cacheDir, root);
+  const user = geteuid?.();
   return {
     cacheDir,
     root,
-    writable: !stays && (await prepare(cacheDir, root)),
+    writable: refused === undefined,
+    ...(refused === 'EACCES' && user !== undefined ? { deniedTo: user } : {}),
     durability,
     bootId: await bootIdentity(),
     bootedAt: bootTime(),
@@ -89,17 +95,18 @@ async function isAbsent(path: string): Promise<boolean> {
   );
 }
 
-async function prepare(cacheDir: string, root: string): Promise<boolean> {
+/** @returns why it cannot be written, if so */
+async function prepare(cacheDir: string, root: string): Promise<'EACCES' | 'EPERM' | 'EROFS' | undefined> {
   try {
     for (const directory of DIRECTORIES) await makeDirectories(join(root, directory));
     await access(root, constants.W_OK);
     await writeFile(join(cacheDir, 'CACHEDIR.TAG'), CACHEDIR_TAG, { flag: 'wx' }).catch((error: unknown) => {
       if (systemErrorCode(error) !== 'EEXIST') throw error;
     });
-    return true;
+    return undefined;
   } catch (error) {
     const code = systemErrorCode(error);
-    if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return false;
+    if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return code;
     if (code === 'ENOTDIR' || code === 'EEXIST') {
       throw new ModeldlError('DISK', `The cache path is not a directory: ${cacheDir}`, {
         hint: 'choose another with `--cache-dir` or `MODELDL_CACHE_DIR`',
@@ -114,9 +121,14 @@ async function prepare(cacheDir: string, root: string): Promise<boolean> {
 /** @throws ModeldlError DISK when the cache can only be read */
 export function assertWritable(store: Store): void {
   if (store.writable) return;
-  throw new ModeldlError('DISK', `The cache is read-only: ${store.cacheDir}`, {
+  const { cacheDir, deniedTo } = store;
+  const message =
+    deniedTo === undefined
+      ? `The cache is read-only: ${cacheDir}`
+      : `The cache may not be written by this user, ${deniedTo}: ${cacheDir}`;
+  throw new ModeldlError('DISK', message, {
     hint: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
-    details: { file: store.cacheDir },
+    details: { file: cacheDir },
   });
 }
 

@@ -46,7 +46,7 @@ async function put(path: string, content: object | string): Promise<string> {
 
 function load(
   environment: Readonly<Record<string, string>> = {},
-  more: { readonly file?: string } = {},
+  more: { readonly file?: string; readonly warn?: (message: string) => void } = {},
 ): Promise<LoadedConfig> {
   return loadConfig({ cwd, home, configDir, cacheDir: '/default/cache', environment, hubs, ...more });
 }
@@ -186,13 +186,22 @@ describe('the project file', () => {
   });
 
   const root = requirePeer('root, to give a file away', geteuid?.() === 0);
-  root('of another user is ignored', async () => {
+  root('of another user is ignored, and that is said', async () => {
     const nobody = 65_534;
     const file = await put('work/repository/deep/modeldl.config.json', { convert: { device: 'NPU' } });
     expect(await findProjectFile(cwd, home)).toBe(file);
     await chown(file, nobody, nobody);
     expect(await findProjectFile(cwd, home)).toBeUndefined();
-    expect((await load()).config.convert?.device).toBe('CPU');
+    const warnings: string[] = [];
+    const { config } = await load({}, { warn: (message) => warnings.push(message) });
+    expect(config.convert?.device).toBe('CPU');
+    expect(warnings).toEqual([
+      `Not read, since it belongs to another user: ${file}; \`--config\` or \`MODELDL_CONFIG\` reads it`,
+    ]);
+    expect((await load({}, { file, warn: (message) => warnings.push(message) })).config.convert?.device).toBe(
+      'NPU',
+    );
+    expect(warnings).toHaveLength(1);
   });
 });
 

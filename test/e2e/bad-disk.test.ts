@@ -350,7 +350,7 @@ describe('a cache that may not be written', () => {
     await chmod(world.directory, 0o755);
     expectRefusedInText(await world.start({ uid: NOBODY }, 'pull', STORED).done, {
       code: 'DISK',
-      message: `The cache is read-only: ${world.cacheDir}`,
+      message: `The cache may not be written by this user, ${NOBODY}: ${world.cacheDir}`,
       hint: /--cache-dir/,
     });
     expect((await world.start({ uid: NOBODY }, 'list', '--quiet').done).exitCode).toBe(0);
