@@ -6,7 +6,7 @@ import type { Context } from '../context.js';
 import { systemErrorCode } from '../errors.js';
 import { checkSpace, freeBytes } from '../store/space.js';
 import { BLOB_AGE_MS, planSweep } from '../store/sweep.js';
-import { formatGibibytes, type Check, type Finding, type Patient } from './check.js';
+import { formatSize, type Check, type Finding, type Patient } from './check.js';
 import {
   isNetwork,
   linksIn,
@@ -145,7 +145,7 @@ async function spaceFinding({ store }: Context): Promise<Finding> {
       message: `The file system of ${directory} does not tell what is free`,
       facts,
     };
-  const message = `${formatGibibytes(free)} free in ${directory}`;
+  const message = `${formatSize(free)} free in ${directory}`;
   return free < LITTLE_BYTES
     ? { name, status: 'warning', message: `Only ${message}`, fix, facts }
     : { name, status: 'ok', message, facts };
@@ -293,7 +293,7 @@ async function leftoversFinding({ store }: Context): Promise<Finding> {
   if (plan.blobs.length + plan.leftovers.length + plan.partials.length === 0)
     return { name, status: 'ok', message: 'Nothing is left over', facts };
   // They hinder nothing, and a pull may go on with them.
-  const message = `${formatGibibytes(unused)} unused, ${formatGibibytes(unfinished)} of unfinished downloads`;
+  const message = `${formatSize(unused)} unused, ${formatSize(unfinished)} of unfinished downloads`;
   return { name, status: 'ok', message, fix: '`modeldl prune --partials` frees it', facts };
 }
 

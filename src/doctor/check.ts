@@ -1,8 +1,8 @@
 /** What a check is, and how one is run: within its time, and whatever goes wrong in it is its result. */
-import { performance } from 'node:perf_hooks';
+import { setMaxListeners } from 'node:events';
 import type { LoadedConfig } from '../config/load.js';
 import type { Context } from '../context.js';
-import { diskError, ModeldlError } from '../errors.js';
+import { abortError, diskError, ModeldlError } from '../errors.js';
 import type { Plugins } from '../plugins.js';
 import type { DoctorCheck, DoctorStatus, DoctorTopic, PluginState } from '../results.js';
 
@@ -23,6 +23,8 @@ export interface Patient {
   readonly cacheSource: string;
   /** `v22.1.0` */
   readonly nodeVersion: string;
+  /** Milliseconds that a check may take. */
+  readonly limitMs: number;
 }
 
 /** What a check found; `name` is below its topic. */
@@ -42,40 +44,57 @@ export interface Check {
   readonly topic: DoctorTopic;
   /** What to do when it did not end in time. */
   readonly lateFix?: string;
+  /** It bounds each of its questions by the limit itself. */
+  readonly divides?: true;
   run(patient: Patient): Promise<readonly Finding[]>;
 }
 
-/** Runs a check; what it throws becomes its finding. @throws ModeldlError INTERRUPTED, TERMINATED */
-export async function carryOut(
-  { name, topic, lateFix, run }: Check,
-  patient: Patient,
+/**
+ * Runs `work` with a context whose signal ends it in time; not all that is waited for listens to one, as a dead network
+ * disk does not. @throws ModeldlError NETWORK when it did not end
+ */
+export async function within<Result>(
+  context: Context,
   limitMs: number,
-): Promise<readonly DoctorCheck[]> {
-  const started = performance.now();
-  const { context } = patient;
-  const seconds = limitMs / 1000;
-  const late = new ModeldlError('NETWORK', `It did not answer in ${seconds} s`, { hint: lateFix });
+  work: (context: Context) => Promise<Result>,
+  hint?: string,
+): Promise<Result> {
   const limit = new AbortController();
   const signal = AbortSignal.any([context.signal, limit.signal]);
-  let timer: NodeJS.Timeout | undefined;
-  // Not all that is waited for listens to a signal: a dead network disk does not.
+  // Every request in flight listens to it.
+  setMaxListeners(0, signal);
+  const timer = setTimeout(() => {
+    limit.abort(new ModeldlError('NETWORK', `no answer in ${limitMs / 1000} s`, { hint }));
+  }, limitMs);
   const over = new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => {
-      reject(signal.reason instanceof Error ? signal.reason : late);
+      reject(abortError(signal));
     });
-    timer = setTimeout(() => {
-      limit.abort(late);
-    }, limitMs);
   });
-  over.catch(() => undefined);
-  let findings: readonly Finding[];
   try {
-    findings = await Promise.race([run({ ...patient, context: { ...context, signal } }), over]);
-  } catch (error) {
-    if (context.signal.aborted) throw error;
-    findings = [{ name, ...failure(error) }];
+    return await Promise.race([work({ ...context, signal }), over]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** Runs a check; what it throws becomes its finding. @throws ModeldlError INTERRUPTED, TERMINATED */
+export async function carryOut(check: Check, patient: Patient): Promise<readonly DoctorCheck[]> {
+  const started = performance.now();
+  const { name, topic, lateFix } = check;
+  // Who divides the time comes to an end itself.
+  const limitMs = patient.limitMs * (check.divides === true ? 3 : 1);
+  let findings: readonly Finding[];
+  try {
+    findings = await within(
+      patient.context,
+      limitMs,
+      (context) => check.run({ ...patient, context }),
+      lateFix,
+    );
+  } catch (error) {
+    if (patient.context.signal.aborted) throw error;
+    findings = [{ name, ...failure(error) }];
   }
   const ms = Math.round(performance.now() - started);
   return findings.map((finding) => ({
@@ -101,6 +120,8 @@ export function failure(thrown: unknown): Omit<Finding, 'name'> {
   return { status: 'failed', message: error instanceof Error ? error.message : String(error) };
 }
 
-export function formatGibibytes(bytes: number): string {
-  return bytes < 1024 ** 3 ? `${Math.floor(bytes / 1024 ** 2)} MiB` : `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+export function formatSize(bytes: number): string {
+  const mebibytes = bytes / 1024 ** 2;
+  if (bytes > 0 && mebibytes < 1) return 'less than 1 MiB';
+  return mebibytes < 1024 ? `${Math.floor(mebibytes)} MiB` : `${(mebibytes / 1024).toFixed(1)} GiB`;
 }

@@ -36,13 +36,14 @@ interface Asked {
 
 /** @throws ModeldlError USAGE for a word that is nothing to look at, INTERRUPTED */
 export async function examine(
-  patient: Patient,
+  opened: Omit<Patient, 'limitMs'>,
   words: readonly string[],
   { limitMs = LIMIT_MS }: DoctorOptions,
 ): Promise<DoctorReport> {
+  const patient = { ...opened, limitMs };
   const asked = readWords(patient.context, words);
   const checks = checksFor(patient, asked);
-  const found = (await Promise.all(checks.map((check) => carryOut(check, patient, limitMs)))).flat();
+  const found = (await Promise.all(checks.map((check) => carryOut(check, patient)))).flat();
   // A check of several topics' worth is asked once, and shown as far as it was asked for.
   const shown = found.filter(({ name, topic }) => words.length === 0 || isAsked(asked, name, topic));
   const order = (topic: DoctorTopic): number => DOCTOR_TOPICS.indexOf(topic);

@@ -2,7 +2,7 @@
 import { readFile, statfs } from 'node:fs/promises';
 import { platform } from 'node:process';
 import { memoryOf, readMemory } from '../memory.js';
-import { formatGibibytes, type Check, type Finding, type Patient } from './check.js';
+import { formatSize, type Check, type Finding, type Patient } from './check.js';
 import { mountOf, runsPrograms, withProbe } from './disk.js';
 
 /** The frameworks alone take some 0.9 GiB before a model is loaded (`MEMORY_BASE_BYTES` of the converters). */
@@ -26,8 +26,8 @@ export function machineChecks(): readonly Check[] {
 export function memoryFinding({ mostBytes, nowBytes, limit }: ReturnType<typeof memoryOf>): Finding {
   const name = 'memory';
   const facts = { freeBytes: nowBytes, mostBytes: mostBytes ?? null, limit };
-  const most = mostBytes === undefined ? '' : `, at most ${formatGibibytes(mostBytes)} by ${limit}`;
-  const message = `${formatGibibytes(nowBytes)} of memory free${most}`;
+  const most = mostBytes === undefined ? '' : `, at most ${formatSize(mostBytes)} by ${limit}`;
+  const message = `${formatSize(nowBytes)} of memory free${most}`;
   if ((mostBytes ?? Infinity) < LITTLE_MEMORY_BYTES)
     return {
       name,
@@ -68,7 +68,7 @@ async function temporaryFinding(directory: string): Promise<Finding> {
   }
   const { bavail, bsize, blocks } = await statfs(directory);
   const freeBytes = blocks === 0 ? Infinity : bavail * bsize;
-  const message = `${directory}, ${formatGibibytes(freeBytes)} free`;
+  const message = `${directory}, ${formatSize(freeBytes)} free`;
   const all = { ...facts, freeBytes, runsPrograms: probed };
   if (freeBytes < LITTLE_TEMPORARY_BYTES) return { name, status: 'warning', message, fix, facts: all };
   if (!probed) {

@@ -2,7 +2,7 @@
 import { format, hubContext, hubNamed, type Context } from '../context.js';
 import type { Reference } from '../reference.js';
 import { resolveReference } from '../resolve.js';
-import { formatGibibytes, type Check, type Finding, type Patient } from './check.js';
+import { formatSize, type Check, type Finding, type Patient } from './check.js';
 
 export function modelCheck(context: Context, reference: Reference): Check {
   return {
@@ -39,6 +39,6 @@ async function modelFinding({ context, offline }: Patient, reference: Reference)
     source: credential?.source ?? null,
   };
   const gate = gated === true ? `, gated, and open to ${credential?.source ?? 'everybody'}` : '';
-  const message = `${text}: ${snapshot.files.length} files, ${formatGibibytes(bytes)}${gate}`;
+  const message = `${text}: ${snapshot.files.length} files, ${formatSize(bytes)}${gate}`;
   return { name, status: 'ok', message, facts };
 }

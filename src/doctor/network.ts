@@ -4,7 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { rootCertificates } from 'node:tls';
 import type { Config } from '../config/schema.js';
-import { serverOf, type Context } from '../context.js';
+import { serverOf, settingsContext, type Context } from '../context.js';
 import { abortError, ModeldlError } from '../errors.js';
 import type { Hub } from '../hub.js';
 import { askSource, type Answer } from '../hub-operations.js';
@@ -12,11 +12,14 @@ import { sourcesOf, type Source } from '../mirrors/sources.js';
 import { redactSecrets, redactUrl } from '../redact.js';
 import { inStore } from '../store/layout.js';
 import { createAgents } from '../transfer/agents.js';
-import { failure, type Check, type Finding, type Patient } from './check.js';
+import { failure, within, type Check, type Finding, type Patient } from './check.js';
 
 /** Certificates are made minutes before they are used; signed requests are refused from a quarter of an hour on. */
 const CLOCK_WARNING_MS = 2 * 60_000;
 const CLOCK_FAILED_MS = 15 * 60_000;
+
+/** A company has fewer authorities, and systems have more. */
+const SYSTEM_LIST = 50;
 
 /**
  * @param only names of hubs to ask; undefined for all
@@ -34,7 +37,7 @@ export function networkChecks(
     {
       name: 'hubs',
       topic,
-      lateFix: 'check the network',
+      divides: true,
       run: (patient) => hubFindings(patient, only, named),
     },
   ];
@@ -61,7 +64,7 @@ async function proxyFinding(
   scheme: 'http' | 'https',
   { no, ...proxy }: NonNullable<Config['proxy']>,
 ): Promise<Finding> {
-  const name = 'proxy';
+  const name = `proxy.${scheme}`;
   const source = sources.get(`proxy.${scheme}`) ?? 'default';
   const text = proxy[scheme] ?? '';
   const agents = createAgents({ [scheme]: text }, []);
@@ -163,7 +166,8 @@ export function certificatesFinding(
   }
   const expired = readable.filter(({ validTo }) => Date.parse(validTo) < now);
   const future = readable.filter(({ validFrom }) => Date.parse(validFrom) > now);
-  const [first] = [...expired, ...future];
+  // A system's list of authorities holds old ones that no server needs.
+  const [first] = readable.length >= SYSTEM_LIST ? [] : [...expired, ...future];
   facts['expired'] = expired.length;
   const count = `${blocks.length} ${blocks.length === 1 ? 'certificate' : 'certificates'}`;
   if (first === undefined)
@@ -202,17 +206,17 @@ async function hubFindings(
     (hub) => (only === undefined ? hub.servedBy === undefined : only.has(hub.name)),
   );
   const broken: Finding[] = [];
-  const asked = await Promise.all(
+  const all = await Promise.all(
     wanted.flatMap((hub) => {
       try {
-        const sources = sourcesOf(context, hub).filter(({ address }) => address !== undefined);
-        return sources.map((source) => askOne(context, hub, source));
+        return sourcesOf(context, hub).map((source) => askOne(patient, hub, source));
       } catch (error) {
         broken.push({ name: hub.name, ...failure(error) });
         return [];
       }
     }),
   );
+  const asked = all.filter((one) => one !== undefined);
   const stored = new Set(await readdir(inStore(context.store, 'records')).catch(() => []));
   const nobody = asked.length > 0 && asked.every(({ answer }) => answer === undefined);
   const findings = asked.map((one) => {
@@ -231,16 +235,41 @@ async function isUsed({ loaded, context }: Patient, hub: Hub, stored: ReadonlySe
   return hub.credentials !== undefined && (await context.credential(hub)) !== undefined;
 }
 
-async function askOne(context: Context, hub: Hub, source: Source): Promise<Asked> {
-  const started = performance.now();
-  const taken = (): number => Math.round(performance.now() - started);
+/** Undefined of a hub without a server of its own, as web addresses are. */
+async function askOne({ context, limitMs }: Patient, hub: Hub, given: Source): Promise<Asked | undefined> {
+  let source = given;
+  let started = performance.now();
+  let answer: Asked['answer'];
+  let error: ModeldlError | undefined;
+  const fix = 'check the network and the proxy settings; `--timeout` waits longer';
   try {
-    const answer = await askSource(context, hub, source);
-    return { hub, source, ms: taken(), answer: { ...answer, at: Date.now() } };
-  } catch (error) {
-    if (!(error instanceof ModeldlError)) throw error;
-    return { hub, source, ms: taken(), error };
+    source = await within(context, limitMs, (limited) => addressed(limited, hub, given), fix);
+    if (source.address === undefined) return undefined;
+    started = performance.now();
+    const ask = async (limited: Context): Promise<Asked['answer']> => ({
+      ...(await askSource(limited, hub, source)),
+      at: Date.now(),
+    });
+    answer = await within(context, limitMs, ask, fix);
+  } catch (thrown) {
+    if (!(thrown instanceof ModeldlError) || context.signal.aborted) throw thrown;
+    error = thrown;
   }
+  const ms = Math.round(performance.now() - started);
+  return {
+    ...{ hub, source, ms },
+    ...(answer === undefined ? {} : { answer }),
+    ...(error === undefined ? {} : { error }),
+  };
+}
+
+/** With the address that another tool's configuration has. */
+async function addressed(context: Context, hub: Hub, source: Source): Promise<Source> {
+  if (source.kind !== 'origin' || hub.server === undefined) return source;
+  const address = new URL(await hub.server(settingsContext(context, hub)));
+  address.username = '';
+  address.password = '';
+  return { kind: 'origin', address: address.href };
 }
 
 function isWell(answer: Answer | undefined): boolean {

@@ -5,7 +5,7 @@ import { ModeldlError } from '../errors.js';
 import type { ToolchainState } from '../results.js';
 import { checkSpace } from '../store/space.js';
 import { runtimes, toolchainContext, toolchains } from '../toolchains.js';
-import { failure, formatGibibytes, type Check, type Finding, type Patient } from './check.js';
+import { failure, formatSize, type Check, type Finding, type Patient } from './check.js';
 
 /** `engines` of package.json. */
 const OLDEST_NODE = [20, 17] as const;
@@ -123,7 +123,7 @@ async function toolchainFinding(
         if (!(error instanceof ModeldlError) || error.code !== 'TOOLCHAIN') throw error;
         return { name, ...failure(error), fix: anew, facts };
       }
-      const size = bytes === null ? '' : `, ${formatGibibytes(bytes)}`;
+      const size = bytes === null ? '' : `, ${formatSize(bytes)}`;
       return { name, status: 'ok', message: `${name} ${first}${size}`.trimEnd(), facts };
     }
     case 'external':
@@ -148,15 +148,16 @@ async function toolchainFinding(
 }
 
 async function missingFinding(
-  { name, status }: Toolchain,
+  toolchain: Toolchain,
   reason: string | null,
   installedBytes: number,
   context: Patient['context'],
 ): Promise<Finding> {
+  const { name } = toolchain;
   const facts = { state: 'missing', installedBytes };
   const asked = toolchainContext(context);
   const { install, offline, wheels } = asked.settings;
-  const takes = installedBytes === 0 ? '' : `, takes ${formatGibibytes(installedBytes)}`;
+  const takes = installedBytes === 0 ? '' : `, takes ${formatSize(installedBytes)}`;
   if (reason !== null)
     return {
       name,
@@ -184,7 +185,7 @@ async function missingFinding(
     };
   }
   try {
-    await checkSpace((await status(asked)).toInstall?.needs ?? []);
+    await checkSpace((await toolchain.status(asked)).toInstall?.needs ?? []);
   } catch (error) {
     if (!(error instanceof ModeldlError) || error.code !== 'DISK') throw error;
     return { name, ...failure(error), status: 'warning', facts };
