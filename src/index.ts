@@ -308,8 +308,7 @@ export async function doctor(
   const { environment } = options;
   const { result, problems } = await withoutBroken(async (aside) => {
     const whole = { ...options, environment: without(environment, aside.variables) };
-    const isFirst = aside.files.size + aside.variables.size === 0;
-    return { whole, ...(await configure(whole, isFirst ? 'refuse' : 'ignore', aside.files)) };
+    return { whole, ...(await configure(whole, aside.untrusted, aside.files)) };
   });
   const { whole, loaded, plugins, states, configDir } = result;
   const told: string[] = [];

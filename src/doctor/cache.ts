@@ -9,6 +9,7 @@ import { BLOB_AGE_MS, planSweep } from '../store/sweep.js';
 import { formatSize, type Check, type Finding, type Patient } from './check.js';
 import {
   isNetwork,
+  isProbe,
   linksIn,
   mountOf,
   namesIn,
@@ -280,17 +281,19 @@ async function leftoversFinding({ store }: Context): Promise<Finding> {
   const name = 'leftovers';
   if (await isAbsent(store.root)) return { name, status: 'ok', message: 'Nothing is stored yet' };
   const plan = await planSweep(store, { minimumAgeMs: BLOB_AGE_MS, partials: true });
+  // Other checks try things at this moment.
+  const leftovers = plan.leftovers.filter(({ path }) => !isProbe(path));
   const sum = (items: readonly { readonly bytes: number }[]): number =>
     items.reduce((total, { bytes }) => total + bytes, 0);
-  const unused = sum(plan.blobs) + sum(plan.leftovers);
+  const unused = sum(plan.blobs) + sum(leftovers);
   const unfinished = sum(plan.partials);
   const facts = {
     unusedBytes: unused,
     unfinishedBytes: unfinished,
-    leftovers: plan.leftovers.length,
+    leftovers: leftovers.length,
     unfinished: plan.partials.length,
   };
-  if (plan.blobs.length + plan.leftovers.length + plan.partials.length === 0)
+  if (plan.blobs.length + leftovers.length + plan.partials.length === 0)
     return { name, status: 'ok', message: 'Nothing is left over', facts };
   // They hinder nothing, and a pull may go on with them.
   const message = `${formatSize(unused)} unused, ${formatSize(unfinished)} of unfinished downloads`;

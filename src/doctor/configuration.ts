@@ -19,7 +19,7 @@ function fileFindings({ loaded, problems, told }: Patient): readonly Finding[] {
   const facts = { files: loaded.files.map(({ path, kind }) => ({ path, kind })) };
   const broken = problems.map((problem): Finding => {
     const variable = problem.details['variable'];
-    return { name: typeof variable === 'string' ? 'environment' : name, ...failure(problem) };
+    return { name: typeof variable === 'string' ? `environment.${variable}` : name, ...failure(problem) };
   });
   const remarks = told.map((message): Finding => ({ name, status: 'warning', message }));
   if (broken.some((finding) => finding.name === name)) return [...broken, ...remarks];
@@ -54,7 +54,9 @@ function environmentFindings({ context, loaded, offline }: Patient): readonly Fi
   };
   const findings: Finding[] = [];
   const warn = (message: string, fix: string): void => {
-    findings.push({ name, status: 'warning', message, fix });
+    // Hubs of one server name the same variables.
+    if (findings.every((finding) => finding.message !== message))
+      findings.push({ name: `environment.${variableIn(message)}`, status: 'warning', message, fix });
   };
   for (const lower of ['http_proxy', 'https_proxy', 'all_proxy', 'no_proxy']) {
     const upper = lower.toUpperCase();
@@ -108,6 +110,11 @@ function environmentFindings({ context, loaded, offline }: Patient): readonly Fi
     );
   if (findings.length > 0) return findings;
   return [{ name, status: 'ok', message: 'No variables that contradict each other' }];
+}
+
+/** The first that a message names. */
+function variableIn(message: string): string {
+  return /`(\w+)/.exec(message)?.[1] ?? 'proxy';
 }
 
 function isTrue(value: string): boolean {

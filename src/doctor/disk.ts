@@ -1,7 +1,7 @@
 /** Finding out what a file system does, by trying: what it promises, many do not keep. */
 import { execFile } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, readdir, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join, sep } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import { platform } from 'node:process';
 import { promisify } from 'node:util';
 import { ModeldlError, systemErrorCode } from '../errors.js';
@@ -59,12 +59,19 @@ export async function nearestDirectory(path: string): Promise<string> {
   }
 }
 
+const PROBE = '.modeldl-doctor-';
+
+/** Was it made by {@link withProbe}? */
+export function isProbe(path: string): boolean {
+  return basename(path).startsWith(PROBE);
+}
+
 /** Runs `work` with an empty directory below another one, which is gone afterwards. @throws file system errors */
 export async function withProbe<Result>(
   directory: string,
   work: (probe: string) => Promise<Result>,
 ): Promise<Result> {
-  const probe = await mkdtemp(join(directory, '.modeldl-doctor-'));
+  const probe = await mkdtemp(join(directory, PROBE));
   try {
     return await work(probe);
   } finally {

@@ -43,12 +43,22 @@ export async function examine(
   const patient = { ...opened, limitMs };
   const asked = readWords(patient.context, words);
   const checks = checksFor(patient, asked);
-  const found = (await Promise.all(checks.map((check) => carryOut(check, patient)))).flat();
+  const found = named((await Promise.all(checks.map((check) => carryOut(check, patient)))).flat());
   // A check of several topics' worth is asked once, and shown as far as it was asked for.
   const shown = found.filter(({ name, topic }) => words.length === 0 || isAsked(asked, name, topic));
   const order = (topic: DoctorTopic): number => DOCTOR_TOPICS.indexOf(topic);
   const sorted = [...shown].sort((a, b) => order(a.topic) - order(b.topic));
   return { checks: sorted, counts: countsOf(sorted) };
+}
+
+/** Each by a name of its own: of several alike, the later ones are numbered. */
+function named(checks: readonly DoctorCheck[]): readonly DoctorCheck[] {
+  const seen = new Map<string, number>();
+  return checks.map((check) => {
+    const count = (seen.get(check.name) ?? 0) + 1;
+    seen.set(check.name, count);
+    return count === 1 ? check : { ...check, name: `${check.name}.${count}` };
+  });
 }
 
 function checksFor(patient: Patient, asked: Asked): readonly Check[] {

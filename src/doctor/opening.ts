@@ -7,6 +7,8 @@ export interface Aside {
   readonly files: ReadonlySet<string>;
   /** Names of environment variables. */
   readonly variables: ReadonlySet<string>;
+  /** What is not trusted is ignored as far as it can be without the rest of its file. */
+  readonly untrusted: 'refuse' | 'ignore';
 }
 
 /**
@@ -20,17 +22,18 @@ export async function withoutBroken<Result>(
   const files = new Set<string>();
   const variables = new Set<string>();
   const problems: ModeldlError[] = [];
+  let untrusted: Aside['untrusted'] = 'refuse';
   for (;;) {
     try {
-      return { result: await read({ files, variables }), problems };
+      return { result: await read({ files, variables, untrusted }), problems };
     } catch (error) {
       if (!(error instanceof ModeldlError) || error.code !== 'CONFIG') throw error;
+      if (problems.every(({ message }) => message !== error.message)) problems.push(error);
       const { file, variable } = error.details;
-      const isNew = problems.every(({ message }) => message !== error.message);
-      if (file !== undefined && isNew) files.add(file);
-      else if (typeof variable === 'string' && isNew) variables.add(variable);
+      if (untrusted === 'refuse') untrusted = 'ignore';
+      else if (file !== undefined && !files.has(file)) files.add(file);
+      else if (typeof variable === 'string' && !variables.has(variable)) variables.add(variable);
       else throw error;
-      problems.push(error);
     }
   }
 }

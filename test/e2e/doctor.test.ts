@@ -23,7 +23,7 @@ beforeEach(async () => {
   hub = await startHfHub({
     repos: [
       { id: 'org/open', files: { 'config.json': '{}' } },
-      { id: 'org/gated', gated: 'manual', granted: ['ann'], files: { 'config.json': '{}' } },
+      { id: 'org/gated', gated: { kind: 'manual', granted: ['ann'] }, files: { 'config.json': '{}' } },
     ],
     tokens: [
       { token: TOKEN, user: 'ann', role: 'read' },
@@ -252,7 +252,7 @@ describe('the way to hubs', () => {
     expect(given.checks.get('network.hf')?.status).toBe('ok');
     expect(given.checks.get('network.certificates')?.message).toContain(`1 certificate in ${file}`);
 
-    await writeFile(file, (await selfSigned('DNS:elsewhere.example', -2)).cert);
+    await writeFile(file, (await selfSigned('DNS:elsewhere.example', -1)).cert);
     const expired = await ask({ SSL_CERT_FILE: file });
     expect(expired.checks.get('network.certificates')).toMatchObject({
       status: 'failed',
@@ -375,9 +375,10 @@ describe('the configuration', () => {
     [{ HOME: '' }, '`HOME` is not set'],
   ])('variables that contradict each other: %j', async (environment, message) => {
     const { exitCode, checks } = await lookWith(environment, 'configuration');
-    expect([exitCode, checks.get('configuration.environment')]).toEqual([
+    const warnings = [...checks.values()].filter(({ status }) => status === 'warning');
+    expect([exitCode, warnings.map((check) => check.message)]).toEqual([
       0,
-      expect.objectContaining({ status: 'warning', message: expect.stringContaining(message) as string }),
+      [expect.stringContaining(message)],
     ]);
   });
 
@@ -518,7 +519,7 @@ describe('the cache', () => {
   });
 
   mounted('where no program runs', async () => {
-    const { directory } = await smallDisk('size=64M,noexec');
+    const { directory } = await smallDisk('size=512M,noexec');
     const { checks } = await lookWith(
       { MODELDL_CACHE_DIR: directory, TMPDIR: directory },
       'cache',
