@@ -258,6 +258,7 @@ describe('the documents of the README', () => {
     ['`toolchain list`', 'toolchain list'],
     ['`plugins`', 'plugins'],
     ['`lock`', 'lock'],
+    ['`doctor`', 'doctor --offline'],
     ['`config list`', 'config list'],
     ['`config get`', 'config get convert.precision'],
     ['`config set`', 'config set jobs 2'],
@@ -315,6 +316,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   search: ['--hub', '--task', '--precision', '--library', '--license', '--sort', '--limit', '--timeout'],
   login: ['--token-stdin'],
   hubs: ['--check'],
+  doctor: ['--timeout'],
 };
 const GLOBAL_OPTIONS = [
   ...[
