@@ -1,9 +1,10 @@
 /** Finding out what a file system does, by trying: what it promises, many do not keep. */
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { platform } from 'node:process';
 import { promisify } from 'node:util';
+import { makeDirectories } from '../directories.js';
 import { ModeldlError, systemErrorCode } from '../errors.js';
 import { claim } from '../store/claim.js';
 import type { Store } from '../store/layout.js';
@@ -81,8 +82,9 @@ export async function withProbe<Result>(
 
 /** A store in a directory of its own, with the places that links and claims need. */
 export async function probeStore(store: Store, directory: string): Promise<Store> {
-  for (const area of ['tmp', 'claims', 'sessions']) await mkdir(join(directory, area));
-  return { ...store, cacheDir: directory, root: directory, writable: true, emit: () => undefined };
+  const root = join(directory, 'v1');
+  for (const area of ['tmp', 'claims', 'sessions']) await makeDirectories(join(root, area));
+  return { ...store, cacheDir: directory, root, writable: true, emit: () => undefined };
 }
 
 export interface Links {

@@ -1,6 +1,7 @@
 /** `modeldl doctor` as a user runs it, each state against what brings it about. */
 import { chmod, mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DoctorReport } from '../../src/results.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
@@ -445,6 +446,18 @@ describe('the cache', () => {
       message: expect.stringContaining('3 MiB unused') as string,
       fix: expect.stringContaining('modeldl prune') as string,
       facts: { leftovers: 1 },
+    });
+  });
+
+  it('on a file system where claims do not hold', async () => {
+    // As the tests of the store have it: every step that decides about a claim succeeds.
+    const preload = fileURLToPath(new URL('../stress/preloads/lying-claims.mjs', import.meta.url));
+    const { exitCode, checks } = await lookWith({ NODE_OPTIONS: `--import=${preload}` }, 'cache');
+    expect(exitCode).toBe(1);
+    expect(checks.get('cache.claims')).toMatchObject({
+      status: 'failed',
+      message: 'Claims do not hold here: two processes can claim the same',
+      fix: expect.stringContaining('run one modeldl at a time') as string,
     });
   });
 
