@@ -2,10 +2,12 @@
 import { access, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { version as nodeVersion } from 'node:process';
+import { execPath, version as nodeVersion } from 'node:process';
 import * as v from 'valibot';
-import { systemErrorCode } from '../src/errors.js';
-import type { Runtime, RuntimeStatus } from '../src/converter.js';
+import type { Runtime, RuntimeDevice, RuntimeStatus, ToolchainContext } from '../src/converter.js';
+import { ModeldlError, systemErrorCode, throwIfAborted } from '../src/errors.js';
+import { parseJson } from '../src/json.js';
+import { assetPath } from './assets.js';
 
 const manifest = v.object({ version: v.string() });
 
@@ -18,6 +20,7 @@ const NATIVE_PART = ['bin', 'ov_node_addon.node'] as const;
 export const openvinoNode: Runtime = {
   name: 'openvino-node',
   status: () => openvinoNodeStatus(import.meta.url, nodeVersion),
+  devices: async (context) => openvinoNodeDevices(context, await usableOpenvinoNode()),
 };
 
 /**
@@ -63,6 +66,43 @@ export async function usableOpenvinoNode(
   const { version, reason } = await openvinoNodeStatus(from, node);
   if (version === undefined || reason !== undefined) return undefined;
   return { version, entry: createRequire(from).resolve('openvino-node') };
+}
+
+const deviceList = v.array(v.object({ name: v.string(), title: v.string() }));
+
+/**
+ * Loads the package in a process of its own, which its native part may end, and asks for its devices.
+ * @throws ModeldlError TOOLCHAIN when it does not load
+ */
+export async function openvinoNodeDevices(
+  { environment, signal }: Pick<ToolchainContext, 'environment' | 'signal'>,
+  runtime: NodeRuntime | undefined,
+): Promise<readonly RuntimeDevice[]> {
+  if (runtime === undefined) return [];
+  const { execa } = await import('execa');
+  const asked = await execa(execPath, [assetPath('node', 'openvino_devices.mjs'), runtime.entry], {
+    env: { ...environment },
+    extendEnv: false,
+    reject: false,
+    stdin: 'ignore',
+    cancelSignal: signal,
+  });
+  throwIfAborted(signal);
+  // What native libraries print comes before.
+  const parsed = v.safeParse(
+    deviceList,
+    asked.failed ? undefined : parseJson(asked.stdout.split('\n').at(-1) ?? ''),
+  );
+  if (parsed.success) return parsed.output;
+  const said = asked.stderr.split('\n').find((line) => /error/i.test(line)) ?? asked.shortMessage;
+  throw new ModeldlError(
+    'TOOLCHAIN',
+    `openvino-node ${runtime.version} cannot be loaded: ${said?.trim() ?? 'it told no devices'}`,
+    {
+      hint: '`npm rebuild openvino-node` repairs it, or `npm uninstall openvino-node` does without it',
+      details: { file: runtime.entry },
+    },
+  );
 }
 
 function isOld(node: string): boolean {

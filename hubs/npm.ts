@@ -35,6 +35,7 @@ export const npm = {
     },
   },
   endpoint: ({ settings }) => (typeof settings['endpoint'] === 'string' ? settings['endpoint'] : undefined),
+  server: async (context) => (await npmOptions(context)).registry,
   authorize: npmAuthorization,
   network: npmNetwork,
   mayMean,

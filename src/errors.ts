@@ -6,6 +6,7 @@
 /** Exit code of the program for each error code (documented in README.md, fixed by contract). */
 export const EXIT_CODES = {
   INTERNAL: 1,
+  FAILED_CHECK: 1,
   USAGE: 2,
   CONFIG: 2,
   NOT_FOUND: 3,

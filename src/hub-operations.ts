@@ -57,14 +57,26 @@ async function mirrorsOf(context: Context, hub: Hub, check: boolean): Promise<Hu
   }
 }
 
+/** What an address answered to. */
+export interface Answer {
+  readonly status: number;
+  /** As the server's clock has it. */
+  readonly date: string | undefined;
+}
+
+async function ask({ signal }: Context, http: HttpClient, address: string): Promise<Answer> {
+  const response = await http.request(address, { signal, method: 'HEAD', retries: 0 });
+  response.discard();
+  return { status: response.status, date: response.header('date') };
+}
+
 async function answerOf(
   context: Context,
   http: HttpClient,
   address: string,
 ): Promise<Pick<HubState, 'reachable' | 'problem'>> {
   try {
-    const response = await http.request(address, { signal: context.signal, method: 'HEAD', retries: 0 });
-    response.discard();
+    await ask(context, http, address);
     return { reachable: true, problem: null };
   } catch (error) {
     if (!(error instanceof ModeldlError) || context.signal.aborted) throw error;
@@ -75,15 +87,28 @@ async function answerOf(
 async function checkSource(
   context: Context,
   hub: Hub,
-  source: Exclude<Source, { kind: 'origin' }>,
+  source: Source,
 ): Promise<Pick<HubState, 'reachable' | 'problem'>> {
-  if (source.kind === 'mirror') {
-    const http = (await context.httpFor(hub)).as({ anonymous: true });
-    return answerOf(context, http, source.address);
-  }
+  const { http, address } = await serverOfSource(context, hub, source);
+  return answerOf(context, http, address);
+}
+
+/** Asks the server of a source, once. @throws ModeldlError NETWORK, CONFIG */
+export async function askSource(context: Context, hub: Hub, source: Source): Promise<Answer> {
+  const { http, address } = await serverOfSource(context, hub, source);
+  return ask(context, http, address);
+}
+
+async function serverOfSource(
+  context: Context,
+  hub: Hub,
+  source: Source,
+): Promise<{ readonly http: HttpClient; readonly address: string }> {
+  const http = await context.httpFor(source.kind === 'registry' ? source.hub : hub);
+  if (source.kind === 'mirror') return { http: http.as({ anonymous: true }), address: source.address };
+  if (source.kind === 'origin') return { http, address: source.address ?? '' };
   const { hub: holder, prefix } = source;
-  const address = holder.holding?.address(prefix, settingsContext(context, holder)) ?? '';
-  return answerOf(context, await context.httpFor(holder), address);
+  return { http, address: holder.holding?.address(prefix, settingsContext(context, holder)) ?? '' };
 }
 
 /** @throws ModeldlError USAGE for an unknown hub, and for one that takes no token, saying what it takes instead */

@@ -30,6 +30,8 @@ export interface Hub {
    * of its own, that one's.
    */
   endpoint?(context: HubSettingsContext, id?: string): string | undefined;
+  /** Address whose answer tells that its server is there, where another tool's configuration names it (npm, pip). */
+  readonly server?: (context: HubSettingsContext) => Promise<string>;
   /**
    * Says no to an address: asked for the first one and every redirect while this hub's listing or files are fetched.
    * @throws ModeldlError USAGE

@@ -23,6 +23,7 @@ import type { CreateBundleOptions, CreatedBundle } from './bundle/create.js';
 import type { ImportBundleOptions } from './bundle/import.js';
 import type * as bundles from './bundle/results.js';
 import type { ConvertOptions } from './plan.js';
+import type { DoctorOptions } from './doctor/doctor.js';
 import { ModeldlError } from './errors.js';
 import type { Emit } from './events.js';
 import type { ExportTreeOptions } from './export/export.js';
@@ -52,7 +53,7 @@ export type * from './results.js';
 export type * from './bundle/results.js';
 export type { CreateBundleOptions, CreatedBundle, ImportBundleOptions };
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
-export type { LockOptions, SyncOptions };
+export type { DoctorOptions, LockOptions, SyncOptions };
 export type {
   CacheKeyOptions,
   ConvertOptions,
@@ -288,6 +289,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
 async function configure(
   options: ModeldlOptions,
   untrusted: 'refuse' | 'ignore' = 'refuse',
+  leftOut: ReadonlySet<string> = new Set(),
 ): Promise<{
   readonly loaded: LoadedConfig;
   readonly plugins: Plugins;
@@ -311,6 +313,7 @@ async function configure(
     warn: (message) => {
       emit({ type: 'warning', message });
     },
+    leftOut,
     loadPlugins: async (named) => {
       // Loaded where there are any: it costs every start.
       const { loadPlugins } = await import('./plugins/load.js');
@@ -338,6 +341,49 @@ export async function pluginStates(options: ModeldlOptions): Promise<readonly re
 }
 
 /**
+ * Looks for what keeps modeldl from working here, also where its configuration is broken. Nothing is written but what is
+ * tried in the cache, and gone at once.
+ * @param words topics, names of hubs and references; everything when there are none
+ * @throws ModeldlError USAGE for a word that is none of these, INTERRUPTED
+ */
+export async function doctor(
+  options: ModeldlOptions,
+  words: readonly string[] = [],
+  given: DoctorOptions = {},
+): Promise<results.DoctorReport> {
+  const { examine } = await import('./doctor/doctor.js');
+  const { withoutBroken, without } = await import('./doctor/opening.js');
+  const { environment } = options;
+  const { result, problems } = await withoutBroken(async (aside) => {
+    const whole = { ...options, environment: without(environment, aside.variables) };
+    return { whole, ...(await configure(whole, aside.untrusted, aside.files)) };
+  });
+  const { whole, loaded, plugins, states, configDir } = result;
+  const told: string[] = [];
+  const emit: Emit = (event) => {
+    if (event.type === 'warning' || event.type === 'note') told.push(event.message);
+    else options.emit?.(event);
+  };
+  const context = await createContext({ ...whole, emit }, plugins, loaded, configDir, true);
+  const { sources, config } = loaded;
+  const isOffline = options.offline ?? config.offline === true;
+  const patient = {
+    ...{ context, plugins, loaded, states, problems, told: [...told], nodeVersion },
+    offline: !isOffline
+      ? undefined
+      : options.offline === true
+        ? '`--offline`'
+        : `offline by ${sources.get('offline') ?? ''}`,
+    cacheSource: options.cacheDir === undefined ? (sources.get('cacheDir') ?? 'default') : '`--cache-dir`',
+  };
+  try {
+    return await examine(patient, words, given);
+  } finally {
+    await context.close();
+  }
+}
+
+/**
  * Trusts the project file above a directory as it is now, with the plugins that it names.
  * @throws ModeldlError NOT_FOUND without one, CONFIG when it is broken
  */
@@ -357,6 +403,7 @@ async function createContext(
   plugins: Plugins,
   loaded: LoadedConfig,
   configDir: string,
+  readOnly = false,
 ): Promise<Context & { close(): Promise<void> }> {
   const { environment, home, cwd } = options;
   const { config, sources } = loaded;
@@ -382,6 +429,7 @@ async function createContext(
     durability: config.durability ?? DEFAULTS.durability,
     emit,
     create: options.createCache ?? true,
+    readOnly,
   });
 
   const jobs = options.jobs ?? config.jobs ?? DEFAULTS.jobs;

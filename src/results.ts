@@ -551,3 +551,41 @@ export interface LoggedIn extends Identity {
   /** Where the credential comes from. */
   readonly source: string;
 }
+
+/** Groups of what `doctor` looks at, in the order they are shown. */
+export const DOCTOR_TOPICS = [
+  'programs',
+  'machine',
+  'configuration',
+  'cache',
+  'toolchains',
+  'network',
+  'credentials',
+  'models',
+] as const;
+export type DoctorTopic = (typeof DOCTOR_TOPICS)[number];
+
+/** `skipped`: it was not looked at, or is nothing that anybody needs. */
+export type DoctorStatus = 'ok' | 'warning' | 'failed' | 'skipped';
+
+/** One thing that `doctor` looked at. */
+export interface DoctorCheck {
+  /** `cache.links`, `network.hf`. */
+  readonly name: string;
+  readonly topic: DoctorTopic;
+  readonly status: DoctorStatus;
+  /** What was found, or why it was not looked at. */
+  readonly message: string;
+  /** The command, or the change, that puts it right; null where nothing is to be done. */
+  readonly fix: string | null;
+  /** Milliseconds that it took. */
+  readonly ms: number;
+  /** What was measured, by check. */
+  readonly facts: Readonly<Record<string, unknown>>;
+}
+
+export interface DoctorReport {
+  /** In the order of the topics. */
+  readonly checks: readonly DoctorCheck[];
+  readonly counts: Readonly<Record<DoctorStatus, number>>;
+}

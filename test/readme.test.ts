@@ -265,6 +265,7 @@ describe('the documents of the README', () => {
     ['`bundle create`', 'bundle create ./model.onnx -o models.tar'],
     ['`bundle show`', 'bundle show models.tar'],
     ['`bundle import`', 'bundle import models.tar'],
+    ['`doctor`', 'doctor --offline'],
     ['`config list`', 'config list'],
     ['`config get`', 'config get convert.precision'],
     ['`config set`', 'config set jobs 2'],
@@ -324,6 +325,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   search: ['--hub', '--task', '--precision', '--library', '--license', '--sort', '--limit', '--timeout'],
   login: ['--token-stdin'],
   hubs: ['--check'],
+  doctor: ['--timeout'],
 };
 const GLOBAL_OPTIONS = [
   ...[

@@ -15,7 +15,7 @@ import type {
 } from '../../src/converter.js';
 import { diskError, ModeldlError } from '../../src/errors.js';
 import { lockDigest, sizesOf, type ToolchainDefinition } from './definition.js';
-import { externalVersions } from './external.js';
+import { externalVersions, versionsIn } from './external.js';
 import { choose, download, install } from './install.js';
 import type { LockedPackage } from './lock.js';
 import { pythonOf } from './packages.js';
@@ -125,6 +125,23 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     });
   }
 
+  async function examine(context: ToolchainContext): Promise<void> {
+    const { places, packages } = await placesFor(definition, context);
+    const intact = await firstIntact(places);
+    if (intact === undefined) return;
+    const python = pythonOf(intact.directory);
+    const pinned = pinnedVersions(packages, definition.shown);
+    const there = await versionsIn(context, name, python, Object.keys(pinned));
+    const wrong = Object.entries(pinned).find(([known, version]) => !agrees(there[known], version));
+    if (wrong === undefined) return;
+    const [known, version] = wrong;
+    throw new ModeldlError(
+      'TOOLCHAIN',
+      `The toolchain \`${name}\` is not as it was made: expected ${known} ${version}, got ${there[known] ?? 'none'}`,
+      { details: { file: intact.directory } },
+    );
+  }
+
   function claimName(directory: string): string {
     return `the toolchain ${name} at ${directory}`;
   }
@@ -209,10 +226,16 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     digest,
     status,
     ensure,
+    examine,
     download: (context, folder) => download(definition, context, folder),
     kit: (context) => kitOf(definition, context),
     remove,
   };
+}
+
+/** CPU wheels of PyTorch add where they are from: `2.9.1+cpu`. */
+function agrees(there: string | undefined, pinned: string): boolean {
+  return there === pinned || there?.startsWith(`${pinned}+`) === true;
 }
 
 /** Versions by the lock: what is in a complete environment is exactly that. */

@@ -48,6 +48,19 @@ export async function externalVersions(
   return versions;
 }
 
+/**
+ * Versions of those of the packages that an environment has, asked of its interpreter.
+ * @throws ModeldlError TOOLCHAIN when that does not run
+ */
+export async function versionsIn(
+  context: ToolchainContext,
+  toolchain: string,
+  python: string,
+  packages: readonly string[],
+): Promise<Readonly<Record<string, string>>> {
+  return (await probe(context, toolchain, python, packages)).versions;
+}
+
 async function probe(
   context: ToolchainContext,
   toolchain: string,

@@ -78,6 +78,11 @@ export const COMMANDS: readonly Entry[] = [
     summary: 'where hubs and converters come from',
     load: () => import('./commands/plugins.js'),
   },
+  {
+    name: 'doctor',
+    summary: 'what keeps modeldl from working here',
+    load: () => import('./commands/doctor.js'),
+  },
   { name: 'config', summary: 'configuration', load: () => import('./commands/config.js') },
 ];
 

@@ -80,6 +80,7 @@ function adoptNamed(text: string): (typeof ADOPT)[number] {
   if (value !== undefined) return value;
   throw new ModeldlError('CONFIG', `Wrong value for \`MODELDL_ADOPT\`: ${text}`, {
     hint: `expected ${ADOPT.join(' or ')}`,
+    details: { variable: 'MODELDL_ADOPT' },
   });
 }
 

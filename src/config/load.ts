@@ -93,6 +93,8 @@ export interface LoadOptions {
   readonly hubs: readonly HubKeys[];
   /** Called when a file names plugins, before settings of hubs are checked. */
   readonly loadPlugins?: (named: readonly NamedPlugin[]) => Promise<PluginKeys>;
+  /** Absolute paths of files that do not count, as broken ones for whoever looks for what is wrong. */
+  readonly leftOut?: ReadonlySet<string>;
   /** What becomes of a project file that is not trusted: an error, or nothing of it counts. */
   readonly untrusted?: 'refuse' | 'ignore';
   warn?(message: string): void;
@@ -140,22 +142,25 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
 /** The files that count, lowest precedence first. */
 async function findFiles(options: LoadOptions): Promise<readonly ReadFile[]> {
   const files: ReadFile[] = [];
+  const read = async (path: string, kind: ConfigFile['kind']): Promise<void> => {
+    if (options.leftOut?.has(path) !== true) files.push(await readConfigFile(path, kind));
+  };
   for (const name of USER_FILES) {
     const path = join(options.configDir, name);
     if (await exists(path)) {
-      files.push(await readConfigFile(path, 'user'));
+      await read(path, 'user');
       break;
     }
   }
   if (options.file !== undefined) {
-    files.push(await readConfigFile(resolve(options.cwd, options.file), 'named'));
+    await read(resolve(options.cwd, options.file), 'named');
   } else {
     const project = await findProjectFile(options.cwd, options.home, (path) => {
       options.warn?.(
         `Not read, since it belongs to another user: ${path}; \`--config\` or \`MODELDL_CONFIG\` reads it`,
       );
     });
-    if (project !== undefined) files.push(await readConfigFile(project, 'project'));
+    if (project !== undefined) await read(project, 'project');
   }
   return files;
 }

@@ -54,7 +54,7 @@ export function guardHub(hub: Hub, guard: Guard): Hub {
   const checkTarget = hub.checkTarget?.bind(hub);
   const search = hub.search?.bind(hub);
   // What programs of this machine keep, and what registries hold of other hubs, is for the built-in ones.
-  const { prebuilt, program, key, holding, ...rest } = hub;
+  const { prebuilt, program, key, holding, server, ...rest } = hub;
   return {
     ...rest,
     syntax: guardSyntax(hub.syntax, guard, told),

@@ -41,7 +41,11 @@ export function createAgents(proxy: ProxySettings, ca: readonly string[]): Agent
     maxSockets: Infinity,
     highWaterMark: READ_BYTES,
   };
-  const trusted = ca.length === 0 ? {} : { ca: [...defaultCertificates(), ...ca] };
+  const trusted = {
+    // Said outright, since `NODE_TLS_REJECT_UNAUTHORIZED=0` would decide it otherwise.
+    rejectUnauthorized: true,
+    ...(ca.length === 0 ? {} : { ca: [...defaultCertificates(), ...ca] }),
+  };
   const made = new Map<string, HttpAgent | HttpsAgent>();
   const remember = (key: string, make: () => HttpAgent | HttpsAgent): HttpAgent | HttpsAgent => {
     const existing = made.get(key);

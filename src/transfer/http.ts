@@ -6,6 +6,7 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage } from
 import { request as httpsRequest } from 'node:https';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { TLSSocket } from 'node:tls';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortError, ModeldlError, throwIfAborted } from '../errors.js';
 import type { Emit } from '../events.js';
@@ -381,6 +382,10 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
           fail(proxyLogin(url, proxy));
           return;
         }
+        if (secure && proxy !== undefined && !(response.socket instanceof TLSSocket)) {
+          fail(proxyRefusal(url, proxy, response.statusCode ?? 0));
+          return;
+        }
         stopTimers();
         isAnswered = true;
         resolve(describe(url, response, { signal, idleTimeoutMs: settings.idleTimeoutMs, pool }));
@@ -468,6 +473,15 @@ function proxyLogin(url: URL, proxy: string): ModeldlError {
     // Without a scheme, since what looks like the login of an address is taken out of everything that is said.
     hint: `put its user and password, or the right ones, into its address, as in \`${variable}=user:password@host:port\``,
     details: { url: redactUrl(url.href), status: 407 },
+  });
+}
+
+/** No tunnel was made: what it said is no answer of the server. A proxy that cannot reach it may do so later. */
+function proxyRefusal(url: URL, proxy: string, status: number): ModeldlError {
+  const systemCode = status >= 500 || status === 429 ? { systemCode: 'ERR_PROXY_TUNNEL' } : {};
+  return new ModeldlError('NETWORK', `Cannot reach ${url.host}: the proxy ${proxy} answered ${status}`, {
+    hint: `ask whoever runs the proxy to let it through, or name the host in \`NO_PROXY\` when it can be reached directly`,
+    details: { url: redactUrl(url.href), status, ...systemCode },
   });
 }
 

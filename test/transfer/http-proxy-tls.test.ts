@@ -1,4 +1,4 @@
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { bypasses } from '../../src/transfer/agents.js';
 import { selfSigned, type Certificate } from './certificate.js';
 import { createWorld, everythingSaid, live, refusal } from './faults.js';
@@ -38,6 +38,21 @@ describe('TLS', () => {
     const { http } = world.client({ ca: [ofAnother.cert] });
     const error = await refusal(http.request(server.origin, { signal: live() }), 'NETWORK');
     expect(error.message).toContain('(ERR_TLS_CERT_ALTNAME_INVALID)');
+    expect(server.requests).toHaveLength(0);
+  });
+
+  test('a variable that switches certificates off for Node.js does so neither here nor behind a proxy', async () => {
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+    const server = await world.serve((_request, response) => response.end('secret'), own);
+    const proxy = await world.proxy();
+    for (const settings of [{}, { proxy: { https: proxy.origin } }]) {
+      const { http } = world.client(settings);
+      const error = await refusal(http.request(server.origin, { signal: live() }), 'NETWORK');
+      expect(error.message).toContain('(DEPTH_ZERO_SELF_SIGNED_CERT)');
+    }
     expect(server.requests).toHaveLength(0);
   });
 
@@ -160,6 +175,23 @@ describe('proxies', () => {
     });
     const error = await refusal(http.request('https://models.example/x', { signal: live() }), 'NETWORK');
     expect(error.message).toContain('it did not answer in time');
+  });
+
+  test('a proxy that makes no tunnel is what is named; it is asked again only where that may help', async () => {
+    for (const [status, tunnels] of [
+      [403, 1],
+      [404, 1],
+      [502, 4],
+    ] as const) {
+      const proxy = await world.proxy(status);
+      const { http } = world.client({ proxy: { https: withCredentials(proxy.origin) } });
+      const error = await refusal(http.request('https://models.example/x', { signal: live() }), 'NETWORK');
+      expect(error.message).toBe(`Cannot reach models.example: the proxy ${proxy.host} answered ${status}`);
+      expect(error.hint).toContain('`NO_PROXY`');
+      expect(error.details).toMatchObject({ status });
+      expect(everythingSaid(error)).not.toContain('p%40ss');
+      expect(proxy.tunnels).toHaveLength(tunnels);
+    }
   });
 
   test.each(['http', 'https'] as const)('a proxy that wants a login is named: %s', async (scheme) => {

@@ -1,0 +1,206 @@
+/** Programs and environments that conversions run in. */
+import { stat } from 'node:fs/promises';
+import type { MachineProgram, Runtime, Toolchain } from '../converter.js';
+import { ModeldlError } from '../errors.js';
+import type { ToolchainState } from '../results.js';
+import { checkSpace } from '../store/space.js';
+import { runtimes, toolchainContext, toolchains } from '../toolchains.js';
+import { failure, formatSize, type Check, type Finding, type Patient } from './check.js';
+
+/** `engines` of package.json. */
+const OLDEST_NODE = [20, 17] as const;
+/** Lines that get corrections no more (nodejs.org/en/about/previous-releases): odd ones live for half a year. */
+const ODD = 2;
+
+export function programChecks({ plugins }: Patient): readonly Check[] {
+  return [
+    {
+      name: 'node',
+      topic: 'programs',
+      run: ({ nodeVersion }) => Promise.resolve([nodeFinding(nodeVersion)]),
+    },
+    {
+      name: 'python',
+      topic: 'programs',
+      lateFix: 'name a Python that starts at once in `toolchains.python`',
+      run: async ({ context }) =>
+        ((await plugins.machinePrograms?.(toolchainContext(context))) ?? []).map(programFinding),
+    },
+    ...(plugins.runtimes ?? []).map((runtime): Check => ({
+      name: runtime.name,
+      topic: 'programs',
+      run: (patient) => runtimeFindings(patient, runtime),
+    })),
+  ];
+}
+
+/** @param version of Node.js, `v22.1.0` */
+export function nodeFinding(version: string): Finding {
+  const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number);
+  const [oldest, oldestMinor] = OLDEST_NODE;
+  const name = 'node';
+  const facts = { version };
+  if (major < oldest || (major === oldest && minor < oldestMinor)) {
+    const message = `Node.js ${version}: modeldl needs ${oldest}.${oldestMinor} or later`;
+    return {
+      name,
+      status: 'failed',
+      message,
+      fix: 'install the current long-term version of Node.js',
+      facts,
+    };
+  }
+  if (major % ODD !== 0) {
+    const message = `Node.js ${version} is of a line that lives for half a year`;
+    return { name, status: 'warning', message, fix: 'install an even version of Node.js', facts };
+  }
+  return { name, status: 'ok', message: `Node.js ${version}`, facts };
+}
+
+/** Without Python models are pulled all the same, so that it is no failure. */
+function programFinding({ name, title, path, version, problem, fix, optional }: MachineProgram): Finding {
+  const facts = { path, version };
+  if (problem !== undefined)
+    return { name, status: optional === true ? 'skipped' : 'warning', message: problem, fix, facts };
+  const where = path === undefined ? '' : ` (${path})`;
+  return { name, status: 'ok', message: `${title} ${version ?? ''}${where}`, facts };
+}
+
+async function runtimeFindings({ context }: Patient, runtime: Runtime): Promise<readonly Finding[]> {
+  const [state] = await runtimes([runtime]);
+  const { name } = runtime;
+  if (state === undefined) return [];
+  const { version, usable, reason } = state;
+  const facts = { version };
+  // Optional: Python does what it cannot. What is installed and does not work is worth a word.
+  if (!usable) {
+    const [, why = reason ?? '', fix] = /^(.*?): (`.*)$/.exec(reason ?? '') ?? [];
+    const isBroken = fix?.includes('repairs') === true || fix?.includes('downloads') === true;
+    const message = `${name}: ${why}${isBroken ? '' : ', and is optional'}`;
+    return [{ name, status: isBroken ? 'warning' : 'skipped', message, fix, facts }];
+  }
+  try {
+    const devices = (await runtime.devices?.(context)) ?? [];
+    const names = devices.map((device) =>
+      device.title === '' ? device.name : `${device.name} (${device.title})`,
+    );
+    const message = `${name} ${version ?? ''}, devices: ${names.length === 0 ? 'none' : names.join(', ')}`;
+    return [{ name, status: names.length === 0 ? 'warning' : 'ok', message, facts: { version, devices } }];
+  } catch (error) {
+    if (!(error instanceof ModeldlError) || error.code !== 'TOOLCHAIN') throw error;
+    return [{ name, ...failure(error), status: 'warning', facts }];
+  }
+}
+
+export function toolchainChecks({ plugins }: Patient): readonly Check[] {
+  return plugins.toolchains.map((toolchain): Check => ({
+    name: toolchain.name,
+    topic: 'toolchains',
+    lateFix: `\`modeldl toolchain remove ${toolchain.name}\`, and the next conversion makes it anew`,
+    run: async ({ context }) => {
+      const [state] = await toolchains({ ...context, toolchains: [toolchain] });
+      return state === undefined ? [] : [await toolchainFinding(toolchain, state, context)];
+    },
+  }));
+}
+
+async function toolchainFinding(
+  toolchain: Toolchain,
+  state: ToolchainState,
+  context: Patient['context'],
+): Promise<Finding> {
+  const { name } = toolchain;
+  const { directory, bytes, reason, installedBytes, versions } = state;
+  const facts = { state: state.state, directory, bytes, versions };
+  const [, first = ''] = Object.entries(versions)[0] ?? [];
+  const asked = toolchainContext(context);
+  switch (state.state) {
+    case 'installed': {
+      const anew = `\`modeldl toolchain remove ${name}\`, then \`modeldl toolchain install ${name}\``;
+      try {
+        await toolchain.examine?.(asked);
+      } catch (error) {
+        if (!(error instanceof ModeldlError) || error.code !== 'TOOLCHAIN') throw error;
+        return { name, ...failure(error), fix: anew, facts };
+      }
+      const size = bytes === null ? '' : `, ${formatSize(bytes)}`;
+      return { name, status: 'ok', message: `${name} ${first}${size}`.trimEnd(), facts };
+    }
+    case 'external':
+      return { name, status: 'ok', message: `${name} ${first} of your own: ${directory ?? ''}`, facts };
+    case 'broken': {
+      const isOwn = directory !== null && asked.settings.interpreters[name] === directory;
+      const fix = isOwn
+        ? `correct or unset \`toolchains.interpreters.${name}\``
+        : `\`modeldl toolchain install ${name}\``;
+      // One of our own is made anew on its next use.
+      return {
+        name,
+        status: isOwn ? 'failed' : 'warning',
+        message: `${name}: ${reason ?? 'broken'}`,
+        fix,
+        facts,
+      };
+    }
+    case 'missing':
+      return missingFinding(toolchain, reason, installedBytes, context);
+  }
+}
+
+async function missingFinding(
+  toolchain: Toolchain,
+  reason: string | null,
+  installedBytes: number,
+  context: Patient['context'],
+): Promise<Finding> {
+  const { name } = toolchain;
+  const facts = { state: 'missing', installedBytes };
+  const asked = toolchainContext(context);
+  const { install, offline, wheels } = asked.settings;
+  const takes = installedBytes === 0 ? '' : `, takes ${formatSize(installedBytes)}`;
+  if (reason !== null)
+    return {
+      name,
+      status: 'warning',
+      message: `${name} cannot be installed: ${reason}`,
+      fix: '`modeldl doctor programs`',
+      facts,
+    };
+  if (wheels !== undefined && !(await isThere(wheels)))
+    return {
+      name,
+      status: 'failed',
+      message: `The folder of \`toolchains.wheels\` is not there: ${wheels}`,
+      fix: `fill it by \`modeldl toolchain download ${name} -o ${wheels}\` with network`,
+      facts,
+    };
+  if (install === 'never' || (offline && wheels === undefined)) {
+    const why = install === 'never' ? '`toolchains.install` is `never`' : 'it is offline here';
+    return {
+      name,
+      status: 'skipped',
+      message: `${name} is not installed, and ${why}`,
+      fix: `\`modeldl toolchain install ${name}\` once with network`,
+      facts,
+    };
+  }
+  try {
+    await checkSpace((await toolchain.status(asked)).toInstall?.needs ?? []);
+  } catch (error) {
+    if (!(error instanceof ModeldlError) || error.code !== 'DISK') throw error;
+    return { name, ...failure(error), status: 'warning', facts };
+  }
+  return {
+    name,
+    status: 'skipped',
+    message: `${name} is not installed: that is done on first use${takes}`,
+    facts,
+  };
+}
+
+function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
