@@ -16,6 +16,8 @@ export interface CliEnvironment {
   readonly home: string;
   readonly version: string;
   readonly signal: AbortSignal;
+  /** Questions may have colours; default true. */
+  readonly colors?: boolean;
   createModeldl(options: ModeldlOptions): Promise<Modeldl>;
 }
 
