@@ -30,6 +30,11 @@ export interface ConversionAnswers {
 
 type Planned = ConvertPlan | ModeldlError;
 
+interface Chosen {
+  readonly value: string;
+  readonly plan: ConvertPlan;
+}
+
 /** Asks for what the options do not say. @throws ModeldlError as planning does when nothing can be chosen */
 export async function askConversion(call: Call<object>, options: ConvertOptions): Promise<ConversionAnswers> {
   return looking(call, async (look) => {
@@ -38,13 +43,19 @@ export async function askConversion(call: Call<object>, options: ConvertOptions)
     const { reference } = await askModel(call.cli, look, question);
     const quant = await askQuant(call, look, reference, options);
     const given = { ...options, ...(quant === undefined ? {} : { quant }) };
-    const precision = options.precision ?? (await askPrecision(call, look, reference, given));
-    const device = options.device ?? (await askDevice(call, look, reference, { ...given, precision }));
+    const asked =
+      options.precision === undefined ? await askPrecision(call, look, reference, given) : undefined;
+    const precision = asked === undefined ? {} : { precision: asked.value };
+    const last =
+      options.device === undefined
+        ? await askDevice(call, look, reference, { ...given, ...precision })
+        : asked;
+    if (last !== undefined) tellFetched(call, last.plan);
     return {
       reference,
       ...(quant === undefined ? {} : { quant }),
-      ...(options.precision === undefined ? { precision } : {}),
-      ...(options.device === undefined ? { device } : {}),
+      ...precision,
+      ...(options.device === undefined && last !== undefined ? { device: last.value } : {}),
     };
   });
 }
@@ -67,7 +78,7 @@ async function askPrecision(
   { modeldl, shown }: Looking,
   reference: string,
   options: ConvertOptions,
-): Promise<string> {
+): Promise<Chosen> {
   const devices = options.device === undefined ? DEVICES : [options.device];
   const planned = await shown(() =>
     each(PRECISIONS, async (precision) => {
@@ -91,7 +102,7 @@ async function askDevice(
   { modeldl, shown }: Looking,
   reference: string,
   options: ConvertOptions,
-): Promise<string> {
+): Promise<Chosen> {
   const planned = await shown(() =>
     each(DEVICES, (device) => plan(modeldl, reference, { ...options, device })),
   );
@@ -128,28 +139,41 @@ async function plan(modeldl: Modeldl, reference: string, options: ConvertOptions
 }
 
 /** @throws ModeldlError when all of them are refused: why the first one is */
-async function askPlanned<Value extends string>(
+async function askPlanned(
   call: Call<object>,
   message: string,
-  planned: ReadonlyMap<Value, Planned>,
+  planned: ReadonlyMap<string, Planned>,
   preset: string,
   more: (plan: ConvertPlan) => string,
-): Promise<Value> {
+): Promise<Chosen> {
   const entries = [...planned];
   const [[, first] = []] = entries;
   if (first instanceof ModeldlError && entries.every(([, one]) => one instanceof ModeldlError)) throw first;
-  const choices = entries.map(([value, one]): Choice<Value> => {
+  const choices = entries.map(([value, one]): Choice<string> => {
     if (one instanceof ModeldlError) return { value, name: value, disabled: oneLine(one.message) };
-    return { value, name: oneLine(`${value.padEnd(5)} ${sizes(one)}${more(one)}`), short: value };
+    return { value, name: `${value.padEnd(5)}  ${size(one)}${oneLine(more(one))}`, short: value };
   });
-  const chosen = entries.find(([value]) => value === preset)?.[0];
-  return askChoice(call.cli, message, choices, chosen);
+  const value = await askChoice(call.cli, message, choices, preset);
+  const chosen = planned.get(value);
+  if (chosen === undefined || chosen instanceof ModeldlError)
+    throw new Error(`Expected a choice of ${message}, got ${value}`);
+  return { value, plan: chosen };
 }
 
-/** Sizes of the result and of what has to come first. */
-function sizes({ stored, estimate, downloadBytes, toolchain }: ConvertPlan): string {
-  if (stored) return 'stored already';
-  const fetched = downloadBytes + (toolchain?.downloadBytes ?? 0);
-  const first = fetched === 0 ? '' : `, at most ${formatBytes(fetched)} to fetch`;
-  return `about ${formatBytes(estimate.resultBytes)}${first}`;
+/** What has to come first, which may be more than the model. */
+function tellFetched({ output }: Call<object>, { downloadBytes, toolchain }: ConvertPlan): void {
+  const parts = [
+    ...(downloadBytes > 0 ? [`${formatBytes(downloadBytes)} of the model`] : []),
+    ...(toolchain !== null && toolchain.downloadBytes > 0
+      ? [
+          `at most ${formatBytes(toolchain.downloadBytes)} for the toolchain ${toolchain.name}, which takes ${formatBytes(toolchain.installedBytes)} of disk`,
+        ]
+      : []),
+  ];
+  if (parts.length > 0) output.note(`To fetch: ${parts.join(', ')}`);
+}
+
+/** Of the result, as far as it can be told. */
+function size({ stored, estimate }: ConvertPlan): string {
+  return stored ? 'stored already' : `about ${formatBytes(estimate.resultBytes)}`;
 }

@@ -6,7 +6,6 @@ import type { FoundModel, ListedModel } from '../../results.js';
 import { formatBytes } from '../format.js';
 import { oneLine } from './fit.js';
 
-/** How long nothing more is typed before hubs are asked, milliseconds. */
 const PAUSE_MS = 250;
 /** A hub that is slower is left out, milliseconds: whoever types does not wait. */
 const PATIENCE_MS = 5_000;
@@ -35,6 +34,8 @@ export interface Found {
 export interface FinderOptions {
   /** Ask hubs too. */
   readonly hubs: boolean;
+  /** How long nothing more is typed before hubs are asked, milliseconds; default 250. */
+  readonly pauseMs?: number;
   readonly now: () => number;
 }
 
@@ -49,7 +50,7 @@ export function isClear(term: string): boolean {
 export function createFinder(
   modeldl: Modeldl,
   stored: readonly ListedModel[],
-  { hubs, now }: FinderOptions,
+  { hubs, pauseMs = PAUSE_MS, now }: FinderOptions,
 ): Finder {
   const down = new Map<string, { readonly until: number; readonly message: string }>();
   /** Hubs that can be searched, once it is known. */
@@ -59,7 +60,7 @@ export function createFinder(
     for (const [hub, { until }] of down) if (until <= now()) down.delete(hub);
     const asked = searched?.filter((hub) => !down.has(hub));
     if (asked?.length === 0) return [];
-    await pause(PAUSE_MS, undefined, { signal });
+    await pause(pauseMs, undefined, { signal });
     const options = { limit: HITS, timeoutMs: PATIENCE_MS, signal };
     try {
       const {

@@ -1,4 +1,5 @@
 /** Asks for a model: a list that follows what is typed. */
+import { styleText } from 'node:util';
 import type { ListedModel } from '../../results.js';
 import type { CliEnvironment } from '../command.js';
 import { ask } from './ask.js';
@@ -70,7 +71,9 @@ async function askOnce(cli: CliEnvironment, find: Finder, message: string): Prom
           typed.isAhead = typed.term !== shown.term;
           return true;
         },
-        theme: { style: { answer: (text: string) => (typed.isAhead ? oneLine(typed.term) : text) } },
+        theme: {
+          style: { answer: (text: string) => paintAnswer(typed.isAhead ? oneLine(typed.term) : text) },
+        },
         source: async (input, { signal }) => {
           const term = (input ?? '').trim();
           typed.term = term;
@@ -99,6 +102,11 @@ async function askOnce(cli: CliEnvironment, find: Finder, message: string): Prom
   const completed = shown.by.get(typed.term);
   if (completed !== undefined) return { ...completed, isShown: true };
   return { reference: typed.term, from: 'typed', isShown: !typed.isAhead };
+}
+
+/** As every other question's answer; where there are no colours, the screen takes this one too. */
+function paintAnswer(text: string): string {
+  return styleText('cyan', text, { validateStream: false });
 }
 
 async function chooseFound(cli: CliEnvironment, term: string, found: Found): Promise<ModelAnswer> {
