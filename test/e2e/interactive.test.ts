@@ -43,7 +43,9 @@ async function startHub(options: Partial<HfHubOptions> = {}): Promise<HfHub> {
     repos: [
       {
         id: 'sentence-transformers/tiny-encoder',
-        files: { 'README.md': '---\nlicense: apache-2.0\n---\n', 'model.onnx': Buffer.alloc(3_000_000, 7) },
+        license: 'apache-2.0',
+        task: 'feature-extraction',
+        files: { 'model.onnx': Buffer.alloc(3_000_000, 7) },
       },
       { id: 'org/tiny-decoder', files: { 'model.onnx': 'small' } },
     ],
@@ -85,6 +87,40 @@ describe('modeldl alone on a terminal', () => {
     expect({ exitCode, restored }).toEqual({ exitCode: 0, restored: true });
     expect(screen).not.toContain('error');
   });
+
+  onTerminal('goes on after a job that failed, with the global options that were given', async () => {
+    const shown = await open('--offline');
+    await shown.waitFor('What to do');
+    await shown.press('Enter');
+    await shown.waitFor('Which model');
+    await shown.type('./absent.onnx');
+    await shown.waitFor('❯ ./absent.onnx');
+    await shown.press('Enter');
+    await shown.waitFor(/modeldl --offline pull \.\/absent\.onnx[\s\S]*error: [\s\S]*What to do/);
+    await shown.press('C-c');
+    expect((await shown.ended()).exitCode).toBe(130);
+  });
+
+  const silent: readonly (readonly [string, readonly string[], Readonly<Record<string, string>>])[] = [
+    ['with --no-input', ['--no-input'], {}],
+    ['with CI=true', [], { CI: 'true' }],
+    ['where TERM=dumb', [], { TERM: 'dumb' }],
+  ];
+  for (const [name, args, more] of silent) {
+    onTerminal(`says its help and asks nothing ${name}`, async () => {
+      environment = more;
+      const { exitCode, stdout, screen, sent } = await (await open(...args)).ended();
+      expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+      expect(screen).toContain('Usage: modeldl');
+      expect(sent).not.toContain('\u001b');
+    });
+  }
+
+  onTerminal('does not take the help of a command for its own', async () => {
+    const { exitCode, screen } = await (await open('config')).ended();
+    expect(exitCode).toBe(2);
+    expect(screen).not.toContain('What to do');
+  });
 });
 
 describe('modeldl pull without a model', () => {
@@ -102,27 +138,226 @@ describe('modeldl pull without a model', () => {
     const { exitCode, stdout, screen, restored } = await shown.ended();
     expect({ exitCode, restored }).toEqual({ exitCode: 0, restored: true });
     expect((await stat(join(stdout, 'model.onnx'))).size).toBe(3_000_000);
-    expect(screen).toMatch(/2\.9 MiB to fetch, 2\.9 MiB in 2 files, licence apache-2\.0/);
+    expect(screen).toMatch(/2\.9 MiB to fetch, 2\.9 MiB in 1 file, licence apache-2\.0/);
     expect(screen).toContain(
       'The same without questions: modeldl pull hf:sentence-transformers/tiny-encoder',
     );
   });
+
+  onTerminal('takes an address that is pasted with its Enter', async () => {
+    await startHub();
+    const shown = await open('pull');
+    await shown.waitFor(KEYS);
+    await shown.type(`${hub?.endpoint ?? ''}/org/tiny-decoder/tree/main\n`);
+    const { exitCode, stdout, screen } = await shown.ended();
+    expect(exitCode).toBe(0);
+    expect(await readFile(join(stdout, 'model.onnx'), 'utf8')).toBe('small');
+    expect(screen).toContain(`modeldl pull ${hub?.endpoint ?? ''}/org/tiny-decoder/tree/main`);
+    expect(screen).toContain(`hf:org/tiny-decoder@${hub?.commitOf('org/tiny-decoder') ?? ''}`);
+    expect(searches()).toEqual([]);
+  });
+
+  onTerminal('searches for a word that Enter follows at once, and asks which', async () => {
+    await startHub();
+    const shown = await open('pull');
+    await shown.waitFor(KEYS);
+    await shown.type('tiny\n');
+    await shown.waitFor(/Which one of tiny\n❯ hf:/);
+    await shown.press('C-c');
+    const { exitCode, restored } = await shown.ended();
+    expect({ exitCode, restored }).toEqual({ exitCode: 130, restored: true });
+  });
+
+  onTerminal('offers what is stored, and says which hub is down', async () => {
+    const { stdout: path } = await world.run('pull', './model.onnx');
+    const shown = await open('pull');
+    await shown.waitFor(KEYS);
+    await shown.type('model');
+    await shown.waitFor('hf was left out: ');
+    expect(await shown.screen()).toMatch(/❯ \S*model\.onnx\S*\n/);
+    await shown.press('Enter');
+    const { exitCode, stdout } = await shown.ended();
+    expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: path });
+  });
+
+  onTerminal('goes back to the search from a model that is not wanted', async () => {
+    await startHub();
+    const shown = await open('pull');
+    await shown.waitFor(KEYS);
+    await shown.type('encoder');
+    await shown.waitFor('❯ hf:sentence');
+    await shown.press('Enter');
+    await shown.waitFor('Fetch 2.9 MiB?');
+    await shown.type('n\n');
+    await shown.waitFor(/Fetch 2\.9 MiB\? No\n\? Which model/);
+    await shown.press('C-c');
+    expect((await shown.ended()).exitCode).toBe(130);
+    expect(hub?.requests.some(({ server }) => server === 'cdn')).toBe(false);
+  });
+
+  onTerminal('shows hostile and long names as text, within the terminal', async () => {
+    const name = `${'very-long-'.repeat(15)}模型\u001b]0;owned\u0007\u202eend.onnx`;
+    await writeFile(join(world.directory, name), 'x');
+    expect((await world.run('pull', `./${name}`)).exitCode).toBe(0);
+    size = { columns: 60, lines: 24 };
+    const shown = await open('pull');
+    await shown.waitFor(/file:\S*|very-long/);
+    await shown.press('Down');
+    await shown.waitFor('stored, 1 B');
+    await shown.press('Enter');
+    const { exitCode, sent } = await shown.ended();
+    expect(exitCode).toBe(0);
+    expect(sent).not.toContain('\u001b]0;owned');
+    expect(sent).not.toContain('\u202e');
+  });
 });
 
 describe('modeldl convert without a model', () => {
-  onTerminal('asks for precision and device with sizes, and says why others cannot be chosen', async () => {
+  onTerminal('asks for precision and device with sizes, and tells the command', async () => {
     const shown = await open('convert', '--dry-run', '--offline');
     await shown.waitFor(KEYS);
-    await shown.type('./model.onnx');
-    await shown.waitFor('❯ ./model.onnx');
-    await shown.press('Enter');
-    await shown.waitFor(/Precision\n/);
-    const precisions = await shown.screen();
-    await shown.press('Enter');
-    await shown.waitFor(/Device\n/);
-    const devices = await shown.screen();
-    await shown.press('Enter');
-    const end = await shown.ended();
-    expect({ precisions, devices, end }).toEqual(1);
+    await shown.type('./model.onnx\n');
+    await shown.waitFor(/Precision\n {2}fp32 {3}about 159 B\n[\s\S]*❯ int8 {3}about 48 B\n {2}int4/);
+    await shown.press('Down', 'Enter');
+    // A rule of the converter, which `convert --precision int4 --device NPU` ends with.
+    await shown.waitFor(/Device\n❯ CPU {4}about 32 B\n {2}GPU {4}about 32 B\n- NPU \(.*NPU.*\)/);
+    await shown.press('Down', 'Down', 'Up', 'Enter');
+    const { exitCode, stdout, screen } = await shown.ended();
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/model\.onnx\+int4-gpu/);
+    expect(screen).toMatch(/To fetch: .*at most .* for the toolchain openvino/);
+    const command = 'modeldl convert --dry-run --offline ./model.onnx --precision int4 --device GPU';
+    expect(screen).toContain(`The same without questions: ${command}`);
+    expect((await world.run(...command.split(' ').slice(1))).stdout).toBe(stdout);
   });
+
+  onTerminal('asks nothing where nothing can be chosen, and says why', async () => {
+    await writeFile(join(world.directory, 'notes.txt'), 'no model');
+    const shown = await open('convert', '--offline');
+    await shown.waitFor(KEYS);
+    await shown.type('./notes.txt\n');
+    const { exitCode, screen } = await shown.ended();
+    expect(exitCode).toBe(9);
+    expect(screen).not.toContain('Precision');
+    expect(screen).toContain('notes.txt');
+  });
+
+  onTerminal('asks which quantization first, and only for what is not said', async () => {
+    await startHub({
+      repos: [{ id: 'org/llm', files: { 'm-Q4_K_M.gguf': 'four bits', 'm-Q8_0.gguf': 'eight bits' } }],
+    });
+    const shown = await open('convert', '--precision', 'int8', '--device', 'CPU');
+    await shown.waitFor(KEYS);
+    await shown.type('hf:org/llm\n');
+    await shown.waitFor(/Which quantization\n❯ Q4_K_M {2}9 B/);
+    await shown.press('C-c');
+    expect((await shown.ended()).exitCode).toBe(130);
+  });
+});
+
+describe('a terminal', () => {
+  const sizes: readonly (readonly [number, number])[] = [
+    [60, 24],
+    [20, 12],
+    [200, 50],
+  ];
+  for (const [columns, lines] of sizes) {
+    onTerminal(`of ${columns} columns shows jobs, a search and a checkbox that can be used`, async () => {
+      size = { columns, lines };
+      await world.run('pull', './model.onnx');
+      const shown = await open('--offline');
+      await shown.waitFor(/What to do\n❯ Pull a model/);
+      await shown.press('Enter');
+      await shown.waitFor('Which model');
+      await shown.type('onnx');
+      await shown.waitFor(/stored, 159 B|stored,\n159 B/);
+      await shown.press('Escape');
+      await shown.waitFor(/Which model[\s\S]*❯ Pull a model/);
+      await shown.type('rem');
+      await shown.waitFor('❯ Remove models');
+      await shown.press('Enter');
+      await shown.waitFor(/159 B {2}/);
+      await shown.press('Space', 'Enter');
+      await shown.waitFor(/Remove 1 model/);
+      await shown.press('C-c');
+      const { exitCode, restored } = await shown.ended();
+      expect({ exitCode, restored }).toEqual({ exitCode: 130, restored: true });
+    });
+  }
+
+  onTerminal('that is resized midway shows the question once, as it is', async () => {
+    await startHub();
+    const before = 'hf:sentence-transformers/tiny-encoder';
+    const shown = await open('pull');
+    await shown.waitFor(KEYS);
+    await shown.type('tiny');
+    await shown.waitFor(/❯ hf:\S+\n {2}hf:/);
+    await shown.resize(28, 30);
+    await shown.waitFor(/^\? Which model tiny\n(.*\n)*[❯ ] hf:sentence-transformers\/\n/m);
+    const narrow = await shown.screen();
+    expect(narrow.match(/Which model/g)).toHaveLength(1);
+    await shown.resize(100, 40);
+    await shown.waitFor(before);
+    await shown.press('Down');
+    await shown.waitFor(/❯ hf:sentence-transformers\/tiny-encoder|❯ hf:org\/tiny-decoder/);
+    const wide = await shown.screen();
+    expect(wide.match(/Which model/g)).toHaveLength(1);
+    expect(wide.split('\n').filter((line) => line.includes(before))).toHaveLength(1);
+    await shown.press('C-c');
+    expect((await shown.ended()).restored).toBe(true);
+  });
+
+  for (const [name, args, more] of [
+    ['NO_COLOR', [], { NO_COLOR: '1' }],
+    ['--color never', ['--color', 'never'], {}],
+  ] as const) {
+    onTerminal(`has no colours with ${name}`, async () => {
+      environment = { ...environment, ...more };
+      const shown = await open('pull', '--offline', ...args);
+      await shown.waitFor(KEYS);
+      await shown.type('./model.onnx\n');
+      const { exitCode, sent } = await shown.ended();
+      expect(exitCode).toBe(0);
+      expect(sent).not.toMatch(/\u001b\[[\d;]*m/);
+    });
+  }
+});
+
+describe('a question that is left', () => {
+  const questions: readonly (readonly [string, readonly string[], string])[] = [
+    ['jobs', [], 'What to do'],
+    ['a model', ['pull', '--offline'], 'Which model'],
+    ['a model to convert', ['convert', '--offline'], 'Which model to convert'],
+    ['a quantization', ['pull', 'hf:org/llm'], 'Which quantization'],
+    ['models to remove', ['remove'], 'Which models to remove'],
+    ['a removal', ['remove', './model.onnx'], 'Remove 1 model'],
+    ['an eviction', ['prune', '--max-size', '1'], 'Free '],
+    ['a hub', ['login'], 'Which hub'],
+    ['a token', ['login', 'hf'], 'Token for hf'],
+  ];
+  const keys = [
+    ['Ctrl-C', 'C-c', 'Interrupted'],
+    ['Escape', 'Escape', 'Interrupted'],
+    ['Ctrl-D', 'C-d', 'The input ended before the question was answered'],
+  ] as const;
+  for (const [what, args, question] of questions) {
+    onTerminal(`about ${what} ends with 130 at Ctrl-C, Escape and Ctrl-D, and nothing is done`, async () => {
+      await startHub({ repos: [{ id: 'org/llm', files: { 'm-Q4_K_M.gguf': '4', 'm-Q8_0.gguf': '8' } }] });
+      const { stdout: path } = await world.run('pull', './model.onnx');
+      for (const [, key, said] of keys) {
+        const shown = await open(...args);
+        await shown.waitFor(question);
+        await shown.press(key);
+        const { exitCode, stdout, screen, restored } = await shown.ended();
+        const quits = what === 'jobs' && key === 'Escape';
+        expect({ key, exitCode, stdout, restored }).toEqual({
+          ...{ key, stdout: '', restored: true },
+          exitCode: quits ? 0 : 130,
+        });
+        if (!quits) expect(screen).toContain(`error: ${said}`);
+        await shown.close();
+      }
+      expect((await stat(path)).isFile()).toBe(true);
+    });
+  }
 });
