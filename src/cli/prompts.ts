@@ -3,7 +3,7 @@ import type { ListedModel } from '../results.js';
 import type { Call, CliEnvironment } from './command.js';
 import { formatBytes, formatCommand } from './format.js';
 import { ask } from './interactive/ask.js';
-import { clipMiddle, oneLine } from './interactive/fit.js';
+import { clipReference, oneLine } from './interactive/fit.js';
 import { columnsOf, rowsOf } from './interactive/screen.js';
 
 /** Left of a checkbox' text, and of a size. */
@@ -72,7 +72,7 @@ export async function askModels(
   const choices = models.map(({ reference, bytes }) => ({
     value: reference,
     // Sizes first: references are long, and a wrapped line would hide what is behind them.
-    name: `${formatBytes(bytes).padStart(SIZE)}  ${clipMiddle(oneLine(reference), room)}`,
+    name: `${formatBytes(bytes).padStart(SIZE)}  ${clipReference(oneLine(reference), room)}`,
     short: oneLine(reference),
   }));
   return ask(cli, (streams) =>

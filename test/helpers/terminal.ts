@@ -25,6 +25,8 @@ export interface Terminal {
   type(text: string): Promise<void>;
   /** Gives the terminal another size, as who drags a window does. */
   resize(columns: number, lines: number): Promise<void>;
+  /** What is visible now. */
+  visible(): Promise<string>;
   /** What is visible, with what scrolled away above it. */
   screen(): Promise<string>;
   /** Polls until the screen matches; fails with the screen. */
@@ -119,6 +121,7 @@ exec cat >/dev/null
     resize: async (width, height) => {
       await tmux('resize-window', '-t', 'it', '-x', String(width), '-y', String(height));
     },
+    visible: () => tmux('capture-pane', '-p', '-J', '-t', 'it'),
     screen,
     waitFor: (expected) => poll(screen, expected),
     ended: async () => {

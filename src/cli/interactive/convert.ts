@@ -150,7 +150,7 @@ async function askPlanned(
   const [[, first] = []] = entries;
   if (first instanceof ModeldlError && entries.every(([, one]) => one instanceof ModeldlError)) throw first;
   const choices = entries.map(([value, one]): Choice<string> => {
-    if (one instanceof ModeldlError) return { value, name: value, disabled: oneLine(one.message) };
+    if (one instanceof ModeldlError) return { value, name: value, disabled: reasonOf(one) };
     return { value, name: `${value.padEnd(5)}  ${size(one)}${oneLine(more(one))}`, short: value };
   });
   const value = await askChoice(call.cli, message, choices, preset);
@@ -171,6 +171,11 @@ function tellFetched({ output }: Call<object>, { downloadBytes, toolchain }: Con
       : []),
   ];
   if (parts.length > 0) output.note(`To fetch: ${parts.join(', ')}`);
+}
+
+/** Without the name of the model, which people have just given. */
+function reasonOf({ message, details: { reason } }: ModeldlError): string {
+  return oneLine(typeof reason === 'string' ? reason : message);
 }
 
 /** Of the result, as far as it can be told. */

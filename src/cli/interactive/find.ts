@@ -8,7 +8,7 @@ import { oneLine } from './fit.js';
 
 const PAUSE_MS = 250;
 /** A hub that is slower is left out, milliseconds: whoever types does not wait. */
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 3_000;
 /** A hub that did not answer is left alone so long, milliseconds. */
 const DOWN_MS = 60_000;
 /** Shorter words are in the names of too many. */
@@ -96,7 +96,11 @@ export function createFinder(
       candidates: isClear(term) ? [...typed, ...known] : [...known, ...there, ...typed],
       remarks: [
         ...(rest > 0 ? [`${rest} more are stored: type a part of the name`] : []),
-        ...(asks ? [...down].map(([hub, { message }]) => oneLine(`${hub} was left out: ${message}`)) : []),
+        ...(asks
+          ? [...down].map(([hub, { message }]) =>
+              oneLine(message.startsWith(hub) ? message : `${hub}: ${message}`),
+            )
+          : []),
       ],
     };
   };

@@ -57,6 +57,12 @@ export function clipMiddle(name: string, columns: number): string {
   return `${head.join('')}…${tail.toReversed().join('')}`;
 }
 
+/** A reference in at most so many columns; a revision that is a digest gives way first, since it tells people least. */
+export function clipReference(reference: string, columns: number): string {
+  if (displayWidth(reference) <= columns) return reference;
+  return clipMiddle(reference.replace(/(@(?:sha256:)?[0-9a-f]{8})[0-9a-f]{32,}/, '$1…'), columns);
+}
+
 /** As many of the first characters as there are columns for. */
 function within(characters: ReturnType<typeof charactersOf>, columns: number): readonly string[] {
   let used = 0;

@@ -4,7 +4,7 @@ import type { ListedModel } from '../../results.js';
 import type { CliEnvironment } from '../command.js';
 import { ask } from './ask.js';
 import { createFinder, isClear, type Candidate, type Finder, type Found } from './find.js';
-import { clipEnd, clipMiddle, displayWidth, oneLine } from './fit.js';
+import { clipEnd, clipReference, displayWidth, oneLine } from './fit.js';
 import type { Looking } from './looking.js';
 import { columnsOf, rowsOf } from './screen.js';
 
@@ -142,7 +142,7 @@ function choices(cli: CliEnvironment, { candidates }: Found): readonly Choice[] 
     const isWhole = displayWidth(reference) <= room;
     return {
       value: candidate,
-      name: clipMiddle(reference, room),
+      name: clipReference(reference, room),
       short: reference,
       description: isWhole ? candidate.facts : `${reference}\n${candidate.facts}`,
     };

@@ -93,7 +93,7 @@ describe('what is found', () => {
       errors: isDown ? [unreachable('hf')] : [],
     }));
     const find = createFinder(modeldl, [], { hubs: true, pauseMs: 0, now: () => now });
-    expect((await find('one', live)).remarks).toEqual(['hf was left out: Cannot reach \\x1b[2Jit']);
+    expect((await find('one', live)).remarks).toEqual(['hf: Cannot reach \\x1b[2Jit']);
     isDown = false;
     expect((await find('two', live)).remarks).toHaveLength(1);
     now = 60_000;

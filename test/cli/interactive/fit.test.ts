@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { clipEnd, clipMiddle, displayWidth, oneLine } from '../../../src/cli/interactive/fit.js';
+import {
+  clipEnd,
+  clipMiddle,
+  clipReference,
+  displayWidth,
+  oneLine,
+} from '../../../src/cli/interactive/fit.js';
 
 describe('displayWidth', () => {
   it.each([
@@ -36,6 +42,21 @@ describe('clipMiddle', () => {
   ])('of %j at %i columns is %j', (name, columns, clipped) => {
     expect(clipMiddle(name, columns)).toBe(clipped);
     expect(displayWidth(clipped)).toBeLessThanOrEqual(columns);
+  });
+});
+
+describe('clipReference', () => {
+  const pinned = `hf:org/name@${'0123456789'.repeat(4)}`;
+  it.each([
+    [60, pinned],
+    [30, 'hf:org/name@01234567…'],
+    [15, 'hf:org/…234567…'],
+  ])('at %i columns is %s', (columns, clipped) => {
+    expect(clipReference(pinned, columns)).toBe(clipped);
+  });
+
+  it('keeps what stands behind the revision', () => {
+    expect(clipReference(`${pinned}+int8-cpu`, 40)).toBe('hf:org/name@01234567…+int8-cpu');
   });
 });
 
