@@ -34,7 +34,7 @@ export async function chooseConverter(
   const { refused, hint = '`modeldl converters` lists what each takes' } = mostHelpful(refusals);
   throw new ModeldlError('UNSUPPORTED', `Cannot convert ${model.reference}: ${refused}`, {
     hint,
-    details: { reference: model.reference },
+    details: { reference: model.reference, reason: refused },
   });
 }
 
@@ -46,7 +46,7 @@ export function refuseRecipe({
   if (recipe === undefined || !('refused' in recipe)) return;
   throw new ModeldlError('UNSUPPORTED', `Cannot convert ${reference}: ${recipe.refused}`, {
     hint: recipe.hint,
-    details: { reference },
+    details: { reference, reason: recipe.refused },
   });
 }
 

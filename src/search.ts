@@ -31,6 +31,8 @@ export interface SearchOptions {
   readonly limit?: number;
   /** For each hub, milliseconds; default 15,000. */
   readonly timeoutMs?: number;
+  /** Ends this search alone, as the run's ends everything. */
+  readonly signal?: AbortSignal;
 }
 
 /** Hubs may be anybody's: what they yield is checked. */
@@ -77,10 +79,12 @@ interface Answer {
  * @throws ModeldlError USAGE
  */
 export async function search(
-  context: Context,
+  run: Context,
   words: string,
   options: SearchOptions = {},
 ): Promise<SearchResult> {
+  const { signal } = options;
+  const context = signal === undefined ? run : { ...run, signal: AbortSignal.any([run.signal, signal]) };
   const query = readQuery(words, options);
   const { timeoutMs = SEARCH_DEFAULTS.timeoutMs } = options;
   if (timeoutMs <= 0) {

@@ -76,6 +76,32 @@ async function refused(work: Promise<unknown>): Promise<ModeldlError> {
 const references = ({ models }: Awaited<ReturnType<typeof search>>): readonly string[] =>
   models.map(({ reference }) => reference);
 
+describe('a search that is ended', () => {
+  it('ends what its hubs do, and leaves the next one alone', async () => {
+    const signals: AbortSignal[] = [];
+    const one = hubThat('one', async function* (query, { signal }) {
+      signals.push(signal);
+      if (query.text === 'first')
+        await new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => {
+            reject(new Error('aborted'));
+          });
+        });
+      yield { reference: { id: query.text } };
+    });
+    const ending = new AbortController();
+    const first = refused(search([one], 'first', { signal: ending.signal }));
+    await vi.waitFor(() => {
+      expect(signals).toHaveLength(1);
+    });
+    ending.abort();
+    expect((await first).code).toBe('INTERRUPTED');
+    expect(signals[0]?.aborted).toBe(true);
+    const next = await search([one], 'next', { signal: new AbortController().signal });
+    expect(references(next)).toEqual(['one:next']);
+  });
+});
+
 describe('what hubs find', () => {
   it('comes hub by hub, in the order of the table or as they are named', async () => {
     const hubs = [hubWith('one', ['b', 'a']), hubWith('two', ['c'])];

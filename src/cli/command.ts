@@ -16,6 +16,8 @@ export interface CliEnvironment {
   readonly home: string;
   readonly version: string;
   readonly signal: AbortSignal;
+  /** Questions may have colours; default true. */
+  readonly colors?: boolean;
   createModeldl(options: ModeldlOptions): Promise<Modeldl>;
 }
 
@@ -118,7 +120,9 @@ export function opener(
   return {
     async open() {
       if (modeldl !== undefined) return modeldl;
-      const drawn = await createProgress(flags.progress, output);
+      // A terminal that only scrolls cannot draw a bar.
+      const canDraw = flags.progress !== 'auto' || cli.environment['TERM'] !== 'dumb';
+      const drawn = await createProgress(canDraw ? flags.progress : 'plain', output);
       progress = drawn;
       const onSecret = (secret: string): void => {
         output.secrets.add(secret);

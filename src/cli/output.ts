@@ -12,6 +12,7 @@ export interface Output {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly stderr: OutputStream;
+  readonly color: boolean;
   /** Width of the terminal that results go to; undefined off a terminal, where a fact is a line. */
   readonly columns: number | undefined;
   /** Taken out of everything that is said; grows as they become known. */
@@ -51,6 +52,7 @@ export function createOutput(settings: OutputSettings): Output {
     json,
     quiet,
     stderr,
+    color,
     // A terminal that does not tell its width says 0.
     columns: stdout.isTTY === true ? stdout.columns || undefined : undefined,
     secrets,

@@ -1,7 +1,7 @@
 /** The table of contents of the command line. */
 import { Command, CommanderError, Option } from 'commander';
 import { closest, distance } from 'fastest-levenshtein';
-import { ModeldlError } from '../errors.js';
+import { EXIT_CODES, ModeldlError } from '../errors.js';
 import {
   opener,
   type Call,
@@ -12,6 +12,7 @@ import {
 } from './command.js';
 import { redactReference } from '../redact.js';
 import { asEventOutput } from './event-output.js';
+import type { JobEnd } from './interactive/menu.js';
 import { createOutput, type Output } from './output.js';
 import { asModeldlError, reportErrors } from './report.js';
 
@@ -88,13 +89,22 @@ export const COMMANDS: readonly Entry[] = [
 
 /** Runs a command line; returns the exit code and never throws. */
 export async function runCli(argv: readonly string[], cli: CliEnvironment): Promise<number> {
+  return (await runLine(argv, cli, 'ends')).exitCode;
+}
+
+/** @param escape whether a question that was left by Escape ends the program, or leads back to the jobs */
+async function runLine(
+  argv: readonly string[],
+  cli: CliEnvironment,
+  escape: 'ends' | 'leads back',
+): Promise<JobEnd> {
   const early = {
     json: argv.includes('--json'),
     verbose: argv.filter((word) => /^-v+$|^--verbose$/.test(word)).length,
     progress: / --progress[ =]json( |$)/.test(` ${argv.join(' ')}`) ? ('json' as const) : ('auto' as const),
   };
   const secrets = new Set<string>();
-  const makeOutput = (flags: Pick<GlobalFlags, 'json' | 'quiet' | 'color' | 'progress'>): Output => {
+  const makeOutput = (flags: OutputFlags): Output => {
     const output = createOutput({
       stdout: cli.stdout,
       stderr: cli.stderr,
@@ -102,14 +112,15 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
       quiet: flags.quiet ?? false,
       secrets,
       annotate: cli.environment['GITHUB_ACTIONS'] === 'true',
-      color:
-        flags.color === 'always' ||
-        (flags.color === 'auto' && cli.stderr.isTTY === true && !cli.environment['NO_COLOR']),
+      color: hasColor(flags, cli),
     });
     return flags.progress === 'json' ? asEventOutput(output) : output;
   };
   let exitCode = 0;
-  const program = rootCommand(cli, early.json);
+  let help = '';
+  const program = rootCommand(cli, (text) => {
+    help += text;
+  });
   for (const entry of COMMANDS) {
     const command = program.command(entry.name).summary(entry.summary).description(entry.summary);
     if (entry.alias !== undefined) command.alias(entry.alias);
@@ -126,14 +137,8 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
         arguments: command.args,
         flags,
         output,
-        cli,
-        interactive:
-          cli.stdin.isTTY === true &&
-          cli.stderr.isTTY === true &&
-          flags.input &&
-          !isSet(cli.environment['CI']) &&
-          !output.json &&
-          flags.progress !== 'json',
+        cli: { ...cli, colors: hasColor(flags, cli) },
+        interactive: isInteractive(flags, cli),
         open: () => opened.open(),
         settle: () => {
           opened.settle();
@@ -149,14 +154,72 @@ export async function runCli(argv: readonly string[], cli: CliEnvironment): Prom
   }
   try {
     await program.parseAsync(argv, { from: 'user' });
-    return exitCode;
+    return { exitCode, left: false };
   } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    // Without a command commander shows the help, which is not for a program that reads JSON.
-    if (error instanceof CommanderError && error.code === 'commander.help' && !early.json) return 2;
-    const known = error instanceof CommanderError ? usageError(error, argv) : promptOrOther(error, cli);
-    return reportErrors(makeOutput({ ...early, color: 'auto' }), [known], [], early.verbose);
+    if (error instanceof CommanderError && error.exitCode === 0) return { exitCode: 0, left: false };
+    if (escape === 'leads back' && (await import('./interactive/ask.js')).isLeft(error))
+      return { exitCode: EXIT_CODES.INTERRUPTED, left: true };
+    let known = error;
+    if (error instanceof CommanderError && error.code === 'commander.help') {
+      const flags: GlobalFlags = program.opts();
+      if (program.args.length === 0 && isInteractive(flags, cli)) {
+        try {
+          return { exitCode: await offerJobs(argv, flags, cli, makeOutput(flags)), left: false };
+        } catch (thrown) {
+          known = thrown;
+        }
+      } else if (!early.json) {
+        // The help is not for a program that reads JSON.
+        cli.stderr.write(help);
+        return { exitCode: EXIT_CODES.USAGE, left: false };
+      }
+    }
+    const told = known instanceof CommanderError ? usageError(known, argv) : promptOrOther(known, cli);
+    const output = makeOutput({ ...early, color: 'auto' });
+    return { exitCode: reportErrors(output, [told], [], early.verbose), left: false };
   }
+}
+
+type OutputFlags = Pick<GlobalFlags, 'json' | 'quiet' | 'color' | 'progress'>;
+
+/** A terminal that only scrolls shows sequences as they are, and cannot draw a question. */
+function isDumb({ environment }: CliEnvironment): boolean {
+  return environment['TERM'] === 'dumb';
+}
+
+function hasColor({ color }: Pick<GlobalFlags, 'color'>, cli: CliEnvironment): boolean {
+  const { stderr, environment } = cli;
+  return (
+    color === 'always' ||
+    (color === 'auto' && stderr.isTTY === true && !environment['NO_COLOR'] && !isDumb(cli))
+  );
+}
+
+function isInteractive(flags: GlobalFlags, cli: CliEnvironment): boolean {
+  return (
+    cli.stdin.isTTY === true &&
+    cli.stderr.isTTY === true &&
+    !isDumb(cli) &&
+    flags.input &&
+    !isSet(cli.environment['CI']) &&
+    flags.json !== true &&
+    flags.progress !== 'json'
+  );
+}
+
+/** Without a command, on a terminal. */
+async function offerJobs(
+  typed: readonly string[],
+  flags: GlobalFlags,
+  cli: CliEnvironment,
+  output: Output,
+): Promise<number> {
+  const { menu } = await import('./interactive/menu.js');
+  return menu({
+    ...{ typed, output, commands: COMMANDS },
+    cli: { ...cli, colors: hasColor(flags, cli) },
+    run: (argv) => runLine(argv, cli, 'leads back'),
+  });
 }
 
 /** As CI systems set it: `CI=true`, `CI=1`; `CI=false` says that this is none. */
@@ -164,14 +227,14 @@ function isSet(value: string | undefined): boolean {
   return value !== undefined && !/^(|0|false|no|off)$/i.test(value);
 }
 
-function rootCommand(cli: CliEnvironment, json: boolean): Command {
+function rootCommand(cli: CliEnvironment, onHelp: (text: string) => void): Command {
   return new Command('modeldl')
     .description('Pull AI models from many hubs, verify every byte, convert them to OpenVINO IR')
     .version(cli.version)
     .exitOverride()
     .configureOutput({
       writeOut: (text) => cli.stdout.write(text),
-      writeErr: (text) => json || cli.stderr.write(text),
+      writeErr: onHelp,
       outputError: () => undefined,
     })
     .configureHelp({ showGlobalOptions: true })

@@ -163,8 +163,10 @@ async function bars(output: Output): Promise<Progress> {
     endBars();
     const shown = printable(redactSecrets(text, output.secrets));
     const line = shown.length > columns - 4 ? `${shown.slice(0, columns - 5)}…` : shown;
-    if (spinner === undefined) spinner = ora({ text: line, stream: output.stderr }).start();
-    else spinner.text = line;
+    if (spinner === undefined) {
+      const color = output.color ? 'cyan' : false;
+      spinner = ora({ text: line, stream: output.stderr, color }).start();
+    } else spinner.text = line;
   };
   const shorten = (path: string): string =>
     path.length > nameWidth ? `…${path.slice(path.length - nameWidth + 1)}` : path.padEnd(nameWidth);

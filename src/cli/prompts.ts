@@ -2,12 +2,16 @@
 import type { ListedModel } from '../results.js';
 import type { Call, CliEnvironment } from './command.js';
 import { formatBytes, formatCommand } from './format.js';
+import { ask } from './interactive/ask.js';
+import { clipReference, oneLine } from './interactive/fit.js';
+import { columnsOf, rowsOf } from './interactive/screen.js';
 
-type Streams = { input: NodeJS.ReadableStream; output: NodeJS.WritableStream; signal: AbortSignal };
-
-function streams(cli: CliEnvironment): Streams {
-  return { input: cli.stdin, output: cli.stderr, signal: cli.signal };
-}
+/** Left of a checkbox' text, and of a size. */
+const CHECKBOX = 4;
+const SIZE = 9;
+/** Rows beside a list: the question, and what is below it. */
+const AROUND = 6;
+const MOST_ROWS = 14;
 
 /**
  * Tells the command that does without the questions what was just answered: the words that were typed, with the
@@ -22,24 +26,41 @@ export function tellCommand(
   call.output.note(`The same without questions: ${command}${input}`);
 }
 
-export async function askReference(cli: CliEnvironment): Promise<string> {
+export interface Choice<Value extends string> {
+  readonly value: Value;
+  readonly name: string;
+  /** What stands there once it was chosen; default the name. */
+  readonly short?: string;
+  /** More about the one that the pointer is at. */
+  readonly description?: string;
+  /** Why it cannot be chosen. */
+  readonly disabled?: string;
+}
+
+export async function askText(cli: CliEnvironment, message: string, missing: string): Promise<string> {
   const { input } = await import('@inquirer/prompts');
-  const message = 'Which model (such as hf:org/name, ./model.onnx, https://…)';
-  const answer = await input(
-    { message, validate: (text) => text.trim() !== '' || 'Name a model' },
-    streams(cli),
+  const answer = await ask(cli, (streams) =>
+    input({ message, validate: (text) => text.trim() !== '' || missing }, streams),
   );
   return answer.trim();
 }
 
+/** One of a few, of which one has to be free to choose. */
 export async function askChoice<Value extends string>(
   cli: CliEnvironment,
   message: string,
-  choices: readonly { readonly value: Value; readonly name: string }[],
+  choices: readonly Choice<Value>[],
   preset?: Value,
 ): Promise<Value> {
   const { select } = await import('@inquirer/prompts');
-  return select({ message, choices, ...(preset === undefined ? {} : { default: preset }) }, streams(cli));
+  const offered = choices.map(({ disabled, ...choice }) => ({
+    ...choice,
+    ...(disabled === undefined ? {} : { disabled: `(${disabled})` }),
+  }));
+  const given = preset === undefined ? {} : { default: preset };
+  return ask(cli, (streams) =>
+    select<Value>({ message, choices: offered, pageSize: pageSize(cli), ...given }, streams),
+  );
 }
 
 export async function askModels(
@@ -47,12 +68,19 @@ export async function askModels(
   models: readonly ListedModel[],
 ): Promise<readonly string[]> {
   const { checkbox } = await import('@inquirer/prompts');
+  const room = Math.max(1, columnsOf(cli.stderr) - CHECKBOX - SIZE - 2);
   const choices = models.map(({ reference, bytes }) => ({
     value: reference,
     // Sizes first: references are long, and a wrapped line would hide what is behind them.
-    name: `${formatBytes(bytes).padStart(9)}  ${reference}`,
+    name: `${formatBytes(bytes).padStart(SIZE)}  ${clipReference(oneLine(reference), room)}`,
+    short: oneLine(reference),
   }));
-  return checkbox({ message: 'Which models to remove', choices, required: true }, streams(cli));
+  return ask(cli, (streams) =>
+    checkbox(
+      { message: 'Which models to remove', choices, required: true, pageSize: pageSize(cli) },
+      streams,
+    ),
+  );
 }
 
 /** Any number of a few. */
@@ -62,15 +90,24 @@ export async function askSome<Value extends string>(
   choices: readonly { readonly value: Value; readonly name: string }[],
 ): Promise<readonly Value[]> {
   const { checkbox } = await import('@inquirer/prompts');
-  return checkbox({ message, choices }, streams(cli));
+  return ask(cli, (streams) => checkbox({ message, choices }, streams));
 }
 
-export async function askConfirmation(cli: CliEnvironment, message: string): Promise<boolean> {
+/** @param preset what Enter alone says; no where something would be lost */
+export async function askConfirmation(
+  cli: CliEnvironment,
+  message: string,
+  preset = false,
+): Promise<boolean> {
   const { confirm } = await import('@inquirer/prompts');
-  return confirm({ message, default: false }, streams(cli));
+  return ask(cli, (streams) => confirm({ message, default: preset }, streams));
 }
 
 export async function askToken(cli: CliEnvironment, message: string): Promise<string> {
   const { password } = await import('@inquirer/prompts');
-  return password({ message, mask: '*' }, streams(cli));
+  return ask(cli, (streams) => password({ message, mask: '*' }, streams));
+}
+
+function pageSize(cli: CliEnvironment): number {
+  return Math.max(3, Math.min(MOST_ROWS, rowsOf(cli.stderr) - AROUND));
 }

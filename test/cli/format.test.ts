@@ -99,6 +99,22 @@ describe('formatCommand', () => {
     const read = execFileSync('sh', ['-c', script], { encoding: 'utf8' }).split('\0').slice(0, -1);
     expect(read).toEqual(commands.flat());
   });
+
+  it('shows nothing that a terminal acts on, and bash reads it back all the same', () => {
+    const words = [
+      'a\u001b]0;b\u0007',
+      'tab\there',
+      "it's \\ \u202efdp.onnx",
+      'new\nline',
+      '\u001b1',
+      '=x',
+      '模型',
+    ];
+    const command = formatCommand(words);
+    expect(command).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+    const read = execFileSync('bash', ['-c', `printf '%s\\0' ${command}`], { encoding: 'utf8' });
+    expect(read.split('\0').slice(0, -1)).toEqual(words);
+  });
 });
 
 describe('wrapWords', () => {

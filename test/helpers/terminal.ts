@@ -23,6 +23,10 @@ export interface Terminal {
   press(...keys: readonly string[]): Promise<void>;
   /** Text as if typed. */
   type(text: string): Promise<void>;
+  /** Gives the terminal another size, as who drags a window does. */
+  resize(columns: number, lines: number): Promise<void>;
+  /** What is visible now. */
+  visible(): Promise<string>;
   /** What is visible, with what scrolled away above it. */
   screen(): Promise<string>;
   /** Polls until the screen matches; fails with the screen. */
@@ -43,11 +47,17 @@ export interface Ended {
   readonly restored: boolean;
 }
 
-/** Runs `modeldl ...args` in a terminal of 100 columns and 40 lines. */
+export interface TerminalSize {
+  readonly columns?: number;
+  readonly lines?: number;
+}
+
+/** Runs `modeldl ...args` in a terminal, of 100 columns and 40 lines unless another size is given. */
 export async function openTerminal(
   world: World,
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
+  { columns = 100, lines = 40 }: TerminalSize = {},
 ): Promise<Terminal> {
   const name = `modeldl-${randomUUID()}`;
   const script = join(world.directory, `${name}.sh`);
@@ -82,7 +92,7 @@ exec cat >/dev/null
     return answer;
   };
   await tmux(
-    ...['new-session', '-d', '-x', '100', '-y', '40', '-c', world.directory, '-s', 'it'],
+    ...['new-session', '-d', '-x', String(columns), '-y', String(lines), '-c', world.directory, '-s', 'it'],
     `sh ${quote(script)}`,
   );
   // The line above the program's stays: tmux keeps what is cleared from the very top in its history.
@@ -108,6 +118,10 @@ exec cat >/dev/null
     type: async (text) => {
       await tmux('send-keys', '-t', 'it', '-l', text);
     },
+    resize: async (width, height) => {
+      await tmux('resize-window', '-t', 'it', '-x', String(width), '-y', String(height));
+    },
+    visible: () => tmux('capture-pane', '-p', '-J', '-t', 'it'),
     screen,
     waitFor: (expected) => poll(screen, expected),
     ended: async () => {

@@ -6,7 +6,7 @@ import { LAYOUTS } from '../../layout/layout.js';
 import type { ConvertPlan } from '../../results.js';
 import { collect, missingArgument, type CommandDefinition } from '../command.js';
 import { formatBytes } from '../format.js';
-import { askChoice, askReference, tellCommand } from '../prompts.js';
+import { tellCommand } from '../prompts.js';
 import { asModeldlError } from '../report.js';
 import { createSummary, SUMMARY_OPTION } from '../summary.js';
 import { pullOptions, type PullFlags } from './pull.js';
@@ -72,17 +72,12 @@ export const command: CommandDefinition<ConvertFlags> = {
     if (reference === undefined) {
       if (!call.interactive)
         throw missingArgument('a reference', 'modeldl convert ./model.onnx --precision int8');
-      reference = await askReference(call.cli);
-      const choices = PRECISIONS.slice(0, 4).map((value) => ({ value, name: value }));
-      const precision = flags.precision ?? (await askChoice(call.cli, 'Precision', choices, 'int8'));
-      const devices = (['CPU', 'GPU', 'NPU'] as const).map((value) => ({ value, name: value }));
-      const device = flags.device ?? (await askChoice(call.cli, 'Device', devices, 'CPU'));
-      tellCommand(call, [
-        reference,
-        ...(flags.precision === undefined ? ['--precision', precision] : []),
-        ...(flags.device === undefined ? ['--device', device] : []),
-      ]);
-      flags = { ...flags, precision, device };
+      const { askConversion } = await import('../interactive/convert.js');
+      const { reference: named, ...answers } = await askConversion(call, convertOptions(flags, call.cli.cwd));
+      reference = named;
+      const words = Object.entries(answers).flatMap(([name, value]) => [`--${name}`, value]);
+      tellCommand(call, [reference, ...words]);
+      flags = { ...flags, ...answers };
     }
     const modeldl = await call.open();
     const options = convertOptions(flags, call.cli.cwd);

@@ -1,10 +1,9 @@
 import { resolve } from 'node:path';
-import * as v from 'valibot';
 import type { PullOptions } from '../../index.js';
 import type { Outcome, PullPlan } from '../../results.js';
 import { collect, missingArgument, type Call, type CommandDefinition } from '../command.js';
 import { formatBytes, formatCount } from '../format.js';
-import { askChoice, askReference, tellCommand } from '../prompts.js';
+import { tellCommand } from '../prompts.js';
 import { reportErrors } from '../report.js';
 import { createSummary, SUMMARY_OPTION, type SummaryFlags } from '../summary.js';
 
@@ -22,9 +21,6 @@ export interface PullFlags extends SummaryFlags {
   readonly quant?: string;
   readonly daemon?: boolean;
 }
-
-/** Bytes by name, as the error about several quantizations carries them. */
-const quantizationsSchema = v.record(v.string(), v.number());
 
 export const command: CommandDefinition<PullFlags> = {
   configure(command) {
@@ -96,7 +92,8 @@ export const command: CommandDefinition<PullFlags> = {
 async function wantedReferences(call: Call<PullFlags>): Promise<readonly string[]> {
   if (call.arguments.length > 0) return call.arguments;
   if (!call.interactive) throw missingArgument('a reference', 'modeldl pull hf:org/name');
-  const reference = await askReference(call.cli);
+  const { askModelToPull } = await import('../interactive/pull.js');
+  const reference = await askModelToPull(call, pullOptions(call.flags, call.cli.cwd));
   tellCommand(call, [reference]);
   return [reference];
 }
@@ -110,14 +107,11 @@ async function withQuantization<Result>(
 ): Promise<Outcome<Result>> {
   const outcome = await work(options);
   call.settle();
-  const [error] = outcome.errors;
-  const sizes = v.safeParse(quantizationsSchema, error?.details['quantizations']);
-  if (!call.interactive || !sizes.success || references.length > 1) return outcome;
-  const choices = Object.entries(sizes.output).map(([value, bytes]) => ({
-    value,
-    name: `${value}  ${formatBytes(bytes)}`,
-  }));
-  const quant = await askChoice(call.cli, 'Which quantization', choices);
+  if (!call.interactive || outcome.errors.length === 0 || references.length > 1) return outcome;
+  const { askQuantization, quantizationsOf } = await import('../interactive/quantization.js');
+  const sizes = quantizationsOf(outcome.errors[0]);
+  if (sizes === undefined) return outcome;
+  const quant = await askQuantization(call.cli, sizes);
   tellCommand(call, [...(call.arguments.length === 0 ? references : []), '--quant', quant]);
   const again = await work({ ...options, quant });
   call.settle();
