@@ -37,7 +37,8 @@ export function readBash([breaks = '', line = '']: readonly string[]): BashLine 
       at += 1;
     } else {
       word = `${word ?? ''}${sign}`;
-      if (quote === '' && breaks.includes(sign)) kept = word.length;
+      // Readline hands on an `@` with what it begins, as that of a host; every other sign stays as it is.
+      if (quote === '' && breaks.includes(sign)) kept = word.length - (sign === '@' ? 1 : 0);
     }
   }
   words.push(word ?? '');
