@@ -74,3 +74,22 @@ export async function askToken(cli: CliEnvironment, message: string): Promise<st
   const { password } = await import('@inquirer/prompts');
   return password({ message, mask: '*' }, streams(cli));
 }
+
+/** @param validate what is wrong with an answer, or true */
+export async function askText(
+  cli: CliEnvironment,
+  message: string,
+  validate: (text: string) => true | string | Promise<true | string>,
+  preset?: string,
+): Promise<string> {
+  const { input } = await import('@inquirer/prompts');
+  const answer = await input(
+    {
+      message,
+      validate: (text) => validate(text.trim()),
+      ...(preset === undefined ? {} : { default: preset }),
+    },
+    streams(cli),
+  );
+  return answer.trim();
+}
