@@ -19,7 +19,7 @@ export const command: CommandDefinition<InitFlags> = {
       .option('--device <name>', 'of conversions, for init (default: CPU)')
       .addHelpText(
         'after',
-        "\n`init` writes the project's file, asking on a terminal; `set` changes your own.\n\nExamples:\n  modeldl config init --precision fp16 --device GPU\n  modeldl config list\n  modeldl config set convert.precision fp16\n  modeldl config set cache.readFrom '[\"/shared/models\"]'\n  modeldl config trust",
+        "\n`init` writes the project's file, asking on a terminal; `set` changes your own.\n\nExamples:\n  modeldl config init --precision fp16 --device GPU\n  modeldl config list\n  modeldl config get cacheDir\n  modeldl config set convert.precision fp16\n  modeldl config set cache.readFrom '[\"/shared/models\"]'\n  modeldl config path\n  modeldl config trust",
       );
   },
   async run(call) {
