@@ -101,6 +101,7 @@ const LACKING = [
   /^error: Missing `--token-stdin`/,
   /^error: No hub can answer that/,
   /^error: No registry is a mirror/,
+  /Cannot load the plugin/,
 ];
 
 async function expectRuns(argv: readonly string[], directory?: string): Promise<void> {
