@@ -159,12 +159,12 @@ export async function knownNames(): Promise<KnownNames> {
   ]);
   const { hubs, converters, toolchains } = builtInPlugins();
   return {
-    hubs: hubs.map(({ name, title, credentials, key, search }) => ({
-      name,
-      title,
-      takesToken: credentials !== undefined && key === undefined,
-      hasAccount: credentials !== undefined || key !== undefined,
-      searches: search !== undefined,
+    hubs: hubs.map((hub) => ({
+      name: hub.name,
+      title: hub.title,
+      takesToken: hub.credentials !== undefined && hub.key === undefined,
+      hasAccount: hub.credentials !== undefined || hub.key !== undefined,
+      searches: hub.search !== undefined,
     })),
     schemes: hubs.flatMap(({ title, syntax }) => {
       const [scheme] = syntax.schemes;

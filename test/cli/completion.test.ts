@@ -1,5 +1,6 @@
 /** What completion answers, and how it is said to each shell. */
 import { Readable } from 'node:stream';
+import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { answerShell, complete } from '../../src/cli/completion/answer.js';
 import { readBash, writeBash } from '../../src/cli/completion/bash.js';
@@ -21,7 +22,7 @@ function environment(home: string): CliEnvironment & { readonly written: () => s
     version: '1.2.3',
     signal: new AbortController().signal,
     createModeldl: () => Promise.reject(new Error('completion opens nothing')),
-    written: stdout.text,
+    written: () => stdout.text(),
   };
 }
 
@@ -122,10 +123,10 @@ describe('the next word', () => {
       ],
       ...['--task', '--name', '--library', '--license', '--limit', '--timeout', '--older-than', '--max-size'],
     ]);
-    for (const { name, load } of COMMANDS) {
-      const { Command } = await import('commander');
+    for (const entry of COMMANDS) {
+      const { name } = entry;
       const command = new Command(name);
-      (await load()).command.configure(command);
+      (await entry.load()).command.configure(command);
       for (const { long, required, hidden } of command.options) {
         if (!required || hidden || long == null || free.has(long)) continue;
         const { candidates, paths } = await complete(
@@ -157,6 +158,7 @@ describe('stored references', () => {
       all.map((value) => value.replace('hf:org/name', `hf:org/name@${model.record.revision}`)),
     );
     expect(await at('remove', 'hf:org/name+int8-cpu', 'hf:org/name+int8')).toEqual([]);
+    expect(await at('remove', 'hf:org/name', 'hf:org/name@')).not.toContain(model.record.reference);
     expect(await at('--cache-dir', `${home}/other`, 'path', '')).toEqual([]);
     expect(await at('--cache-dir=~/cache', 'path', 'hf:org/name+int8')).toEqual(['hf:org/name+int8-cpu']);
   });

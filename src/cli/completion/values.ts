@@ -64,10 +64,14 @@ const stored: Source = async ({ cli, current, values, arguments: given }) => {
     ...(cacheDir === undefined ? {} : { cacheDir: atHome(cacheDir, cli.home) }),
     ...(configFile === undefined ? {} : { configFile: atHome(configFile, cli.home) }),
   });
+  // What is named already, in either form, is not offered once more.
+  const left = models.filter(
+    ({ floating, reference }) => !given.includes(floating) && !given.includes(reference),
+  );
   const fitting = (names: readonly string[]): readonly string[] =>
-    [...new Set(names)].filter((name) => name.startsWith(current) && !given.includes(name));
-  const floating = fitting(models.map((model) => model.floating));
-  const names = floating.length > 0 ? floating : fitting(models.map((model) => model.reference));
+    [...new Set(names)].filter((name) => name.startsWith(current));
+  const floating = fitting(left.map((model) => model.floating));
+  const names = floating.length > 0 ? floating : fitting(left.map((model) => model.reference));
   return { candidates: names.map((value) => ({ value })) };
 };
 
