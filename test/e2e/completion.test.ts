@@ -6,11 +6,18 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openedStore, putConversion, putModel } from '../helpers/store.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { requirePeer } from '../helpers/require.js';
-import { hasShell, openShell, shellEnvironment, type Shell, type ShellName } from '../helpers/shell.js';
+import {
+  hasShell,
+  openShell,
+  PROMPT,
+  shellEnvironment,
+  type Shell,
+  type ShellName,
+} from '../helpers/shell.js';
 import { hasTmux } from '../helpers/terminal.js';
 
-/** As a stranger may name a file: what a shell would run, were it not quoted. */
-const HOSTILE = 'a b$(touch pwned)`touch pwned`;touch pwned;\'"!&|<>*?~{x,y}\\ü.onnx';
+/** As a stranger may name a file: what a shell would run, were it not quoted. References write spaces as `%20`. */
+const HOSTILE = 'a b$(>pwned)`>pwned`;>pwned;\'"!&|<>*?~{x,y}ü.onnx';
 const SHELLS: readonly ShellName[] = ['bash', 'zsh', 'fish'];
 
 let world: World;
@@ -28,7 +35,8 @@ afterEach(async () => {
 
 async function pullFile(name: string): Promise<string> {
   await writeFile(join(world.directory, name), name);
-  const { stdout } = await world.run('pull', `./${name}`);
+  const { stdout, stderr, exitCode } = await world.run('pull', `./${name}`);
+  expect(exitCode, stderr).toBe(0);
   return stdout;
 }
 
@@ -101,6 +109,20 @@ describe.each(SHELLS)('in %s', (name) => {
     await shell.type('modeldl pull ultr\tyolo11n');
     const screen = await shell.waitFor(/modeldl pull ultralytics:yolo11n/);
     expect(screen).not.toMatch(/error|warning|Cannot/);
+  });
+});
+
+describe('saved where shells look', () => {
+  requirePeer('zsh and tmux', hasShell.zsh && hasTmux)('it is loaded at the first Tab', async () => {
+    const folder = join(world.directory, 'functions');
+    await mkdir(folder);
+    await writeFile(join(folder, '_modeldl'), (await world.run('completion', 'zsh')).stdout);
+    const startup = `PS1='${PROMPT}'\nfpath=(${folder} $fpath)\nautoload -U compinit && compinit -D -u\n`;
+    shell = await openShell(world, 'zsh', startup);
+    await shell.type('modeldl export --to \t');
+    await shell.waitFor('modeldl export --to ollama');
+    await shell.type('--qui\t');
+    await shell.waitFor('modeldl export --to ollama --quiet');
   });
 });
 

@@ -13,7 +13,8 @@ import { hasProgram } from './require.js';
 
 const PROGRAM = fileURLToPath(new URL('../../dist/bin/modeldl.js', import.meta.url));
 const PATIENCE_MS = 45_000;
-const PROMPT = 'ready> ';
+/** What every startup file sets. */
+export const PROMPT = 'ready> ';
 
 export type ShellName = 'bash' | 'zsh' | 'fish';
 
@@ -56,14 +57,15 @@ export async function shellEnvironment(world: World): Promise<Readonly<Record<st
   };
 }
 
-export async function openShell(world: World, name: ShellName): Promise<Shell> {
+/** @param startup what the shell reads when it starts */
+export async function openShell(world: World, name: ShellName, startup = STARTUP[name]): Promise<Shell> {
   const environment = await shellEnvironment(world);
-  const startup = join(world.directory, name === 'zsh' ? '.zshrc' : `startup.${name}`);
-  await writeFile(startup, STARTUP[name]);
+  const file = join(world.directory, name === 'zsh' ? '.zshrc' : `startup.${name}`);
+  await writeFile(file, startup);
   const command = {
-    bash: ['bash', '--noprofile', '--rcfile', startup, '-i'],
+    bash: ['bash', '--noprofile', '--rcfile', file, '-i'],
     zsh: ['zsh', '-d', '-i'],
-    fish: ['fish', '--private', '--no-config', '--init-command', `source ${startup}`],
+    fish: ['fish', '--private', '--no-config', '--init-command', `source ${file}`],
   }[name];
   const socket = join(world.directory, randomUUID().slice(0, 8));
   const tmux = async (...words: readonly string[]): Promise<string> => {
