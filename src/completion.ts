@@ -36,9 +36,11 @@ export interface StoredName {
 const placesSchema = v.object({
   cacheDir: v.fallback(v.optional(v.string()), undefined),
   cache: v.fallback(v.optional(v.object({ readFrom: v.optional(v.array(v.string()), []) })), undefined),
+  hubs: v.fallback(v.optional(v.record(v.string(), v.unknown())), undefined),
 });
 
 interface Places {
+  readonly hubs?: readonly string[];
   readonly cacheDir?: string | undefined;
   readonly readFrom?: readonly string[] | undefined;
 }
@@ -82,10 +84,10 @@ function withoutRevision(reference: string, { record: { revision } }: ListedEntr
   return reference;
 }
 
-/** Own cache and those below it, by the precedence of the configuration. */
+/** Own cache and those below it, by the precedence of the configuration, and hubs that it has settings of. */
 async function places(
   options: CompletionOptions,
-): Promise<{ cacheDir: string; readFrom: readonly string[] }> {
+): Promise<{ cacheDir: string; readFrom: readonly string[]; hubs: readonly string[] }> {
   const { cwd, home, environment } = options;
   const layers: readonly Places[] = [
     options.cacheDir === undefined ? {} : { cacheDir: resolve(cwd, options.cacheDir) },
@@ -97,6 +99,7 @@ async function places(
   return {
     cacheDir: cacheDir ?? userDirectory(environment, home, 'cache'),
     readFrom: layers.find((layer) => layer.readFrom !== undefined)?.readFrom ?? [],
+    hubs: layers.flatMap(({ hubs = [] }) => hubs),
   };
 }
 
@@ -124,11 +127,12 @@ async function filePlaces(path: string, trustedIn?: string): Promise<Places> {
   if (!(await stat(path)).isFile()) return {};
   const content = await readFile(path, 'utf8');
   if (trustedIn !== undefined && !(await isTrusted(trustedIn, path, contentDigest(content)))) return {};
-  const { cacheDir, cache } = v.parse(placesSchema, parseFile(path, content));
+  const { cacheDir, cache, hubs = {} } = v.parse(placesSchema, parseFile(path, content));
   const below = (place: string): string => resolve(dirname(path), place);
   return {
     cacheDir: cacheDir === undefined ? undefined : below(cacheDir),
     readFrom: cache?.readFrom.map(below),
+    hubs: Object.keys(hubs),
   };
 }
 
@@ -151,25 +155,38 @@ export interface KnownNames {
   readonly keys: readonly (NamedValue & { readonly values: readonly string[] })[];
 }
 
-/** What modeldl has built in. Loads the tables, which stored references do without. */
-export async function knownNames(): Promise<KnownNames> {
+/**
+ * What modeldl has built in, and hubs of plugins as far as they have settings: no plugin is run. Loads the tables, which
+ * stored references do without.
+ */
+export async function knownNames(options: CompletionOptions): Promise<KnownNames> {
   const [{ builtInPlugins }, { configSchema, describedKeys }] = await Promise.all([
     import('./plugins.js'),
     import('./config/schema.js'),
   ]);
   const { hubs, converters, toolchains } = builtInPlugins();
+  const configured = new Set(
+    (await places(options)).hubs.filter((name) => hubs.every((hub) => hub.name !== name)),
+  );
+  const others = [...configured].map((name) => ({ name, title: 'of a plugin' }));
   return {
-    hubs: hubs.map((hub) => ({
-      name: hub.name,
-      title: hub.title,
-      takesToken: hub.credentials !== undefined && hub.key === undefined,
-      hasAccount: hub.credentials !== undefined || hub.key !== undefined,
-      searches: hub.search !== undefined,
-    })),
-    schemes: hubs.flatMap(({ title, syntax }) => {
-      const [scheme] = syntax.schemes;
-      return scheme === undefined || syntax.paths === true ? [] : [{ name: scheme, title }];
-    }),
+    hubs: [
+      ...hubs.map((hub) => ({
+        name: hub.name,
+        title: hub.title,
+        takesToken: hub.credentials !== undefined && hub.key === undefined,
+        hasAccount: hub.credentials !== undefined || hub.key !== undefined,
+        searches: hub.search !== undefined,
+      })),
+      ...others.map((hub) => ({ ...hub, takesToken: true, hasAccount: true, searches: true })),
+    ],
+    schemes: [
+      ...hubs.flatMap(({ title, syntax }) => {
+        const [scheme] = syntax.schemes;
+        return scheme === undefined || syntax.paths === true ? [] : [{ name: scheme, title }];
+      }),
+      ...others,
+    ],
     converters: converters.map(({ name, makes, settings }) => ({
       name,
       title: makes,

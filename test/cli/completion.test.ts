@@ -1,4 +1,5 @@
 /** What completion answers, and how it is said to each shell. */
+import { mkdir, writeFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
@@ -137,6 +138,24 @@ describe('the next word', () => {
           expect(candidates.length > 0 || paths !== undefined, `${name} ${long}`).toBe(true);
       }
     }
+  });
+});
+
+describe('hubs of plugins', () => {
+  it('are known by their settings, and no plugin is run', async () => {
+    const home = await temporaryDirectory();
+    await mkdir(`${home}/.config/modeldl`, { recursive: true });
+    await writeFile(`${home}/loop.mjs`, 'for (;;);');
+    const settings = {
+      plugins: [`${home}/loop.mjs`],
+      hubs: { shelf: { endpoint: 'https://x.example' }, hf: {} },
+    };
+    await writeFile(`${home}/.config/modeldl/config.json`, JSON.stringify(settings));
+    const at = async (...words: readonly string[]): Promise<readonly string[]> =>
+      (await complete(words, environment(home))).candidates.map(({ value }) => value);
+    expect(await at('search', '--hub', 'sh')).toEqual(['shelf']);
+    expect(await at('pull', 'sh')).toEqual(['shelf:']);
+    expect((await at('login', '')).filter((name) => name === 'hf')).toHaveLength(1);
   });
 });
 

@@ -94,7 +94,7 @@ export async function openShell(world: World, name: ShellName, startup = STARTUP
     type: async (text) => {
       for (const [index, part] of text.split('\t').entries()) {
         if (index > 0) await tmux('send-keys', '-t', 'it', 'Tab');
-        if (part !== '') await tmux('send-keys', '-t', 'it', '-l', part);
+        if (part !== '') await tmux('send-keys', '-t', 'it', '-l', '--', part);
       }
     },
     press: async (...keys) => {

@@ -1,7 +1,7 @@
 /** Which values an option or argument takes. */
 import type { Argument, Option } from 'commander';
 import { PRECISIONS } from '../../converter.js';
-import type { NamedValue } from '../../completion.js';
+import type { CompletionOptions, KnownNames, NamedValue } from '../../completion.js';
 import type { CliEnvironment } from '../command.js';
 import type { Answer, Candidate } from './answer.js';
 import { SHELLS } from './scripts.js';
@@ -34,17 +34,29 @@ function named(values: readonly NamedValue[], end = ''): readonly Candidate[] {
 }
 
 /** Loaded where they are asked for: they cost more than all else here. */
-async function known() {
-  return (await import('../../completion.js')).knownNames();
+async function known(asked: Asked): Promise<KnownNames> {
+  return (await import('../../completion.js')).knownNames(placesOf(asked));
 }
 
-const toolchains: Source = async () => ({ candidates: named((await known()).toolchains) });
-const converters: Source = async () => ({ candidates: named((await known()).converters) });
+function placesOf({ cli, values }: Asked): CompletionOptions {
+  const cacheDir = values.get('--cache-dir');
+  const configFile = values.get('--config');
+  return {
+    cwd: cli.cwd,
+    home: cli.home,
+    environment: cli.environment,
+    ...(cacheDir === undefined ? {} : { cacheDir: atHome(cacheDir, cli.home) }),
+    ...(configFile === undefined ? {} : { configFile: atHome(configFile, cli.home) }),
+  };
+}
+
+const toolchains: Source = async (asked) => ({ candidates: named((await known(asked)).toolchains) });
+const converters: Source = async (asked) => ({ candidates: named((await known(asked)).converters) });
 
 /** Keys of the converter that is named, else of all. */
-const settings: Source = async ({ values }) => {
-  const all = (await known()).converters;
-  const chosen = all.filter(({ name }) => name === values.get('--converter'));
+const settings: Source = async (asked) => {
+  const all = (await known(asked)).converters;
+  const chosen = all.filter(({ name }) => name === asked.values.get('--converter'));
   const keys = new Map<string, Candidate>();
   for (const { settings: own } of chosen.length > 0 ? chosen : all)
     for (const candidate of named(own, '='))
@@ -53,17 +65,10 @@ const settings: Source = async ({ values }) => {
 };
 
 /** Models by their names alone until one with its revision is begun. */
-const stored: Source = async ({ cli, current, values, arguments: given }) => {
+const stored: Source = async (asked) => {
+  const { current, arguments: given } = asked;
   const { storedNames } = await import('../../completion.js');
-  const cacheDir = values.get('--cache-dir');
-  const configFile = values.get('--config');
-  const models = await storedNames({
-    cwd: cli.cwd,
-    home: cli.home,
-    environment: cli.environment,
-    ...(cacheDir === undefined ? {} : { cacheDir: atHome(cacheDir, cli.home) }),
-    ...(configFile === undefined ? {} : { configFile: atHome(configFile, cli.home) }),
-  });
+  const models = await storedNames(placesOf(asked));
   // What is named already, in either form, is not offered once more.
   const left = models.filter(
     ({ floating, reference }) => !given.includes(floating) && !given.includes(reference),
@@ -84,7 +89,7 @@ function atHome(path: string, home: string): string {
 const models: Source = async (asked) => {
   const { candidates } = await stored(asked);
   const begun = asked.current.includes(':');
-  const schemes = begun ? [] : named((await known()).schemes, ':');
+  const schemes = begun ? [] : named((await known(asked)).schemes, ':');
   return { candidates: [...candidates, ...schemes], paths: 'files' };
 };
 
@@ -94,7 +99,9 @@ const OPTIONS: Readonly<Record<string, Source>> = {
   '--layout': async () => choices((await import('../../layout/layout.js')).LAYOUTS),
   '--ovms-version': async () => choices((await import('../../layout/versions.js')).OVMS_VERSIONS),
   '--sort': async () => choices((await import('../../search.js')).SEARCH_ORDERS),
-  '--hub': async () => ({ candidates: named((await known()).hubs.filter(({ searches }) => searches)) }),
+  '--hub': async (asked) => ({
+    candidates: named((await known(asked)).hubs.filter(({ searches }) => searches)),
+  }),
   '--converter': converters,
   '--toolchain': toolchains,
   '--set': settings,
@@ -124,18 +131,18 @@ const configWords: Source = async (asked) => {
   const [action, key] = asked.arguments;
   if (action === undefined) return choices(CONFIG_ACTIONS);
   if (action !== 'get' && action !== 'set') return NONE;
-  const { keys } = await known();
+  const { keys } = await known(asked);
   if (key === undefined) return { candidates: named(keys) };
   if (action === 'get') return NONE;
   if (key === 'convert.device') return choices(DEVICES);
   return choices(keys.find(({ name }) => name === key)?.values ?? []);
 };
 
-const tokenHubs: Source = async () => ({
-  candidates: named((await known()).hubs.filter(({ takesToken }) => takesToken)),
+const tokenHubs: Source = async (asked) => ({
+  candidates: named((await known(asked)).hubs.filter(({ takesToken }) => takesToken)),
 });
-const accountHubs: Source = async () => ({
-  candidates: named((await known()).hubs.filter(({ hasAccount }) => hasAccount)),
+const accountHubs: Source = async (asked) => ({
+  candidates: named((await known(asked)).hubs.filter(({ hasAccount }) => hasAccount)),
 });
 
 const registries: Source = (asked) =>
