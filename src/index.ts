@@ -8,9 +8,8 @@
  */
 import { setMaxListeners } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { isAbsolute, join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { arch, platform, version as nodeVersion } from 'node:process';
-import envPaths from 'env-paths';
 import pLimit from 'p-limit';
 import { otherTools, type BlobSource } from './adopt.js';
 import { findCredential, removeCredential, saveCredential } from './config/credentials.js';
@@ -44,8 +43,10 @@ import { openStore, type Store } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
 import { createConnectionBudget } from './transfer/helpers.js';
 import { createHttpClient, HTTP_DEFAULTS, type HttpClient } from './transfer/http.js';
+import { userConfigDirectory, userDirectory } from './user-directories.js';
 
 export { EXIT_CODES, ModeldlError, type ErrorCode } from './errors.js';
+export { userConfigDirectory };
 export type { Emit, ModeldlEvent } from './events.js';
 export type * from './hub.js';
 export type * from './converter.js';
@@ -180,23 +181,6 @@ export interface Modeldl {
   whoami(hub: string): Promise<results.LoggedIn>;
   /** Ends sockets and the session in the store. */
   close(): Promise<void>;
-}
-
-/** Where the user's own configuration lies. `suffix: ''` since env-paths would append `-nodejs`. */
-export function userConfigDirectory(environment: ModeldlOptions['environment'], home: string): string {
-  return userDirectory(environment, home, 'config');
-}
-
-function userDirectory(
-  environment: ModeldlOptions['environment'],
-  home: string,
-  kind: 'config' | 'cache',
-): string {
-  // env-paths reads the process; on Linux the rules are two lines, and these follow the environment that was given.
-  if (platform !== 'linux') return envPaths('modeldl', { suffix: '' })[kind];
-  const variable = environment[kind === 'config' ? 'XDG_CONFIG_HOME' : 'XDG_CACHE_HOME'];
-  const base = variable !== undefined && isAbsolute(variable) ? variable : join(home, `.${kind}`);
-  return join(base, 'modeldl');
 }
 
 /** The schema of configuration files, with the settings of the hubs there are; `open` to those of plugins' hubs. */

@@ -623,7 +623,8 @@ export function requestOf(context: Context, options: PlanOptions): ConversionReq
   };
 }
 
-function precisionNamed(text: string): Precision {
+/** @throws ModeldlError USAGE */
+export function precisionNamed(text: string): Precision {
   const precision = PRECISIONS.find((candidate) => candidate === text.toLowerCase());
   if (precision !== undefined) return precision;
   throw new ModeldlError('USAGE', `Unknown precision: ${text}`, {
@@ -633,7 +634,8 @@ function precisionNamed(text: string): Precision {
 
 const DEVICE = /^(CPU|GPU|NPU|AUTO)(\.\d+)?$|^HETERO:(CPU|GPU|NPU)(\.\d+)?(,(CPU|GPU|NPU)(\.\d+)?)+$/;
 
-function deviceNamed(text: string): string {
+/** @throws ModeldlError USAGE */
+export function deviceNamed(text: string): string {
   const device = text.toUpperCase();
   if (DEVICE.test(device)) return device;
   throw new ModeldlError('USAGE', `Unknown device: ${text}`, {

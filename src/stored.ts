@@ -8,15 +8,10 @@ import type { Reference } from './reference.js';
 import { namedRevision, storedReading, storedSnapshot } from './resolve.js';
 import type { ListedModel } from './results.js';
 import { checkModel, isIntact, lastUsed, type StoredModel } from './store/models.js';
-import { deviceSlug, type ConversionRecord, type ModelRecord } from './store/record.js';
+import { deviceSlug } from './store/record.js';
+import { exactReference, namesAmong, wholeOrDefault, type NamedModel } from './stored-names.js';
 
-/** As much of a stored model as its names need. */
-export interface NamedModel extends Pick<StoredModel, 'path' | 'directory'> {
-  readonly record: Pick<ModelRecord, 'reference' | 'selection' | 'single' | 'pulledAt'> & {
-    readonly asked?: unknown;
-    readonly conversion?: Pick<ConversionRecord, 'key' | 'precision' | 'device'>;
-  };
-}
+export { namesAmong };
 
 /** Path that a user's program opens: the directory, or the one file that the reference named. */
 export function modelLocation(model: NamedModel): string {
@@ -208,37 +203,6 @@ function meantSelection(
   });
 }
 
-function wholeOrDefault<Model extends NamedModel>(selections: readonly Model[]): Model | undefined {
-  const newestFirst = [...selections].sort((a, b) => (a.record.pulledAt < b.record.pulledAt ? 1 : -1));
-  return (
-    newestFirst.find(({ record }) => record.selection === undefined) ??
-    newestFirst.find(({ record }) => record.asked === undefined)
-  );
-}
-
-/**
- * What names each of the stored models: its reference, or where that means another one or may come to, its exact one.
- * @param all every stored model that could share a reference with those that are named
- */
-export function namesAmong(all: readonly NamedModel[]): (model: NamedModel) => string {
-  const alike = new Map<string, NamedModel[]>();
-  for (const model of all) {
-    const { reference } = model.record;
-    const others = alike.get(reference);
-    if (others === undefined) alike.set(reference, [model]);
-    else others.push(model);
-  }
-  return (model) => {
-    const { conversion, reference } = model.record;
-    const others = alike.get(reference) ?? [];
-    const plain =
-      conversion === undefined
-        ? wholeOrDefault(others)?.path === model.path
-        : others.every(({ record }) => record.conversion?.key === conversion.key);
-    return plain ? reference : exactReference(model);
-  };
-}
-
 /**
  * Refuses to guess which of several conversions is meant. Those made of different selections with equal inputs have
  * one key and equal files: any of them will do.
@@ -259,13 +223,6 @@ export function assertOneConversion(
     hint: `name one of ${exact.join(', ')}; \`modeldl show\` of each says how it was made`,
     details: { reference: text, candidates: exact },
   });
-}
-
-/** The reference that names exactly this model: a conversion by its key, a selection by its hash. */
-function exactReference({ record }: NamedModel): string {
-  const { conversion, selection, reference } = record;
-  if (conversion !== undefined) return `${reference.replace(/\+[^+]*$/, '')}+${conversion.key.slice(0, 8)}`;
-  return selection === undefined ? reference : `${reference}+${selection.slice(0, 8)}`;
 }
 
 /** @throws ModeldlError INTEGRITY when a cheap look shows that the model is not what its record says */

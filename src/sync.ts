@@ -247,10 +247,7 @@ interface Job {
   readonly text: string;
 }
 
-async function eachModel<Result>(
-  work: Work,
-  run: (job: Job) => Promise<Result>,
-): Promise<Outcome<Result>> {
+async function eachModel<Result>(work: Work, run: (job: Job) => Promise<Result>): Promise<Outcome<Result>> {
   const { context, list } = work;
   return forEach(
     context,

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { hubs } from '../hubs/index.js';
@@ -77,6 +78,28 @@ describe('the tables of the README', () => {
     );
   });
 
+  it('commands are written with the arguments and options that they take', async () => {
+    for (const [command] of rows('Commands')) {
+      const [usage = ''] = codes(command);
+      const [, name = '', ...words] = usage.split(' ');
+      const entry = COMMANDS.find((candidate) => candidate.name === name);
+      const declared = new Command(name);
+      (await entry?.load())?.command.configure(declared);
+      const { registeredArguments, options } = declared;
+      const named = words.filter((word, at) => !word.startsWith('--') && !words[at - 1]?.startsWith('--'));
+      const takesMany = named.some((word) => word.includes('...'));
+      expect(named.length, usage).toBeLessThanOrEqual(registeredArguments.length);
+      if (takesMany) expect(registeredArguments.at(-1)?.variadic, usage).toBe(true);
+      for (const option of words.filter((word) => word.startsWith('--')))
+        expect(
+          options.map(({ long }) => long),
+          usage,
+        ).toContain(option);
+      const actions = named.find((word) => word.includes('|'))?.split('|');
+      for (const action of actions ?? []) expect(registeredArguments[0]?.description).toContain(action);
+    }
+  });
+
   it('every hub has a reference', () => {
     const said = codes(
       rows('References')
@@ -141,6 +164,7 @@ describe('the tables of the README', () => {
     ]);
     const sources = [
       'src/index.ts',
+      'src/user-directories.ts',
       'src/adopt.ts',
       'src/config/environment.ts',
       'src/cli/program.ts',
@@ -271,6 +295,7 @@ describe('the documents of the README', () => {
     ['`config set`', 'config set jobs 2'],
     ['`config path`', 'config path'],
     ['`config trust`', 'config trust'],
+    ['`completion`', 'completion zsh'],
     ['`logout`', 'logout hf'],
     ['`remove --dry-run`', 'remove ./model.onnx --dry-run'],
     ['`prune --dry-run`', 'prune --dry-run'],

@@ -85,10 +85,17 @@ export const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/doctor.js'),
   },
   { name: 'config', summary: 'configuration', load: () => import('./commands/config.js') },
+  {
+    name: 'completion',
+    summary: 'completion for a shell',
+    load: () => import('./commands/completion.js'),
+  },
 ];
 
 /** Runs a command line; returns the exit code and never throws. */
 export async function runCli(argv: readonly string[], cli: CliEnvironment): Promise<number> {
+  if (argv[0] === '__complete')
+    return (await import('./completion/answer.js')).answerShell(argv.slice(1), cli);
   return (await runLine(argv, cli, 'ends')).exitCode;
 }
 
@@ -227,7 +234,7 @@ function isSet(value: string | undefined): boolean {
   return value !== undefined && !/^(|0|false|no|off)$/i.test(value);
 }
 
-function rootCommand(cli: CliEnvironment, onHelp: (text: string) => void): Command {
+export function rootCommand(cli: CliEnvironment, onHelp: (text: string) => void): Command {
   return new Command('modeldl')
     .description('Pull AI models from many hubs, verify every byte, convert them to OpenVINO IR')
     .version(cli.version)

@@ -37,10 +37,17 @@ export interface Choice<Value extends string> {
   readonly disabled?: string;
 }
 
-export async function askText(cli: CliEnvironment, message: string, missing: string): Promise<string> {
+/** @param validate what is wrong with an answer, or true */
+export async function askText(
+  cli: CliEnvironment,
+  message: string,
+  validate: (text: string) => true | string | Promise<true | string>,
+  preset?: string,
+): Promise<string> {
   const { input } = await import('@inquirer/prompts');
+  const given = preset === undefined ? {} : { default: preset };
   const answer = await ask(cli, (streams) =>
-    input({ message, validate: (text) => text.trim() !== '' || missing }, streams),
+    input({ message, validate: (text) => validate(text.trim()), ...given }, streams),
   );
   return answer.trim();
 }

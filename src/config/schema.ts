@@ -267,13 +267,34 @@ type Node =
   | v.ObjectWithRestSchema<v.ObjectEntries, v.GenericSchema, undefined>
   | v.RecordSchema<v.GenericSchema<string>, v.GenericSchema, undefined>;
 
-/** The keys of a schema as `a.b.c`; `<name>` stands for a name that the user chooses. */
-export function knownKeys(schema: Node, prefix = ''): readonly string[] {
+export interface DescribedKey {
+  /** As `a.b.c`; `<name>` stands for a name that the user chooses. */
+  readonly key: string;
+  readonly description: string;
+  /** Of a key that takes one of a few. */
+  readonly values: readonly string[];
+}
+
+export function describedKeys(schema: Node, prefix = ''): readonly DescribedKey[] {
   const below = (key: string): string => (prefix === '' ? key : `${prefix}.${key}`);
-  if (v.isOfType('exact_optional', schema)) return knownKeys(schema.wrapped, prefix);
-  if (v.isOfType('record', schema)) return [below('<name>')];
-  if (!v.isOfType('strict_object', schema) && !v.isOfType('object_with_rest', schema)) return [prefix];
-  return Object.entries(schema.entries).flatMap(([key, entry]) => knownKeys(entry, below(key)));
+  if (v.isOfType('exact_optional', schema)) return describedKeys(schema.wrapped, prefix);
+  const description = v.getDescription(schema) ?? '';
+  if (v.isOfType('record', schema)) return [{ key: below('<name>'), description, values: [] }];
+  if (!v.isOfType('strict_object', schema) && !v.isOfType('object_with_rest', schema))
+    return [{ key: prefix, description, values: valuesOf(schema) }];
+  return Object.entries(schema.entries).flatMap(([key, entry]) => describedKeys(entry, below(key)));
+}
+
+function valuesOf(
+  schema: v.GenericSchema | v.PicklistSchema<readonly string[], undefined>,
+): readonly string[] {
+  if (v.isOfType('picklist', schema)) return schema.options;
+  return v.isOfType('boolean', schema) ? ['true', 'false'] : [];
+}
+
+/** The keys of a schema as `a.b.c`. */
+export function knownKeys(schema: Node): readonly string[] {
+  return describedKeys(schema).map(({ key }) => key);
 }
 
 /** The key that was probably meant: one that ends alike, else the nearest of the same depth. */

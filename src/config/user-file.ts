@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { checkConfig, exists, USER_FILES } from './load.js';
-import { DEFAULTS, type ConfigSchema } from './schema.js';
+import { DEFAULTS, type Config, type ConfigSchema } from './schema.js';
 import { writePrivate } from './trust.js';
 
 const documentSchema = v.record(v.string(), v.unknown());
@@ -78,17 +78,17 @@ function parseValue(text: string): unknown {
   }
 }
 
-/** A first project file: what a project may set without being trusted, as it is by default. */
-export function exampleConfig(): string {
-  const { convert } = DEFAULTS;
+/** A first project file: what a project may set without being trusted, as it is by default but for what is given. */
+export function exampleConfig(given: Config['convert'] = {}): string {
+  const convert = { ...DEFAULTS.convert, ...given };
   const example = { $schema: './node_modules/modeldl/modeldl.config.schema.json', convert };
   return `${JSON.stringify(example, null, 2)}\n`;
 }
 
 /** @throws ModeldlError USAGE when there is one */
-export async function writeExample(path: string): Promise<string> {
+export async function writeExample(path: string, given: Config['convert'] = {}): Promise<string> {
   try {
-    await writeFile(path, exampleConfig(), { flag: 'wx' });
+    await writeFile(path, exampleConfig(given), { flag: 'wx' });
     return path;
   } catch (error) {
     if (systemErrorCode(error) !== 'EEXIST') throw diskError(error, path);

@@ -1,28 +1,31 @@
-import { dirname, join } from 'node:path';
 import { findProjectFile } from '../../config/load.js';
 import { knownKeys, leaves, nearestKey, type ConfigSchema } from '../../config/schema.js';
-import { setUserValue, userConfigPath, writeExample } from '../../config/user-file.js';
+import { setUserValue, userConfigPath } from '../../config/user-file.js';
 import { ModeldlError } from '../../errors.js';
 import { configurationSchema, trustProject, userConfigDirectory } from '../../index.js';
 import { redactDocument, secretsIn } from '../../redact.js';
 import { missingArgument, type Call, type CommandDefinition } from '../command.js';
+import type { InitFlags } from '../config-init.js';
 import { formatTable } from '../format.js';
 
-export const command: CommandDefinition<object> = {
+export const command: CommandDefinition<InitFlags> = {
   onlyLooks: true,
   configure(command) {
     command
       .argument('<action>', 'list, get, set, path, init or trust')
       .argument('[key]', 'such as convert.precision')
       .argument('[value]', 'for set')
+      .option('--precision <name>', 'of conversions, for init (default: int8)')
+      .option('--device <name>', 'of conversions, for init (default: CPU)')
       .addHelpText(
         'after',
-        '\nExamples:\n  modeldl config list\n  modeldl config set convert.precision fp16\n  modeldl config set cache.readFrom \'["/shared/models"]\'\n  modeldl config trust',
+        "\n`init` writes the project's file, asking on a terminal; `set` changes your own.\n\nExamples:\n  modeldl config init --precision fp16 --device GPU\n  modeldl config list\n  modeldl config get cacheDir\n  modeldl config set convert.precision fp16\n  modeldl config set cache.readFrom '[\"/shared/models\"]'\n  modeldl config path\n  modeldl config trust",
       );
   },
   async run(call) {
     const [action, key, value] = call.arguments;
     const directory = userConfigDirectory(call.cli.environment, call.cli.home);
+    if (action !== 'init') refuseInitFlags(call.flags);
     switch (action) {
       case 'list':
         return list(call);
@@ -44,18 +47,8 @@ export const command: CommandDefinition<object> = {
         call.output.result([user, ...(project === null ? [] : [project])], { ok: true, user, project });
         return undefined;
       }
-      case 'init': {
-        // One of another name would not be read beside it any more.
-        const there = await findProjectFile(call.cli.cwd, call.cli.home);
-        if (there !== undefined && dirname(there) === call.cli.cwd) {
-          throw new ModeldlError('USAGE', `This directory has a project file already: ${there}`, {
-            hint: 'edit it, or remove it first',
-          });
-        }
-        const path = await writeExample(join(call.cli.cwd, 'modeldl.config.json'));
-        call.output.result([path], { ok: true, path });
-        return undefined;
-      }
+      case 'init':
+        return (await import('../config-init.js')).initialise(call, directory);
       case 'trust':
         return trustFound(call);
       default:
@@ -69,6 +62,14 @@ export const command: CommandDefinition<object> = {
     }
   },
 };
+
+/** @throws ModeldlError USAGE */
+function refuseInitFlags({ precision, device }: InitFlags): void {
+  if (precision === undefined && device === undefined) return;
+  throw new ModeldlError('USAGE', '`--precision` and `--device` are for `modeldl config init`', {
+    hint: 'for example `modeldl config set convert.precision fp16`',
+  });
+}
 
 /**
  * With the settings of hubs that the user's plugins add. What cannot be opened may be what is to be mended.

@@ -21,7 +21,7 @@ export const command: CommandDefinition<ToolchainFlags> = {
       .option('-o, --output <dir>', 'folder that download fills, for `toolchains.wheels` elsewhere')
       .addHelpText(
         'after',
-        '\nExamples:\n  modeldl toolchain list\n  modeldl toolchain install openvino\n  modeldl toolchain download openvino -o ./wheels',
+        '\nExamples:\n  modeldl toolchain list\n  modeldl toolchain install openvino\n  modeldl toolchain remove openvino\n  modeldl toolchain download openvino -o ./wheels',
       );
   },
   async run(call) {

@@ -91,6 +91,10 @@ async function usage({ commands }: MenuSettings): Promise<readonly string[]> {
 }
 
 async function askWords({ cli }: MenuSettings): Promise<readonly string[]> {
-  const words = await askText(cli, 'What to search for', 'Type words that the name has');
+  const words = await askText(
+    cli,
+    'What to search for',
+    (text) => text !== '' || 'Type words that the name has',
+  );
   return words.split(/\s+/);
 }

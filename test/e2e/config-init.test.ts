@@ -1,0 +1,147 @@
+/** `modeldl config init` on a real terminal. */
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createWorld, type World } from '../helpers/program.js';
+import { expectRefusal } from '../helpers/refused.js';
+import { requirePeer } from '../helpers/require.js';
+import { hasTmux, openTerminal, type Terminal } from '../helpers/terminal.js';
+
+const onTerminal = requirePeer('tmux', hasTmux);
+
+let world: World;
+let terminal: Terminal | undefined;
+
+beforeEach(async () => {
+  world = await createWorld();
+});
+
+afterEach(async () => {
+  await terminal?.close();
+  terminal = undefined;
+  await world.remove();
+});
+
+/** Without the variable that would say where the cache is. */
+async function open(...args: readonly string[]): Promise<Terminal> {
+  terminal = await openTerminal(world, args, { MODELDL_CACHE_DIR: '' });
+  return terminal;
+}
+
+async function readJson(path: string): Promise<unknown> {
+  return JSON.parse(await readFile(join(world.directory, path), 'utf8'));
+}
+
+describe('modeldl config init on a terminal', () => {
+  onTerminal(
+    'asks, writes the project and the own file, and tells the commands that do the same',
+    async () => {
+      const shown = await open('config', 'init');
+      await shown.waitFor('Precision of conversions');
+      await shown.press('Down', 'Enter');
+      await shown.waitFor('Device they are for');
+      await shown.press('Down', 'Enter');
+      await shown.waitFor('Cache directory');
+      await shown.type('~/my models');
+      await shown.press('Enter');
+      await shown.waitFor('Hubs in use');
+      await shown.press('Space', 'Up', 'Space', 'Enter');
+      await shown.waitFor('Address of Intel Geti');
+      await shown.type('geti.example');
+      await shown.press('Enter');
+      await shown.waitFor('An address such as');
+      await shown.press('C-u');
+      await shown.type('https://geti.example');
+      await shown.press('Enter');
+      const { exitCode, stdout, screen, restored } = await shown.ended();
+      expect({ exitCode, stdout, restored }).toEqual({
+        exitCode: 0,
+        stdout: join(world.directory, 'modeldl.config.json'),
+        restored: true,
+      });
+      const cacheDir = join(world.directory, 'my models');
+      expect(await readJson('modeldl.config.json')).toMatchObject({
+        convert: { precision: 'int4', device: 'GPU' },
+      });
+      expect(await readJson('.config/modeldl/config.json')).toEqual({
+        cacheDir,
+        hubs: { geti: { endpoint: 'https://geti.example' } },
+      });
+      const said = screen.replace(/\n/g, '');
+      expect(said).toContain(
+        `modeldl config init --precision int4 --device GPU --no-input && modeldl config set cacheDir '${cacheDir}' && modeldl config set hubs.geti.endpoint https://geti.example`,
+      );
+      expect(said).toContain('modeldl login hf');
+      expect(said).toContain('modeldl login geti');
+      await expect(stat(cacheDir)).rejects.toThrow('ENOENT');
+      const { stdout: listed } = await world.run('config', 'get', 'convert.device');
+      expect(listed).toBe('GPU');
+    },
+  );
+
+  onTerminal('leaves what is as it should be, and asks nothing that was said', async () => {
+    const shown = await open('config', 'init', '--precision', 'fp16');
+    await shown.waitFor('Device they are for');
+    await shown.press('Enter');
+    await shown.waitFor('Cache directory');
+    await shown.press('Enter');
+    await shown.waitFor('Hubs in use');
+    await shown.press('Enter');
+    const { exitCode, screen } = await shown.ended();
+    expect(exitCode).toBe(0);
+    expect(screen).not.toContain('Precision of conversions');
+    expect(screen).toMatch(/modeldl config init --precision fp16 --device CPU --no-input$/m);
+    await expect(stat(join(world.directory, '.config'))).rejects.toThrow('ENOENT');
+  });
+
+  onTerminal('takes no file for a cache, and writes nothing when it is left', async () => {
+    await writeFile(join(world.directory, 'file'), '');
+    const shown = await open('config', 'init', '--precision', 'fp16', '--device', 'npu');
+    await shown.waitFor('Cache directory');
+    await shown.type('file');
+    await shown.press('Enter');
+    await shown.waitFor('Not a directory');
+    await shown.press('C-c');
+    expect((await shown.ended()).exitCode).toBe(130);
+    expect(await readdir(world.directory)).not.toContain('modeldl.config.json');
+    await expect(stat(join(world.directory, '.config'))).rejects.toThrow('ENOENT');
+  });
+
+  onTerminal('changes no file of YAML, and asks for nothing that it would have to', async () => {
+    await mkdir(join(world.directory, '.config/modeldl'), { recursive: true });
+    await writeFile(join(world.directory, '.config/modeldl/config.yaml'), 'jobs: 2\n');
+    const shown = await open('config', 'init', '--precision', 'fp16', '--device', 'CPU');
+    const { exitCode, screen } = await shown.ended();
+    expect(exitCode).toBe(0);
+    expect(screen).toContain('which is YAML');
+    expect(await readFile(join(world.directory, '.config/modeldl/config.yaml'), 'utf8')).toBe('jobs: 2\n');
+  });
+
+  onTerminal('asks nothing where there is a project file already', async () => {
+    await writeFile(join(world.directory, '.modeldlrc'), 'convert: { device: NPU }');
+    const shown = await open('config', 'init');
+    const { exitCode, screen } = await shown.ended();
+    expect(exitCode).toBe(2);
+    expect(screen).toContain('has a project file already');
+    expect(await readdir(world.directory)).not.toContain('modeldl.config.json');
+  });
+});
+
+describe('modeldl config init off a terminal', () => {
+  it('writes the defaults, or what options say', async () => {
+    const { stdout } = await world.run('config', 'init', '--device', 'hetero:gpu,cpu', '--json');
+    expect(JSON.parse(stdout)).toEqual({ ok: true, path: join(world.directory, 'modeldl.config.json') });
+    expect(await readJson('modeldl.config.json')).toMatchObject({
+      convert: { precision: 'int8', device: 'HETERO:GPU,CPU', check: true, prebuilt: 'tell' },
+    });
+  });
+
+  it.each([
+    [['init', '--precision', 'int3'], /Unknown precision: int3/, /expected one of fp32/],
+    [['init', '--device', 'TPU'], /Unknown device: TPU/, /HETERO:GPU,CPU/],
+    [['list', '--device', 'CPU'], /are for `modeldl config init`/, /modeldl config set/],
+  ])('refuses %j', async (args, message, hint) => {
+    await expectRefusal(world, ['config', ...args], { code: 'USAGE', message, hint });
+    expect(await readdir(world.directory)).not.toContain('modeldl.config.json');
+  });
+});
