@@ -23,7 +23,7 @@ export async function cacheKey(
   options: CacheKeyOptions,
 ): Promise<CacheKey> {
   const list = await readWanted(context, loaded, startup, options);
-  const lock = await readLock(list.lockFile);
+  const lock = await readLock(list.lockFile, list.lockOf);
   if (lock === undefined) {
     throw new ModeldlError('CONFIG', `There is no lock to make a key of: ${list.lockFile}`, {
       hint: 'run `modeldl lock`, and keep what it writes in version control',
