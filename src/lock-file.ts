@@ -158,7 +158,7 @@ export function requestText({ reference, conversion }: LockedRequest): string {
  * @param of whose it may be: beside a list that the user named, anybody's, as what is mounted into a container is
  * @throws ModeldlError CONFIG naming the file and what is wrong with it, INTEGRITY for hostile names, DISK
  */
-export async function readLock(path: string, of: 'user' | 'anybody'): Promise<Lock | undefined> {
+export async function readLock(path: string, of: 'user' | 'anybody' = 'user'): Promise<Lock | undefined> {
   const found = await stat(path).catch(() => undefined);
   if (found !== undefined && found.isFile() && found.size > MAX_BYTES)
     throw refused(path, `it has more than ${MAX_BYTES} bytes`);

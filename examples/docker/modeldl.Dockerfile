@@ -11,11 +11,7 @@ RUN --mount=type=cache,target=/root/.npm \
     --mount=type=secret,id=ca,target=/run/secrets/ca \
     if [ -f /run/secrets/ca ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca; fi; \
     npm ci --ignore-scripts --no-audit --no-fund
-COPY tsconfig.json LICENSE ./
-COPY bin bin
-COPY src src
-COPY hubs hubs
-COPY converters converters
+COPY . .
 # What is published, without what only development needs.
 RUN npm run build \
     && npm prune --omit=dev --omit=optional --ignore-scripts --offline \
