@@ -291,7 +291,10 @@ export async function keepsPromises(
   { store, signal }: Context,
   {
     record,
-  }: { readonly record: Omit<ModelRecord, 'placement' | 'version' | 'files'> & Pick<NewRecord, 'files'> },
+  }: {
+    readonly record: Omit<ModelRecord, 'placement' | 'version' | 'files' | 'pulledAt'> &
+      Pick<NewRecord, 'files'>;
+  },
   listing: Snapshot | StoredSnapshot | undefined,
 ): Promise<true> {
   const entries = listing === undefined ? undefined : knownListing(listing);

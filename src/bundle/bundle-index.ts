@@ -18,9 +18,9 @@ const FORMAT = 'modeldl-bundle';
 const VERSION = 1;
 export const MAX_INDEX_BYTES = 256 * 1024 * 1024;
 
-const { placement, copiedBytes, version, files, ...told } = recordSchema.entries;
+const { placement, copiedBytes, version, files, pulledAt, ...told } = recordSchema.entries;
 
-/** A record without what belongs to the machine that it was written on. */
+/** A record without what belongs to the machine that it was written on, so that others make the same index. */
 const model = v.object({
   ...told,
   files: v.array(v.strictObject({ path: treePath, bytes: size, sha256, upstream: v.exactOptional(digest) })),
@@ -32,8 +32,6 @@ const named = v.strictObject({
   reference: v.string(),
   id: v.string(),
   revision: v.string(),
-  /** ISO 8601. */
-  resolvedAt: v.pipe(v.string(), v.isoTimestamp()),
 });
 
 const kit = v.strictObject({

@@ -11,7 +11,7 @@ import { forEach } from '../several.js';
 import type { StartupHubs } from '../startup.js';
 import { assertIntact, findStored } from '../stored.js';
 import type { StoredModel } from '../store/models.js';
-import { readRef, type StoredSnapshot } from '../store/snapshots.js';
+import type { StoredSnapshot } from '../store/snapshots.js';
 import { isLocal, isNamedAlike, MODELS_AT_ONCE, syncStored, type StoredWanted } from '../sync.js';
 import type { BundledModel, BundledReference } from './bundle-index.js';
 import type { CreateBundleOptions } from './create.js';
@@ -56,7 +56,7 @@ export async function collect(
   return {
     models: all,
     listings,
-    references: await referencesOf(context, results, listings),
+    references: referencesOf(context, results, listings),
     list: from.file,
     lock: from.lock,
   };
@@ -120,25 +120,22 @@ async function listingsOf(
   return [...listings.values()];
 }
 
-/** What was asked for means the revision that was bundled, as it last did here. */
-async function referencesOf(
+/** What was asked for means the revision that was bundled. */
+function referencesOf(
   context: Context,
   wanted: readonly StoredWanted[],
   listings: readonly StoredSnapshot[],
-): Promise<readonly BundledReference[]> {
+): readonly BundledReference[] {
   const references = new Map<string, BundledReference>();
   for (const { text, model } of wanted) {
-    const { hub, id, revision, pulledAt } = model.record;
+    const { hub, id, revision } = model.record;
     const asked = parse(context, text);
     const isListed = listings.some((one) => one.hub === hub && one.id === id && one.revision === revision);
     if (!isListed || isLocal(context, asked) || !isNamedAlike(asked, { hub, id })) continue;
     for (const name of new Set([asked.id, id])) {
       if (namedRevision(asked) === revision && name === id) continue;
       const reference = floatingName(context, { ...asked, id: name });
-      const last = await readRef(context.store, reference);
-      const isSame = last?.revision === revision && last.id === id;
-      const resolvedAt = isSame ? last.resolvedAt : pulledAt;
-      references.set(reference, { hub, reference, id, revision, resolvedAt });
+      references.set(reference, { hub, reference, id, revision });
     }
   }
   return [...references.values()];
@@ -160,7 +157,7 @@ function openAddress(url: string): string {
 
 /** A record as others may see it: without its place on this machine, and without secrets in what people wrote. */
 export async function bundledModel(context: Context, { record }: StoredModel): Promise<BundledModel> {
-  const { placement, copiedBytes, version, files, page, conversion, ...rest } = record;
+  const { placement, copiedBytes, version, files, pulledAt, page, conversion, ...rest } = record;
   const credential = await context.credential(hubNamed(context, record.hub));
   const secrets = credential === undefined ? [] : [credential.token];
   const clean = <Value>(value: Value): Value => redactDocument(value, secrets) as Value;

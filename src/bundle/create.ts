@@ -65,8 +65,11 @@ export async function createBundle(
   const collected = await collect(context, loaded, startup, options);
   if ('errors' in collected) return collected;
   const { models, listings, references, list, lock } = collected;
-  const session = await context.session();
-  await session.want(models.flatMap(({ record }) => record.files.map(({ sha256 }) => sha256)));
+  // A cache that is only read is not pruned from here either.
+  if (context.store.writable) {
+    const session = await context.session();
+    await session.want(models.flatMap(({ record }) => record.files.map(({ sha256 }) => sha256)));
+  }
   const made = models.flatMap(({ record }) => record.conversion?.toolchain.name ?? []);
   const names = toolchainsFor(context, options, made);
   const wheels = inStore(context.store, 'tmp', uniqueName());

@@ -394,7 +394,8 @@ async function publishOne(
       await touchUsed(store, before.path);
       return { model: await withRequest(store, before, model), stored: true };
     }
-    const published = await publishModel(store, model, model);
+    const pulledAt = new Date().toISOString();
+    const published = await publishModel(store, model, { ...model, pulledAt });
     return 'missing' in published ? undefined : { model: published, stored: false };
   });
 }
@@ -412,16 +413,14 @@ async function withRequest(
   return (await updateRecord(store, stored, record)) ?? stored;
 }
 
-/** What a floating reference means here stays, when its hub was asked later. */
+/** From now on, until its hub is asked, a floating reference means what the bundle holds of it. */
 async function importReference(
   { store }: Context,
-  { reference, id, revision, resolvedAt }: BundledReference,
+  { reference, id, revision }: BundledReference,
 ): Promise<void> {
   const last = await readRef(store, reference);
-  if (last !== undefined && Date.parse(last.resolvedAt) >= Date.parse(resolvedAt)) return;
-  const now = new Date().toISOString();
-  // One of a clock that was ahead would win over all that is asked from now on.
-  await saveRef(store, reference, { id, revision, resolvedAt: resolvedAt < now ? resolvedAt : now });
+  if (last?.revision === revision && last.id === id) return;
+  await saveRef(store, reference, { id, revision, resolvedAt: new Date().toISOString() });
 }
 
 /** Wheels in a folder of their own, whole or absent. @returns false where blobs are gone again */

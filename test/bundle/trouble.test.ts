@@ -172,7 +172,6 @@ describe('a bundle that is compressed', () => {
     const record = {
       ...{ hub: 'hf', id: 'org/large', revision: model?.revision, reference: model?.reference },
       ...{ files: [{ path: 'model.onnx', bytes: zeros.length, sha256 }], leftOut: [] },
-      pulledAt: new Date(0).toISOString(),
     };
     const bomb = join(there.directory, 'bomb.tar.zst');
     const bytes = bundleOf({ ...EMPTY, models: [record] }, contentMember(sha256, zeros));
