@@ -3,7 +3,7 @@ import { access, constants, readdir, readFile, stat, statfs } from 'node:fs/prom
 import { join } from 'node:path';
 import { geteuid, platform } from 'node:process';
 import type { Context } from '../context.js';
-import { systemErrorCode } from '../errors.js';
+import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { checkSpace, freeBytes } from '../store/space.js';
 import { BLOB_AGE_MS, planSweep } from '../store/sweep.js';
 import { formatSize, type Check, type Finding, type Patient } from './check.js';
@@ -88,12 +88,14 @@ async function absentFinding(
   if (code !== 'ENOENT')
     return finding('failed', `${cacheDir} cannot be looked at: ${error.message}`, OTHER_PLACE);
   const above = await nearestDirectory(cacheDir);
-  if (!(await isWritable(above)))
-    return finding(
-      'failed',
-      `${cacheDir} is not there and cannot be made: ${above} may not be written to`,
-      OTHER_PLACE,
-    );
+  // By trying: `/proc` and the like seem writable, and take no directory.
+  const why = await withProbe(above, () => Promise.resolve(undefined)).catch((thrown: unknown) =>
+    diskError(thrown, above),
+  );
+  if (why !== undefined) {
+    const told = why instanceof ModeldlError ? why.message : `${above} takes no directory`;
+    return finding('failed', `${cacheDir} is not there and cannot be made: ${told}`, OTHER_PLACE);
+  }
   return finding('ok', `${cacheDir} is not there yet: it is made on first use`);
 }
 

@@ -30,6 +30,7 @@ async function modelFinding({ context, offline }: Patient, reference: Reference)
   if (hub.checkAccess !== undefined) await hub.checkAccess(snapshot, await hubContext(asking, hub));
   const credential = hub.credentials === undefined ? undefined : await context.credential(hub);
   const bytes = snapshot.files.reduce((sum, { size = 0 }) => sum + size, 0);
+  const count = snapshot.files.length;
   const facts = {
     reference: text,
     revision: snapshot.revision ?? null,
@@ -39,6 +40,6 @@ async function modelFinding({ context, offline }: Patient, reference: Reference)
     source: credential?.source ?? null,
   };
   const gate = gated === true ? `, gated, and open to ${credential?.source ?? 'everybody'}` : '';
-  const message = `${text}: ${snapshot.files.length} files, ${formatSize(bytes)}${gate}`;
+  const message = `${text}: ${count === 1 ? '1 file' : `${count} files`}, ${formatSize(bytes)}${gate}`;
   return { name, status: 'ok', message, facts };
 }

@@ -243,7 +243,8 @@ async function askOne({ context, limitMs }: Patient, hub: Hub, given: Source): P
   let error: ModeldlError | undefined;
   const fix = 'check the network and the proxy settings; `--timeout` waits longer';
   try {
-    source = await within(context, limitMs, (limited) => addressed(limited, hub, given), fix);
+    // It may start the program whose configuration it is, which takes its time.
+    source = await within(context, 2 * limitMs, (limited) => addressed(limited, hub, given), fix);
     if (source.address === undefined) return undefined;
     started = performance.now();
     const ask = async (limited: Context): Promise<Asked['answer']> => ({

@@ -416,6 +416,15 @@ describe('the cache', () => {
     });
   });
 
+  it('where no directory can be made', async () => {
+    const { exitCode, checks } = await look({}, 'cache', '--cache-dir', '/proc/modeldl');
+    expect([exitCode, checks.get('cache.place')?.message]).toEqual([
+      1,
+      expect.stringMatching(/^\/proc\/modeldl is not there and cannot be made: /),
+    ]);
+    expect(checks.get('cache.place')?.facts['source']).toBe('`--cache-dir`');
+  });
+
   it('that a later modeldl wrote', async () => {
     await world.run('pull', 'hf:org/open');
     await mkdir(join(world.cacheDir, 'v2'));
