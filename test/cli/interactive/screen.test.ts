@@ -28,7 +28,13 @@ describe('redrawing', () => {
   });
 });
 
-function fakeTerminal(): { terminal: OutputStream; written: string[]; resize(columns: number): void } {
+interface FakeTerminal {
+  readonly terminal: OutputStream;
+  readonly written: readonly string[];
+  readonly resize: (columns: number) => void;
+}
+
+function fakeTerminal(): FakeTerminal {
   const written: string[] = [];
   const events = new EventEmitter();
   const terminal = Object.assign(events, {
