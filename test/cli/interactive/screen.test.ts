@@ -55,7 +55,8 @@ function fakeTerminal(): FakeTerminal {
 describe('a screen', () => {
   it('draws again at another width while a question stands there, and never after its end', () => {
     const { terminal, written, resize } = fakeTerminal();
-    const { stream, close } = openScreen(terminal, true);
+    const screen = openScreen(terminal, true);
+    const { stream } = screen;
     stream.write('\u001b[2K\u001b[G? Question\n❯ one\u001b[1A\u001b[11G');
     resize(5);
     expect(written.at(-1)).toBe('\u001b[2A\r\u001b[J? Que\n❯ one\u001b[1A\u001b[5G');
@@ -63,7 +64,7 @@ describe('a screen', () => {
     const { length } = written;
     resize(40);
     expect(written).toHaveLength(length);
-    close();
+    screen.close();
     expect(terminal.listenerCount('resize')).toBe(0);
   });
 
