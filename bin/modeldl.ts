@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { isAbsolute } from 'node:path';
+import { isatty } from 'node:tty';
 import { inspect } from 'node:util';
 import { EXIT_CODES, ModeldlError, systemErrorCode } from '../src/errors.js';
 
@@ -99,9 +100,22 @@ function end(exitCode: number): void {
     setImmediate(() => {
       const lost = unwritten !== undefined;
       if (lost) process.stderr.write(`error: Cannot write the result to stdout: ${unwritten?.message}\n`);
-      process.stderr.write('', () => exit(lost && exitCode === 0 ? EXIT_CODES.DISK : exitCode));
+      process.stderr.write('', () => {
+        endWithTerminal();
+        exit(lost && exitCode === 0 ? EXIT_CODES.DISK : exitCode);
+      });
     });
   });
+}
+
+/**
+ * Node.js aborts when it cannot restore a terminal that is gone. Most are told of that by a signal, which ends them; who
+ * has such a terminal for input alone is not, and ends by the same signal.
+ */
+function endWithTerminal(): void {
+  if (!process.stdin.isTTY || isatty(0)) return;
+  process.removeAllListeners('SIGHUP');
+  process.kill(process.pid, 'SIGHUP');
 }
 
 function version(): string {

@@ -1,15 +1,41 @@
 /** Questions on a real terminal: the jobs, models found while they are typed, conversions, and every way to leave. */
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import * as v from 'valibot';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import { startHfHub, type HfHub, type HfHubOptions } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
-import { requirePeer } from '../helpers/require.js';
+import { hasProgram, requirePeer } from '../helpers/require.js';
 import { hasTmux, openTerminal, type Terminal, type TerminalSize } from '../helpers/terminal.js';
 import { onnxGraph } from '../helpers/tiny-graphs.js';
 
 const onTerminal = requirePeer('tmux', hasTmux);
+const withPython = requirePeer('python3', hasProgram('python3'));
 const KEYS = 'navigate';
+/** Runs the program with a pseudo terminal for input and talk alone, which goes away, or whose reader of results does. */
+const LONE_TERMINAL = `
+import json, os, pty, subprocess, sys
+gone, *command = sys.argv[1:]
+master, terminal = pty.openpty()
+program = subprocess.Popen(command, stdin=terminal, stderr=terminal, stdout=subprocess.PIPE, start_new_session=True)
+os.close(terminal)
+said = b''
+while b'navigate' not in said:
+    said += os.read(master, 4096)
+if gone == 'terminal':
+    os.close(master)
+else:
+    program.stdout.close()
+    os.write(master, b'./model.onnx\\r')
+    try:
+        while True:
+            said += os.read(master, 4096)
+    except OSError:
+        pass
+print(json.dumps([program.wait(), said.decode()]))
+`;
 
 let world: World;
 let hub: HfHub | undefined;
@@ -324,9 +350,43 @@ describe('a terminal', () => {
       await shown.type('./model.onnx\n');
       const { exitCode, sent } = await shown.ended();
       expect(exitCode).toBe(0);
+      // eslint-disable-next-line no-control-regex -- a sequence of the terminal is what is looked for
       expect(sent).not.toMatch(/\u001b\[[\d;]*m/);
     });
   }
+});
+
+describe('a terminal that nobody has in the foreground', () => {
+  const run = async (gone: string, ...args: readonly string[]) => {
+    const program = fileURLToPath(new URL('../../dist/bin/modeldl.js', import.meta.url));
+    const { stdout } = await execa(
+      'python3',
+      ['-c', LONE_TERMINAL, gone, process.execPath, program, ...args],
+      {
+        cwd: world.directory,
+        env: {
+          ...{ PATH: process.env['PATH'], HOME: world.directory, TERM: 'xterm' },
+          MODELDL_CACHE_DIR: world.cacheDir,
+        },
+        extendEnv: false,
+      },
+    );
+    return v.parse(v.tuple([v.number(), v.string()]), JSON.parse(stdout));
+  };
+
+  for (const args of [[], ['pull', '--offline']]) {
+    withPython(`ends \`modeldl ${args.join(' ')}\` as a hang-up does when it goes away`, async () => {
+      // SIGHUP: nobody is there to be told, and Node.js would abort.
+      expect((await run('terminal', ...args))[0]).toBe(-1);
+    });
+  }
+
+  withPython('asks, tells and works where nobody reads the result, and no width is told', async () => {
+    const [exitCode, said] = await run('reader', 'pull', '--offline');
+    expect(exitCode).toBe(0);
+    expect(said).toContain('The same without questions: modeldl pull --offline ./model.onnx');
+    expect((await world.run('list', '-q')).stdout).toContain('model.onnx');
+  });
 });
 
 describe('a question that is left', () => {

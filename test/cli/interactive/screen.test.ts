@@ -28,7 +28,13 @@ describe('redrawing', () => {
   });
 });
 
-function fakeTerminal(): { terminal: OutputStream; written: string[]; resize(columns: number): void } {
+interface FakeTerminal {
+  readonly terminal: OutputStream;
+  readonly written: readonly string[];
+  readonly resize: (columns: number) => void;
+}
+
+function fakeTerminal(): FakeTerminal {
   const written: string[] = [];
   const events = new EventEmitter();
   const terminal = Object.assign(events, {
@@ -49,7 +55,8 @@ function fakeTerminal(): { terminal: OutputStream; written: string[]; resize(col
 describe('a screen', () => {
   it('draws again at another width while a question stands there, and never after its end', () => {
     const { terminal, written, resize } = fakeTerminal();
-    const { stream, close } = openScreen(terminal, true);
+    const screen = openScreen(terminal, true);
+    const { stream } = screen;
     stream.write('\u001b[2K\u001b[G? Question\n❯ one\u001b[1A\u001b[11G');
     resize(5);
     expect(written.at(-1)).toBe('\u001b[2A\r\u001b[J? Que\n❯ one\u001b[1A\u001b[5G');
@@ -57,7 +64,7 @@ describe('a screen', () => {
     const { length } = written;
     resize(40);
     expect(written).toHaveLength(length);
-    close();
+    screen.close();
     expect(terminal.listenerCount('resize')).toBe(0);
   });
 
