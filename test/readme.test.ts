@@ -149,9 +149,11 @@ describe('the tables of the README', () => {
     ];
     const texts = await Promise.all(sources.map((path) => readFile(join(ROOT, path), 'utf8')));
     const read = texts.flatMap((text) =>
-      [...text.matchAll(/'((?:MODELDL|HF|HUGGINGFACE|OLLAMA|XDG|SSL|NODE|HTTPS?|ALL|NO)_[A-Z_]+|CI|GITHUB_ACTIONS)'/g)].map(
-        ([, name = '']) => name,
-      ),
+      [
+        ...text.matchAll(
+          /'((?:MODELDL|HF|HUGGINGFACE|OLLAMA|XDG|SSL|NODE|HTTPS?|ALL|NO)_[A-Z_]+|CI|GITHUB_ACTIONS)'/g,
+        ),
+      ].map(([, name = '']) => name),
     );
     expect([...new Set(said)].sort()).toEqual([...new Set([...declared, ...read])].sort());
   });
