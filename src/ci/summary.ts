@@ -37,9 +37,7 @@ export interface SummaryWords {
  * which Markdown and HTML show and never read.
  */
 export function escapeMarkdown(text: string): string {
-  return [...text]
-    .map((sign) => (/[\p{L}\p{N} +-]/u.test(sign) ? sign : `&#${sign.codePointAt(0) ?? 0xfffd};`))
-    .join('');
+  return text.replace(/[^\p{L}\p{N} +-]/gu, (sign) => `&#${sign.codePointAt(0) ?? 0xfffd};`);
 }
 
 export function summarize(

@@ -93,15 +93,14 @@ function plain(output: Output, talkative: boolean): Progress {
     }, wait).unref();
   };
   const saidNext = new Map<string, number>();
-  /** Need not wait for its turn among other kinds; several of a kind, as of many models, are progress. */
+  /** Why nothing moves is no progress, and said at once; the same of many files is. */
   const atOnce = (kind: string, text: string): void => {
     if (performance.now() < (saidNext.get(kind) ?? 0)) {
       progress(text);
       return;
     }
     saidNext.set(kind, performance.now() + PLAIN_INTERVAL_MS);
-    if (kind === 'plan') print(text);
-    else output.note(text);
+    output.note(text);
   };
   const emit: Emit = (event) => {
     totals.see(event);
@@ -113,14 +112,12 @@ function plain(output: Output, talkative: boolean): Progress {
     if (event.type === 'file-start') next ||= performance.now() + PLAIN_INTERVAL_MS;
     if (event.type === 'plan') {
       if (event.bytes === 0) return;
-      atOnce(
-        'plan',
+      progress(
         `Fetching ${formatCount(event.files, 'file')}, ${formatBytes(event.bytes)}, for ${event.reference}`,
       );
     } else if (event.type === 'file-progress') {
       progress(`${formatBytes(totals.received())} of ${formatBytes(totals.total())}`);
     } else if (event.type === 'waiting' || event.type === 'retry') {
-      // Why nothing moves is no progress.
       if (text !== undefined) atOnce(event.type, text);
     } else if (text !== undefined && event.type !== 'resolve') progress(text);
   };

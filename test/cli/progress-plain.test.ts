@@ -71,6 +71,44 @@ describe('progress off a terminal', () => {
     ]);
   });
 
+  it('is one line per 10 s of many models, files and retries too', async () => {
+    const { progress, lines } = await offTerminal();
+    const said: number[] = [];
+    const note = (): void => {
+      while (said.length < lines.length) said.push(performance.now());
+    };
+    const [path, url, reason] = ['model.onnx', 'https://h/model.onnx', 'the connection ended early'];
+    for (let second = 0; second < 60; second++) {
+      const reference = `hf:org/model-${second}`;
+      progress.emit({ type: 'plan', reference, files: 1, bytes: 100, storedBytes: 0 });
+      progress.emit({
+        type: 'file-start',
+        reference,
+        path: `${second}/${path}`,
+        bytes: 100,
+        resumedBytes: 0,
+      });
+      for (const receivedBytes of [10, 50, 100])
+        progress.emit({ type: 'file-progress', reference, path: `${second}/${path}`, receivedBytes });
+      if (second % 3 === 0) progress.emit({ type: 'retry', url, reason, attempt: 1, waitMs: 1000 });
+      progress.emit({ type: 'stage', stage: 'Converting', detail: reference });
+      note();
+      vi.advanceTimersByTime(1000);
+      note();
+    }
+    const times = (isOne: (line: string) => boolean): readonly number[] =>
+      said.filter((_time, index) => isOne(lines[index] ?? ''));
+    const gaps = (all: readonly number[]): readonly number[] =>
+      all.slice(1).map((time, index) => time - (all[index] ?? 0));
+    const progressed = times((line) => !line.startsWith('Trying'));
+    const retried = times((line) => line.startsWith('Trying'));
+    expect(progressed).toHaveLength(7);
+    expect(Math.min(...gaps(progressed))).toBeGreaterThanOrEqual(10_000 - 1);
+    expect(lines[0]).toContain('hf:org/model-0');
+    // Why nothing moves has a clock of its own, and shows as progress in between.
+    expect(retried.length).toBeGreaterThanOrEqual(5);
+  });
+
   it('says nothing more once it was stopped', async () => {
     const { progress, lines } = await offTerminal();
     progress.emit(collecting(1));
