@@ -118,7 +118,8 @@ async function place(
       throwIfAborted(context.signal);
       await refuseBlocked(target, entry.path);
       if (await isThere(context, target, entry, before)) continue;
-      if (!overwrite && entry.role !== 'latest' && !before.has(entry.path)) await refuseOther(target, entry);
+      const isOurs = before.has(entry.path) || basename(entry.path) === MANIFEST;
+      if (!overwrite && entry.role !== 'latest' && !isOurs) await refuseOther(target, entry);
       missing.push(entry);
     }
     const files = missing.filter((entry): entry is TreeEntry & PackedFile => !('to' in entry));
@@ -361,9 +362,9 @@ async function setTimes(
   made: readonly string[],
   time: number,
 ): Promise<void> {
-  for (const entry of entries) if (entry.role === undefined) await setEntryTime(target, entry, time);
-  const isOwned = (directory: string): boolean =>
-    owned.some((root) => root === '' || directory === root || directory.startsWith(`${root}/`));
+  const isOwned = (path: string): boolean =>
+    owned.some((root) => root === '' || path === root || path.startsWith(`${root}/`));
+  for (const entry of entries) if (isOwned(entry.path)) await setEntryTime(target, entry, time);
   const below = directoriesOf(entries.map(({ path }) => path)).filter(isOwned);
   for (const directory of new Set([...made, ...below, ...(owned.includes('') ? [''] : [])])) {
     const path = join(target, directory);
