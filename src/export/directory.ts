@@ -10,6 +10,7 @@ import {
   rename,
   rm,
   rmdir,
+  stat,
   symlink,
   utimes,
   writeFile,
@@ -17,7 +18,7 @@ import {
 import { basename, dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Context } from '../context.js';
-import { isDirectory, makeDirectories } from '../directories.js';
+import { discard, isDirectory, makeDirectories } from '../directories.js';
 import { ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
 import {
   changedFile,
@@ -29,7 +30,6 @@ import {
   type PackOptions,
 } from '../pack.js';
 import { taking } from '../repository.js';
-import { flush } from '../store/durability.js';
 import { uniqueName } from '../store/layout.js';
 import { workingMode } from '../store/link.js';
 import {
@@ -49,6 +49,9 @@ import type { Tree, TreeEntry } from './tree.js';
 
 /** What a file system without links, or Windows without the right to make them, says. */
 const LINKLESS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL']);
+
+/** Whoever has not moved for so long was killed, milliseconds. */
+const LEFT_OVER_MS = 24 * 3600 * 1000;
 
 export interface DirectoryOptions {
   /** Of everything that is written, seconds since 1970. */
@@ -118,7 +121,8 @@ async function place(
       throwIfAborted(context.signal);
       await refuseBlocked(target, entry.path);
       if (await isThere(context, target, entry, before)) continue;
-      if (!overwrite && entry.role !== 'latest' && !before.has(entry.path)) await refuseOther(target, entry);
+      const isOurs = before.has(entry.path) || basename(entry.path) === MANIFEST;
+      if (!overwrite && entry.role !== 'latest' && !isOurs) await refuseOther(target, entry);
       missing.push(entry);
     }
     const files = missing.filter((entry): entry is TreeEntry & PackedFile => !('to' in entry));
@@ -126,7 +130,7 @@ async function place(
     await requireRoom(context, target, (await isShared(context, target)) ? 0 : bytes);
     await stage(context, staging, missing, options);
     isPlaced = true;
-    const wasEmpty = made.length > 0 || (await readdir(target)).length === 1;
+    const wasEmpty = made.length > 0 || (await readdir(target)).every((name) => LEFT_OVER.test(name));
     const fresh = await moveIntoPlace(target, staging, missing);
     await removeStale(context, target, tree, before);
     await rm(staging, { recursive: true, force: true });
@@ -137,7 +141,7 @@ async function place(
   } catch (error) {
     throw targetError(error, target);
   } finally {
-    await rm(staging, { recursive: true, force: true }).catch(() => undefined);
+    await discard(staging);
     if (!isPlaced) for (const directory of [...made].reverse()) await rmdir(directory).catch(() => undefined);
   }
 }
@@ -184,10 +188,12 @@ async function makeAbsent(directory: string): Promise<readonly string[]> {
   return made;
 }
 
-/** Nobody else works here: whoever left them was killed. */
+/** What runs left behind that were killed. One of another cache may be at work here, which nothing else tells. */
 async function clearLeftOvers(target: string): Promise<void> {
   for (const name of await readdir(target)) {
-    if (LEFT_OVER.test(name)) await rm(join(target, name), { recursive: true, force: true });
+    if (!LEFT_OVER.test(name)) continue;
+    const { mtimeMs } = await stat(join(target, name));
+    if (Date.now() - mtimeMs > LEFT_OVER_MS) await discard(join(target, name));
   }
 }
 
@@ -260,7 +266,6 @@ async function stage(
     onFile(entry, 'start', 0);
     if (typeof entry.from !== 'string') await writeFile(path, entry.from, { flag: 'wx' });
     else if (!(await reflinked(entry.from, path))) await copy(context, entry, entry.from, path, onFile);
-    await flush(path);
     onFile(entry, 'done', entry.bytes);
   }
   for (const entry of entries) await setEntryTime(staging, entry, time);
@@ -361,9 +366,9 @@ async function setTimes(
   made: readonly string[],
   time: number,
 ): Promise<void> {
-  for (const entry of entries) if (entry.role === undefined) await setEntryTime(target, entry, time);
-  const isOwned = (directory: string): boolean =>
-    owned.some((root) => root === '' || directory === root || directory.startsWith(`${root}/`));
+  const isOwned = (path: string): boolean =>
+    owned.some((root) => root === '' || path === root || path.startsWith(`${root}/`));
+  for (const entry of entries) if (isOwned(entry.path)) await setEntryTime(target, entry, time);
   const below = directoriesOf(entries.map(({ path }) => path)).filter(isOwned);
   for (const directory of new Set([...made, ...below, ...(owned.includes('') ? [''] : [])])) {
     const path = join(target, directory);

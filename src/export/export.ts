@@ -101,7 +101,11 @@ async function check(
   const to = readTarget(context.cwd, target);
   const layout = readLayout(context, text, options, references.length);
   const twice = references.find((reference, at) => references.indexOf(reference) < at);
-  if (twice !== undefined) throw new ModeldlError('USAGE', `Named twice: ${redactReference(twice)}`);
+  if (twice !== undefined) {
+    throw new ModeldlError('USAGE', `Named twice: ${redactReference(twice)}`, {
+      hint: 'name each model once; the last word is the target',
+    });
+  }
   if (to.kind !== 'stream') await refuseInCache(context, to.path);
   if (to.kind === 'archive') await checkArchive(to.path, overwrite);
   if (to.kind === 'directory')

@@ -299,7 +299,7 @@ describe('what Ollama does not take', () => {
   });
 
   it.each([
-    ['nowhere', ['export', './Tiny-1B-Q4_K_M.gguf'], 2, 'Missing `--to`'],
+    ['nowhere', ['export', './Tiny-1B-Q4_K_M.gguf'], 2, 'Missing a target, or `--to`'],
     ['nothing', ['export', '--to', 'ollama'], 2, 'Missing a reference'],
     ['to a hub without a program', ['export', './Tiny-1B-Q4_K_M.gguf', '--to', 'hf'], 2, 'export to ollama'],
     ['to nobody', ['export', './Tiny-1B-Q4_K_M.gguf', '--to', 'llama'], 2, 'Unknown hub: llama'],
