@@ -208,7 +208,8 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
     export: async (reference, given) => (await import('./export.js')).exportModel(base, reference, given),
     list: async () => (await import('./list.js')).list(base),
-    show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
+    show: async (reference, filter = {}) =>
+      (await import('./show.js')).show(base, reference, filter, withDefaults({}, loaded.config)),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),
     planRemove: async (references, filter = {}) =>
       (await import('./remove.js')).planRemove(base, references, filter),
