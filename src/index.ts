@@ -118,6 +118,8 @@ export interface Modeldl {
   /** Registers a model with another program on this machine, pulling it first where it is not stored. */
   export(reference: string, options: ExportOptions): Promise<results.ExportedModel>;
   list(): Promise<results.ModelList>;
+  /** What each stored model takes on disk. */
+  usage(): Promise<results.SpaceUsage>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
   planRemove(references: readonly string[], filter?: ConversionFilter): Promise<results.RemovalPlan>;
@@ -208,6 +210,7 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     lock: async (given = {}) => (await import('./lock.js')).lock(base, loaded, await startup(), given),
     export: async (reference, given) => (await import('./export.js')).exportModel(base, reference, given),
     list: async () => (await import('./list.js')).list(base),
+    usage: async () => (await import('./usage.js')).usage(base),
     show: async (reference, filter = {}) =>
       (await import('./show.js')).show(base, reference, filter, withDefaults({}, loaded.config)),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),

@@ -249,6 +249,23 @@ export interface ModelList {
   readonly totals: { readonly models: number; readonly bytes: number; readonly physicalBytes: number };
 }
 
+/** What a model takes of the cache's disk. */
+export interface ModelUsage {
+  readonly reference: string;
+  /** Of files that no other model has: what removing it gives back. */
+  readonly ownBytes: number;
+  /** Of files that other models have as well. */
+  readonly sharedBytes: number;
+}
+
+export interface SpaceUsage {
+  /** Of the user's own cache, largest first. */
+  readonly models: readonly ModelUsage[];
+  /** What all of them take together, and of that what several have, each byte once. */
+  readonly physicalBytes: number;
+  readonly sharedBytes: number;
+}
+
 /** A model at a hub. */
 export interface FoundModel {
   /** As `pull` takes it. */
