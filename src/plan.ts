@@ -301,8 +301,6 @@ export type Convertible =
       readonly resolved: Resolved;
       readonly model: PlannedModel;
       readonly listed: readonly Chosen<ListingEntry>[];
-      /** Why nothing of it can be chosen without a word of the user's. */
-      readonly unchosen?: ModeldlError;
     };
 
 /**
@@ -314,18 +312,15 @@ export function convertible(
   context: Context,
   resolved: Resolved,
 ): Extract<Convertible, { readonly resolved: Resolved }> | undefined {
-  let unchosen: ModeldlError | undefined;
   let listed: readonly Chosen<ListingEntry>[] | undefined;
   try {
     listed = listedFiles(resolved, {});
   } catch (error) {
+    // Of several quantizations none is meant, and any tells as much.
     if (!(error instanceof ModeldlError) || error.code !== 'USAGE') throw error;
-    unchosen = error;
     listed = listedFiles(resolved, { allFiles: true });
   }
-  if (listed === undefined) return undefined;
-  const model = plannedModel(context, resolved, listed);
-  return { resolved, model, listed, ...(unchosen === undefined ? {} : { unchosen }) };
+  return listed && { resolved, model: plannedModel(context, resolved, listed), listed };
 }
 
 /**

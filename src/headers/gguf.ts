@@ -138,8 +138,11 @@ export async function readGguf(file: PartlyRead): Promise<GgufSummary> {
   }
   const values: Values = new Map();
   try {
-    for (let index = 0; index < count; index += 1) await readValue(file, cursor, values);
-    const summary = await readTensors(file, cursor, tensors, alignmentOf(values));
+    let leapt = false;
+    for (let index = 0; index < count; index += 1) {
+      if (await readValue(file, cursor, values)) leapt = true;
+    }
+    const summary = await readTensors(file, cursor, tensors, alignmentOf(values), leapt);
     return { ...describe(values, summary.types), ...summary };
   } catch (error) {
     if (!(error instanceof Unread)) throw error;
@@ -149,15 +152,18 @@ export async function readGguf(file: PartlyRead): Promise<GgufSummary> {
   }
 }
 
-async function readValue(file: PartlyRead, cursor: Cursor, values: Values): Promise<void> {
+/** @returns whether something was leapt over */
+async function readValue(file: PartlyRead, cursor: Cursor, values: Values): Promise<boolean> {
   const name = await readText(cursor);
   const type = await cursor.uint32();
-  if (type === STRING) values.set(name, await readText(cursor));
-  else if (type === ARRAY) values.set(name, { count: await skipList(file, cursor, 0) });
-  else {
-    const bytes = await cursor.take(sizeOf(type));
-    values.set(name, numberOf(type, bytes));
+  if (type === ARRAY) {
+    const { count, leapt } = await skipList(file, cursor, 0, (known) => values.set(name, { count: known }));
+    values.set(name, { count });
+    return leapt;
   }
+  if (type === STRING) values.set(name, await readText(cursor));
+  else values.set(name, numberOf(type, await cursor.take(sizeOf(type))));
+  return false;
 }
 
 function numberOf(type: number, bytes: Buffer): number {
@@ -193,20 +199,29 @@ async function readText(cursor: Cursor): Promise<string> {
   return (await cursor.take(length)).toString('utf8');
 }
 
-/** @returns how many values it has */
-async function skipList(file: PartlyRead, cursor: Cursor, depth: number): Promise<number> {
+/** @param onCount told how many values it has, which is known before they are passed */
+async function skipList(
+  file: PartlyRead,
+  cursor: Cursor,
+  depth: number,
+  onCount: (count: number) => void = () => undefined,
+): Promise<{ readonly count: number; readonly leapt: boolean }> {
   const type = await cursor.uint32();
   const count = await cursor.uint64();
+  let leapt = false;
   if (type === STRING) {
     refuseMore(file, cursor, 8 * count);
-    await leapStrings(file, cursor, count);
+    onCount(count);
+    leapt = await leapStrings(file, cursor, count);
   } else if (type === ARRAY) {
     refuseMore(file, cursor, 12 * count);
     if (depth >= MOST_NESTED)
       throw new Unread('its header has lists within lists without end: it is damaged');
-    for (let index = 0; index < count; index += 1) await skipList(file, cursor, depth + 1);
+    for (let index = 0; index < count; index += 1) {
+      if ((await skipList(file, cursor, depth + 1)).leapt) leapt = true;
+    }
   } else cursor.seek(cursor.at() + sizeOf(type) * count);
-  return count;
+  return { count, leapt };
 }
 
 /** A list of so many values has at least so many bytes. */
@@ -233,6 +248,7 @@ async function readTensors(
   cursor: Cursor,
   count: number,
   alignment: number,
+  leapt: boolean,
 ): Promise<{ readonly parameters: number; readonly types: readonly TypeShare[] }> {
   let parameters = 0;
   let end = 0;
@@ -255,6 +271,11 @@ async function readTensors(
   const data = Math.ceil(cursor.at() / alignment) * alignment;
   if (count > 0 && data + end > (file.size() ?? Infinity)) {
     throw new Unread('its header describes more than it holds: it is cut off, or damaged');
+  }
+  const rest = (file.size() ?? data + end) - data - end;
+  // Where its place was guessed, only that everything fits proves the guess.
+  if (leapt && rest >= alignment) {
+    throw new Unread('its list of tokens is longer than what is read of a model at its hub');
   }
   const types = [...bytesOf].map(([type, bytes]) => ({ type, bytes }));
   return { parameters, types: types.sort((a, b) => b.bytes - a.bytes) };

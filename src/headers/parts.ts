@@ -26,8 +26,13 @@ import {
 export interface PartlyRead {
   /** Undefined before anything was read of a file whose size its hub does not tell. */
   size(): number | undefined;
-  /** `[start, end)`: less of it where the file ends before, more where that is at hand. @throws Unread */
-  read(start: number, end: number): Promise<Buffer>;
+  /**
+   * `[start, end)`: less of it where the file ends before, more where that is at hand. Unless
+   * `ahead` says otherwise more is fetched than is asked for. @throws Unread
+   */
+  read(start: number, end: number, ahead?: number): Promise<Buffer>;
+  /** Each byte comes over the network. */
+  readonly isCostly: boolean;
 }
 
 /** Why a file does not tell something: words that follow its name. It is no failure of what was asked for. */
@@ -230,14 +235,15 @@ function remoteFile(
   };
   return {
     size: () => size,
-    async read(start, wanted) {
+    isCostly: true,
+    async read(start, wanted, further = ahead) {
       const end = Math.min(wanted, size ?? wanted);
       const pieces: Buffer[] = [];
       let at = start;
       while (at < end) {
         let piece = heldFrom(at);
         if (piece === undefined) {
-          const upTo = Math.min(Math.max(end, at + ahead), size ?? Infinity);
+          const upTo = Math.min(Math.max(end, at + further), size ?? Infinity);
           if (end - at > allowance.mostBytes - allowance.usedBytes) {
             throw new Unread(`its header is longer than what is read of a model at its hub`);
           }
@@ -257,7 +263,11 @@ function remoteFile(
 }
 
 function inMemory(bytes: Buffer): PartlyRead {
-  return { size: () => bytes.length, read: (start) => Promise.resolve(bytes.subarray(start)) };
+  return {
+    size: () => bytes.length,
+    isCostly: false,
+    read: (start) => Promise.resolve(bytes.subarray(start)),
+  };
 }
 
 /** A file here, which is opened when it is read and may be gone by then. */
@@ -265,6 +275,7 @@ function localFile(path: string, allowance: Allowance): PartlyRead {
   let size: number | undefined;
   return {
     size: () => size,
+    isCostly: false,
     async read(start, end) {
       return withHandle(path, async (handle) => {
         size ??= (await handle.stat()).size;
