@@ -80,7 +80,11 @@ async function endOfList(file: PartlyRead, from: number, rest: number, count: nu
   let probes = 0;
   for (; ; after += step) {
     probes += 1;
-    if (after >= size || probes > MOST_PROBES) throw notFound();
+    if (probes > MOST_PROBES) throw notFound();
+    if (after >= size) {
+      after = size;
+      break;
+    }
     const found = await probe(after);
     if (found === undefined) break;
     [before, first] = [after, found];

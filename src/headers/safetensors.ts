@@ -42,8 +42,11 @@ export async function readTensors(file: PartlyRead): Promise<Tensors> {
   const size = file.size();
   if (length > (size ?? Infinity) - 8)
     throw new Unread('its header says more than it holds: it is cut off, or damaged');
-  const parsed = v.safeParse(header, parseJson((await cursor.take(length)).toString('utf8')));
-  if (!parsed.success) throw new Unread('its header is no JSON object: it is damaged');
+  const json = parseJson((await cursor.take(length)).toString('utf8'));
+  const parsed = v.safeParse(header, json);
+  if (!parsed.success || Array.isArray(json)) {
+    throw new Unread('its header is no JSON object: it is damaged');
+  }
   const { validateTensorEntry } = await import('@huggingface/hub');
   const tensors = new Map<string, TensorInfo>();
   for (const [name, value] of Object.entries(parsed.output)) {
