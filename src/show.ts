@@ -83,10 +83,10 @@ async function showRemote(
   const files = listed.map(({ path, file }) => ({ path, bytes: file.size ?? null, file }));
   const allowance: Allowance = { mostBytes: REMOTE_BYTES, usedBytes: 0 };
   const access = await accessTo(context, snapshot);
-  const what = listing === undefined ? undefined : convertible(context, resolved);
+  const { what, why } = convertibleOr(context, resolved);
   const contents =
     what === undefined
-      ? nothing('What its archive holds is seen once it is fetched')
+      ? nothing(why)
       : access.state === 'refused'
         ? nothing(access.why)
         : await describeContents(lookAt(context, snapshot, files, what, allowance));
@@ -125,6 +125,21 @@ async function showRemote(
     outlook: what === undefined ? [] : await outlook(context, text, reference, what, conversion),
     fetchedBytes: allowance.usedBytes,
   };
+}
+
+/** What the planner may be asked about; a listing whose names cannot be files here is shown all the same. */
+function convertibleOr(
+  context: Context,
+  resolved: Resolved,
+): { readonly what?: NonNullable<ReturnType<typeof convertible>>; readonly why: string } {
+  try {
+    const what = convertible(context, resolved);
+    const why = 'What its archive holds is seen once it is fetched';
+    return what === undefined ? { why } : { what, why };
+  } catch (error) {
+    if (!(error instanceof ModeldlError)) throw error;
+    return { why: error.message };
+  }
 }
 
 function nothing(why: string): Contents {
