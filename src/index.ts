@@ -151,6 +151,8 @@ export interface Modeldl {
     options?: ExportTreeOptions,
   ): Promise<results.ExportPlan>;
   list(): Promise<results.ModelList>;
+  /** What each stored model takes on disk. */
+  usage(): Promise<results.SpaceUsage>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
   planRemove(references: readonly string[], filter?: ConversionFilter): Promise<results.RemovalPlan>;
@@ -238,7 +240,9 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     planExportTree: async (references, target, given = {}) =>
       (await import('./export/export.js')).planExportTree(base, references, target, given),
     list: async () => (await import('./list.js')).list(base),
-    show: async (reference, filter = {}) => (await import('./list.js')).show(base, reference, filter),
+    usage: async () => (await import('./usage.js')).usage(base),
+    show: async (reference, filter = {}) =>
+      (await import('./show.js')).show(base, reference, filter, withDefaults({}, loaded.config)),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),
     planRemove: async (references, filter = {}) =>
       (await import('./remove.js')).planRemove(base, references, filter),

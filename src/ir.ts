@@ -2,24 +2,18 @@
  * What an OpenVINO IR says of itself: inputs, outputs and the element types of its weights, read from its .xml alone.
  * The format is the one that OpenVINO 2022.1 to 2026.4 write (`<net version="11">`; `version="10"` names ports alike).
  */
-import { createReadStream } from 'node:fs';
-import { join } from 'node:path';
-import type { Context } from './context.js';
-import { diskError, systemErrorCode } from './errors.js';
 import type { ModelPort, ModelWeights } from './results.js';
-import type { StoredModel } from './store/models.js';
 
 export interface IrSummary {
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   /** Bytes of constants by element type, most first. */
   readonly weights: readonly Omit<ModelWeights, 'file'>[];
+  /** How nncf made its weights smaller, in its words: `int4_sym`; `quantized` where activations are too. */
+  readonly precision?: string;
 }
 
 type Port = Omit<ModelPort, 'file'>;
-
-/** Of a .xml; those of models with hundreds of layers have some MB. */
-const LARGEST_BYTES = 256 * 1024 * 1024;
 
 /** Bodies of loops within loops take five levels each. */
 const DEEPEST = 1000;
@@ -55,6 +49,7 @@ export async function createIrParser(): Promise<IrParser> {
   const constants = new Set<string>();
   let layer: Layer | undefined;
   let dimension = '';
+  let precision: string | undefined;
   let whole = false;
   let tooDeep = false;
 
@@ -65,6 +60,10 @@ export async function createIrParser(): Promise<IrParser> {
   const open = (name: string, attributes: Readonly<Record<string, string>>): void => {
     const { id = '', type = '', names } = attributes;
     if (name === 'data') countConstant(attributes);
+    if (name === 'mode' && isTop('net', 'rt_info', 'nncf', 'weight_compression')) {
+      precision ??= (attributes['value'] ?? '').slice(0, 100);
+    }
+    if (name === 'quantization' && isTop('net', 'rt_info', 'nncf')) precision = 'quantized';
     if (isTop('net', 'layers') && name === 'layer') {
       const { name: own = '', output_names: outputNames } = attributes;
       layer = { id, type, name: own, dimensions: [] };
@@ -141,7 +140,12 @@ export async function createIrParser(): Promise<IrParser> {
         shape: dimensions.map((size) => (size < 0 ? '?' : size)),
       }));
       const weights = [...bytesOfTypes].map(([type, bytes]) => ({ type, bytes }));
-      return { inputs, outputs, weights: weights.sort((a, b) => b.bytes - a.bytes) };
+      return {
+        inputs,
+        outputs,
+        weights: weights.sort((a, b) => b.bytes - a.bytes),
+        ...(precision === undefined || precision === '' ? {} : { precision }),
+      };
     },
   };
 }
@@ -164,45 +168,4 @@ function elementTypeOf(precision: string): string {
     .toLowerCase()
     .replace(/^fp/, 'f')
     .replace(/^bool$/, 'boolean');
-}
-
-/**
- * Of every IR among a stored model's files. What cannot be read as one has nothing to say.
- * @throws ModeldlError DISK
- */
-export async function describeIrs(
-  context: Context,
-  { directory, record }: StoredModel,
-): Promise<{
-  readonly inputs: readonly ModelPort[];
-  readonly outputs: readonly ModelPort[];
-  readonly weights: readonly ModelWeights[];
-}> {
-  const paths = new Set(record.files.map(({ path }) => path));
-  const inputs: ModelPort[] = [];
-  const outputs: ModelPort[] = [];
-  const weights: ModelWeights[] = [];
-  for (const { path: file, bytes } of record.files) {
-    const isIr = /\.xml$/i.test(file) && paths.has(file.replace(/\.xml$/i, '.bin'));
-    if (!isIr || bytes > LARGEST_BYTES) continue;
-    const summary = await readIr(join(directory, file), context.signal);
-    inputs.push(...(summary?.inputs ?? []).map((port) => ({ file, ...port })));
-    outputs.push(...(summary?.outputs ?? []).map((port) => ({ file, ...port })));
-    weights.push(...(summary?.weights ?? []).map((weight) => ({ file, ...weight })));
-  }
-  return { inputs, outputs, weights };
-}
-
-async function readIr(file: string, signal: AbortSignal): Promise<IrSummary | undefined> {
-  const parser = await createIrParser();
-  try {
-    for await (const text of createReadStream(file, { encoding: 'utf8', signal, end: LARGEST_BYTES - 1 })) {
-      parser.write(String(text));
-    }
-  } catch (error) {
-    // A damaged model is shown all the same.
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
-    throw diskError(error, file, 'read');
-  }
-  return parser.end();
 }

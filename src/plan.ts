@@ -427,6 +427,52 @@ function modelKeyOf(
   };
 }
 
+/** What may be converted: a stored model, or a listing. */
+export type Convertible =
+  | { readonly stored: StoredModel; readonly reference: Reference }
+  | {
+      readonly resolved: Resolved;
+      readonly model: PlannedModel;
+      readonly listed: readonly Chosen<ListingEntry>[];
+    };
+
+/**
+ * A model by its listing, with all that lies below the reference's subpath where no default says what is converted;
+ * undefined for archives that are not here.
+ * @throws ModeldlError as choosing files does
+ */
+export function convertible(
+  context: Context,
+  resolved: Resolved,
+): Extract<Convertible, { readonly resolved: Resolved }> | undefined {
+  let listed: readonly Chosen<ListingEntry>[] | undefined;
+  try {
+    listed = listedFiles(resolved, {});
+  } catch (error) {
+    // Of several quantizations none is meant, and any tells as much.
+    if (!(error instanceof ModeldlError) || error.code !== 'USAGE') throw error;
+    listed = listedFiles(resolved, { allFiles: true });
+  }
+  return listed && { resolved, model: plannedModel(context, resolved, listed), listed };
+}
+
+/**
+ * What `convert` would do with a request, by what is known already. A stored model is asked about without network, and
+ * of a listing nothing but small files is fetched.
+ * @throws ModeldlError UNSUPPORTED and as converters plan
+ */
+export async function planKnown(
+  context: Context,
+  what: Convertible,
+  options: ConvertOptions,
+): Promise<ConvertPlan> {
+  const request = requestOf(context, options);
+  if ('resolved' in what)
+    return planListed(context, what.resolved, what.listed, request, options, what.model);
+  const pulled = asFound({ reference: what.reference, stale: false }, what.stored);
+  return describePrepared(context, await planLocal(context, pulled, request, options), options);
+}
+
 /** What `convert` would do. Nothing is fetched, unless an archive has to be opened to see what it holds. */
 export async function planConvert(
   context: Context,
@@ -495,9 +541,10 @@ async function planListed(
   listed: readonly Chosen<ListingEntry>[],
   request: ConversionRequest,
   options: PlanOptions,
+  asked?: PlannedModel,
 ): Promise<ConvertPlan> {
   const inputs = await knownInputs(context, resolved, listed);
-  const model = plannedModel(context, resolved, listed, inputs);
+  const model = asked ?? plannedModel(context, resolved, listed, inputs);
   const { converter, plan, layout } = await chooseConverter(context, model, request, options);
   const known = await knownConversion(context, resolved, listed, plan, inputs);
   const { key = null, stored = false } = known ?? {};

@@ -312,6 +312,23 @@ export interface ModelList {
   readonly totals: { readonly models: number; readonly bytes: number; readonly physicalBytes: number };
 }
 
+/** What a model takes of the cache's disk. */
+export interface ModelUsage {
+  readonly reference: string;
+  /** Of files that no other model has: what removing it gives back. */
+  readonly ownBytes: number;
+  /** Of files that other models have as well. */
+  readonly sharedBytes: number;
+}
+
+export interface SpaceUsage {
+  /** Of the user's own cache, largest first. */
+  readonly models: readonly ModelUsage[];
+  /** What all of them take together, and of that what several have, each byte once. */
+  readonly physicalBytes: number;
+  readonly sharedBytes: number;
+}
+
 /** A model at a hub. */
 export interface FoundModel {
   /** As `pull` takes it. */
@@ -384,15 +401,82 @@ export interface ShownModel {
   readonly settings: Readonly<Record<string, string>>;
   readonly pulledAt: string | null;
   readonly check: CheckReport | null;
-  /** Of a stored OpenVINO IR, as its .xml has them. */
+  /** Of OpenVINO IRs, as their .xml has them, and of ONNX models. */
   readonly inputs: readonly ModelPort[];
   readonly outputs: readonly ModelPort[];
+  /** Of OpenVINO IRs. */
   readonly weights: readonly ModelWeights[];
+  /** Whether its files may be had: `open` for everybody, `granted` to whoever asks, or `refused`; null where nobody tells. */
+  readonly access: 'open' | 'granted' | 'refused' | null;
+  readonly formats: readonly FormatShare[];
+  /** What its files say of themselves. */
+  readonly headers: readonly ModelHeader[];
+  /** What `convert` would do with it for each device; empty for what is a conversion. */
+  readonly outlook: readonly ConversionOutlook[];
+  /** What could not be told, as sentences. */
+  readonly unread: readonly string[];
+  /** Bytes of the model's files that were fetched for this. */
+  readonly fetchedBytes: number;
 }
 
-/** An input or output of an IR. */
+/** Files of one format among those of a model. */
+export interface FormatShare {
+  /** `safetensors`, `gguf`, `onnx`, `openvino`, `pytorch`, … */
+  readonly format: string;
+  /** Of GGUF files, that their names tell. */
+  readonly quantization: string | null;
+  readonly files: number;
+  /** 0 for files whose sizes the hub does not tell. */
+  readonly bytes: number;
+}
+
+/** What a set of weights says of itself; null for what it does not say. */
+export interface ModelHeader {
+  /** Its file, or the first of them. */
+  readonly file: string;
+  readonly files: number;
+  readonly format: 'safetensors' | 'gguf' | 'onnx' | 'openvino';
+  /** As the format or its `config.json` has it: `llama`, `BertModel`. */
+  readonly architecture: string | null;
+  /** Numbers in its tensors, unpacked. */
+  readonly parameters: number | null;
+  /** Bytes of its tensors by element type, in the format's words, most first. */
+  readonly types: readonly { readonly type: string; readonly bytes: number }[];
+  /** In the words of what made it: `Q4_K_M`, `awq 4 bit`, `int4_sym`. */
+  readonly quantization: string | null;
+  /** Tokens. */
+  readonly contextLength: number | null;
+  /** Kind and size: `gpt2, 151936 tokens`. */
+  readonly tokenizer: string | null;
+  readonly producer: string | null;
+  /** Of ONNX: versions of operator sets by domain. */
+  readonly opsets: Readonly<Record<string, number>>;
+  /** Why what is missing is missing. */
+  readonly unread: string | null;
+}
+
+/** What `convert` would do for a device. */
+export interface ConversionOutlook {
+  readonly device: string;
+  readonly precision: string;
+  /** Null where it is refused, or taken as it is published. */
+  readonly converter: string | null;
+  readonly toolchain: ConvertPlan['toolchain'];
+  /** The conversion is stored already. */
+  readonly stored: boolean;
+  /** Bytes of the model to fetch first. */
+  readonly downloadBytes: number;
+  readonly estimate: ConvertPlan['estimate'] | null;
+  readonly adjustments: readonly string[];
+  readonly prebuilt: ConvertPlan['prebuilt'];
+  /** What would be warned of, such as too little memory. */
+  readonly warnings: readonly string[];
+  readonly refused: { readonly message: string; readonly hint: string | null } | null;
+}
+
+/** An input or output of an IR or ONNX model. */
 export interface ModelPort {
-  /** Path of the .xml. */
+  /** Path of the .xml or .onnx. */
   readonly file: string;
   readonly name: string;
   /** As OpenVINO calls it: `f32`, `i64`. */

@@ -8,6 +8,19 @@ export function formatBytes(bytes: number): string {
   return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[power] ?? 'B'}`;
 }
 
+/** 1235814400 → `1.24 billion`, 22713216 → `22.7 million`: three digits, as models are spoken of. */
+export function formatNumber(count: number): string {
+  const steps = [
+    [1e12, ' trillion'],
+    [1e9, ' billion'],
+    [1e6, ' million'],
+  ] as const;
+  for (const [size, word] of steps) {
+    if (count >= size) return `${Number((count / size).toPrecision(3))}${word}`;
+  }
+  return String(count);
+}
+
 /** 1, `model` → `1 model`; 2 → `2 models`. */
 export function formatCount(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;

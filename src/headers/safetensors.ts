@@ -1,0 +1,104 @@
+/**
+ * What safetensors say of themselves: tensors by type, and how many numbers they hold. The rules by which packed weights
+ * are counted are those of `@huggingface/hub`, which reads headers by addresses of its own hub only.
+ */
+import type { Dtype, QuantizationConfig, SafetensorsFileHeader, TensorInfo } from '@huggingface/hub';
+import * as v from 'valibot';
+import { parseJson } from '../json.js';
+import { cursorOf } from './cursor.js';
+import { Unread, type PartlyRead } from './parts.js';
+
+export interface SafetensorsSummary {
+  /** Numbers of the model, unpacked, without what only scales others. */
+  readonly parameters: number;
+  readonly types: readonly TypeShare[];
+}
+
+/** Tensors of one element type. */
+export interface TypeShare {
+  /** As the format calls it: `BF16`, `Q4_K`. */
+  readonly type: string;
+  readonly bytes: number;
+}
+
+/** Tensors by name. */
+export type Tensors = ReadonlyMap<string, TensorInfo>;
+
+const tensor = v.object({
+  dtype: v.pipe(v.string(), v.maxLength(32)),
+  shape: v.pipe(v.array(v.number()), v.maxLength(64)),
+  data_offsets: v.tuple([v.number(), v.number()]),
+});
+
+/** Weights of one bit. */
+const MOST_PER_BYTE = 8;
+
+const header = v.record(v.string(), v.unknown());
+
+/** The tensors of one file. @throws Unread */
+export async function readTensors(file: PartlyRead): Promise<Tensors> {
+  const cursor = cursorOf(file);
+  const length = await cursor.uint64();
+  const size = file.size();
+  if (length > (size ?? Infinity) - 8)
+    throw new Unread('its header says more than it holds: it is cut off, or damaged');
+  const json = parseJson((await cursor.take(length)).toString('utf8'));
+  const parsed = v.safeParse(header, json);
+  if (!parsed.success || Array.isArray(json)) {
+    throw new Unread('its header is no JSON object: it is damaged');
+  }
+  const { validateTensorEntry } = await import('@huggingface/hub');
+  const tensors = new Map<string, TensorInfo>();
+  for (const [name, value] of Object.entries(parsed.output)) {
+    if (name === '__metadata__') continue;
+    const found = v.safeParse(tensor, value);
+    if (!found.success) throw new Unread('its header describes a tensor that is none: it is damaged');
+    const info: TensorInfo = { ...found.output, dtype: found.output.dtype as Dtype };
+    try {
+      validateTensorEntry('', name, info, size === undefined ? undefined : size - 8 - length);
+    } catch (error) {
+      throw new Unread('its header describes a tensor that it cannot hold: it is damaged', { cause: error });
+    }
+    tensors.set(name, info);
+  }
+  return tensors;
+}
+
+/**
+ * Of all files of a model together.
+ * @param quantization as `config.json` has it
+ */
+export async function summarize(
+  files: readonly Tensors[],
+  quantization: QuantizationConfig | undefined,
+): Promise<SafetensorsSummary> {
+  const { computeNumOfParamsByDtypeSingleFile } = await import('@huggingface/hub');
+  const all = files.flatMap((tensors) => [...tensors]);
+  const bytes = new Map<string, number>();
+  for (const [
+    ,
+    {
+      dtype,
+      data_offsets: [begin, end],
+    },
+  ] of all)
+    bytes.set(dtype, (bytes.get(dtype) ?? 0) + end - begin);
+  const types = [...bytes].map(([type, sum]) => ({ type, bytes: sum }));
+  const merged = Object.fromEntries(all) as SafetensorsFileHeader;
+  const counted = computeNumOfParamsByDtypeSingleFile(merged, quantization);
+  const parameters = Object.values(counted).reduce((sum, count) => sum + count, 0);
+  const held = types.reduce((sum, share) => sum + share.bytes, 0);
+  if (parameters > held * MOST_PER_BYTE)
+    throw new Unread('its header describes more numbers than it can hold: it is damaged');
+  return { parameters, types: types.sort((a, b) => b.bytes - a.bytes) };
+}
+
+const index = v.object({
+  weight_map: v.record(v.string(), v.string()),
+});
+
+/** Names of the files that `model.safetensors.index.json` divides a model into, beside it; undefined for what is none. */
+export function shardsOf(text: string | undefined): readonly string[] | undefined {
+  const parsed = v.safeParse(index, parseJson(text ?? ''));
+  return parsed.success ? [...new Set(Object.values(parsed.output.weight_map))] : undefined;
+}

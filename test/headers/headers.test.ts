@@ -1,0 +1,218 @@
+/** Headers that lie, are cut off, or want memory: a sentence each, and no more read than may be. */
+import { describe, expect, it } from 'vitest';
+import { describeContents, type Contents } from '../../src/headers/describe.js';
+import { formatsOf } from '../../src/headers/formats.js';
+import { Unread, type PartlyRead } from '../../src/headers/parts.js';
+import { gguf, LLAMA, text, texts, uint32 } from '../helpers/gguf.js';
+import { safetensors, withHeader } from '../helpers/safetensors.js';
+
+const MOST = 512 * 1024;
+
+interface Counted {
+  readonly contents: Contents;
+  readonly readBytes: number;
+}
+
+/** As a hub gives them: a part for each question, within an allowance. */
+async function look(
+  files: Readonly<Record<string, Buffer>>,
+  texted: Readonly<Record<string, string>> = {},
+): Promise<Counted> {
+  let readBytes = 0;
+  const open = (path: string): PartlyRead => {
+    const bytes = files[path] ?? Buffer.alloc(0);
+    return {
+      size: () => bytes.length,
+      isCostly: true,
+      read(start, end, ahead = 8 * 1024) {
+        const upTo = Math.min(bytes.length, Math.max(end, start + ahead));
+        if (end - start > MOST - readBytes)
+          return Promise.reject(new Unread('its header is longer than what is read'));
+        readBytes += Math.max(0, upTo - start);
+        return Promise.resolve(bytes.subarray(start, upTo));
+      },
+    };
+  };
+  const listed = [...Object.entries(files), ...Object.entries(texted)];
+  const contents = await describeContents({
+    files: listed.map(([path, { length }]) => ({ path, bytes: length })),
+    text: (path) => Promise.resolve(texted[path]),
+    open,
+    isHere: false,
+  });
+  return { contents, readBytes };
+}
+
+async function headerOf(name: string, bytes: Buffer): Promise<Contents['headers'][0] | undefined> {
+  const { contents, readBytes } = await look({ [name]: bytes });
+  expect(readBytes).toBeLessThanOrEqual(MOST);
+  return contents.headers[0];
+}
+
+const HUGE = 2n ** 60n;
+
+/** A GGUF's beginning with counts of its own. */
+function ggufCounts(tensors: bigint, values: bigint): Buffer {
+  const bytes = Buffer.alloc(64);
+  bytes.write('GGUF');
+  bytes.writeUInt32LE(3, 4);
+  bytes.writeBigUInt64LE(tensors, 8);
+  bytes.writeBigUInt64LE(values, 16);
+  return bytes;
+}
+
+const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+const entry = (shape: readonly number[], offsets: readonly number[]): string =>
+  JSON.stringify({ a: { dtype: 'F32', shape, data_offsets: offsets } });
+
+describe('a header that is not what it says', () => {
+  it.each<readonly [string, string, Buffer, RegExp]>([
+    ['safetensors of 2^60 bytes', 'm.safetensors', withHeader('{}', 0, HUGE), /length that nothing has/],
+    [
+      'safetensors of 2^64 - 1 bytes',
+      'm.safetensors',
+      withHeader('{}', 0, 2n ** 64n - 1n),
+      /length that nothing has/,
+    ],
+    ['safetensors longer than the file', 'm.safetensors', withHeader('{}', 0, 1000n), /more than it holds/],
+    ['safetensors of no JSON', 'm.safetensors', withHeader('{"a":'), /no JSON object/],
+    [
+      'safetensors of a list',
+      'm.safetensors',
+      withHeader('[]'),
+      /tensor that is none|no JSON object|damaged/,
+    ],
+    ['safetensors of deep JSON', 'm.safetensors', withHeader(`{"a":${deep}}`), /tensor that is none/],
+    [
+      'safetensors cut off',
+      'm.safetensors',
+      safetensors({ a: { dtype: 'F32', shape: [9] } }).subarray(0, 20),
+      /more than it holds/,
+    ],
+    ['safetensors of 5 bytes', 'm.safetensors', Buffer.from('12345'), /cut off/],
+    ['an empty file', 'm.safetensors', Buffer.alloc(0), /cut off/],
+    ['a tensor beyond the file', 'm.safetensors', withHeader(entry([9], [0, 36]), 8), /cannot hold/],
+    [
+      'a tensor of 2^60 numbers',
+      'm.safetensors',
+      withHeader(entry([2 ** 30, 2 ** 30], [0, 8]), 8),
+      /more numbers/,
+    ],
+    [
+      'a header of 1 MB',
+      'm.safetensors',
+      withHeader(JSON.stringify({ __metadata__: { x: 'y'.repeat(2 ** 20) } }), 8),
+      /longer than what is read/,
+    ],
+    ['a GGUF that is none', 'm.gguf', Buffer.from('<html>not a model</html>'), /no GGUF/],
+    ['a GGUF of version 1', 'm.gguf', gguf({ version: 1 }), /version/],
+    ['a GGUF of 2^60 values', 'm.gguf', ggufCounts(1n, HUGE), /length that nothing has/],
+    ['a GGUF of 2^40 tensors', 'm.gguf', ggufCounts(2n ** 40n, 1n), /more than it holds/],
+    ['a GGUF cut off at once', 'm.gguf', gguf().subarray(0, 30), /cut off|more than it holds/],
+    [
+      'an ONNX model that is none',
+      'm.onnx',
+      Buffer.from('version https://git-lfs.github.com/spec/v1\n'),
+      /no ONNX|more than it holds/,
+    ],
+    [
+      'an ONNX graph of 2^50 bytes',
+      'm.onnx',
+      Buffer.from([8, 7, 0x3a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 3]),
+      /more than it holds/,
+    ],
+    ['an empty ONNX model', 'm.onnx', Buffer.alloc(0), /no ONNX/],
+  ])('%s is a sentence', async (_what, name, bytes, said) => {
+    const header = await headerOf(name, bytes);
+    expect(header?.unread).toMatch(said);
+    expect(header?.parameters).toBeNull();
+  });
+
+  it('of a GGUF that is cut off later, what came before is said', async () => {
+    const whole = gguf({ values: { ...LLAMA, 'llama.context_length': uint32(4096) } });
+    const header = await headerOf('m.gguf', whole.subarray(0, whole.length - 100));
+    expect(header).toMatchObject({ architecture: 'llama', contextLength: 4096, parameters: null });
+    expect(header?.unread).toMatch(/more than it holds/);
+  });
+
+  it('of a list of tokens without an end is not followed', async () => {
+    const tokens = texts(Array.from({ length: 40_000 }, (_each, index) => `token-${index}`));
+    const header = await headerOf(
+      'm.gguf',
+      gguf({ values: { 'general.architecture': text('x'), 'a.tokens': tokens } }).subarray(0, 400_000),
+    );
+    expect(header).toMatchObject({ architecture: 'x', parameters: null });
+    expect(header?.unread).toMatch(/longer than what is read/);
+  });
+
+  it('leaps only to where the rest fills the file', async () => {
+    const values = {
+      'general.architecture': text('x'),
+      'tokenizer.ggml.tokens': texts(Array.from({ length: 40_000 }, (_each, index) => `token-${index}`)),
+      'general.file_type': uint32(7),
+    };
+    const bytes = gguf({ values });
+    expect(await headerOf('m.gguf', bytes)).toMatchObject({
+      parameters: 1600,
+      quantization: 'Q8_0',
+      unread: null,
+    });
+    const longer = await headerOf('m.gguf', Buffer.concat([bytes, Buffer.alloc(64)]));
+    expect(longer?.parameters).toBeNull();
+    expect(longer?.unread).toContain('longer');
+  });
+
+  it('has no control characters of its own in what is said', async () => {
+    const { contents } = await look(
+      { 'm.safetensors': safetensors({ a: { dtype: 'F32', shape: [2] } }) },
+      { 'config.json': JSON.stringify({ architectures: ['\u001b[31mred\u001b[0m\u0007\nline'] }) },
+    );
+    expect(contents.headers[0]?.architecture).toBe('red line');
+  });
+
+  it('of an index that names what is not there says so, and asks for nothing', async () => {
+    const { contents, readBytes } = await look(
+      { 'm-00001-of-00002.safetensors': safetensors({ a: { dtype: 'F32', shape: [2] } }) },
+      { 'm.safetensors.index.json': JSON.stringify({ weight_map: { a: '../../etc/passwd' } }) },
+    );
+    expect(contents.headers[0]?.unread).toBe('its index names ../../etc/passwd, which the model lacks');
+    expect(readBytes).toBe(0);
+  });
+
+  it('counts packed weights as what they are', async () => {
+    const { contents } = await look(
+      {
+        'm.safetensors': safetensors({
+          'l.qweight': { dtype: 'I32', shape: [16, 64] },
+          'l.scales': { dtype: 'F16', shape: [1, 64] },
+        }),
+      },
+      { 'config.json': JSON.stringify({ quantization_config: { quant_method: 'awq', bits: 4 } }) },
+    );
+    // Eight weights of 4 bits in each of 1024 words.
+    expect(contents.headers[0]).toMatchObject({ parameters: 8192, quantization: 'awq 4 bit' });
+  });
+});
+
+it('formats are told by names, pairs of .xml and .bin by each other', () => {
+  const bytes = 1;
+  const paths = [
+    'a.xml',
+    'a.bin',
+    'b.xml',
+    'c.bin',
+    'm-Q4_0.gguf',
+    'm-Q8_0.gguf',
+    'm.onnx',
+    'm.onnx_data',
+    'pytorch_model.bin',
+    'config.json',
+  ];
+  expect(formatsOf(paths.map((path) => ({ path, bytes })))).toEqual([
+    { format: 'openvino', quantization: null, files: 2, bytes: 2 },
+    { format: 'onnx', quantization: null, files: 2, bytes: 2 },
+    { format: 'gguf', quantization: 'Q4_0', files: 1, bytes: 1 },
+    { format: 'gguf', quantization: 'Q8_0', files: 1, bytes: 1 },
+    { format: 'pytorch', quantization: null, files: 1, bytes: 1 },
+  ]);
+});
