@@ -70,8 +70,6 @@ export interface StoredWanted {
   /** As the list has it. */
   readonly text: string;
   readonly model: StoredModel;
-  /** What a conversion reads: without network it is found by that. */
-  readonly origin?: StoredModel;
 }
 
 /** As {@link sync}, into the store alone: no copies, and nothing for a server. */
@@ -92,15 +90,12 @@ export async function syncStored(
     const text = job.locked === undefined ? format(context, named) : job.locked.asked.reference;
     if (wanted.convert === undefined) return { text, model: (await bringIn(job, pull)).model };
     const given = wanted.convert;
-    return oneAtATime(async () => ({ text, ...(await convertStored(job, given)) }));
+    return oneAtATime(async () => ({ text, model: await convertStored(job, given) }));
   });
   return { ...outcome, file: work.list.file, lock: work.lock === undefined ? null : work.list.lockFile };
 }
 
-async function convertStored(
-  job: Job,
-  given: ConvertOptions,
-): Promise<Pick<StoredWanted, 'model' | 'origin'>> {
+async function convertStored(job: Job, given: ConvertOptions): Promise<StoredModel> {
   const { context, text, work } = job;
   const { output, ...plain } = convertOptionsOf(job, given);
   const isPlain = (given.layout ?? 'plain') === 'plain';
@@ -109,16 +104,14 @@ async function convertStored(
     storeOnly: true,
   };
   if (work.frozen) await refuseOtherKey(job, options);
-  const { hub, id, path, prebuilt } = await convert(context, text, options);
+  const { hub, id, path } = await convert(context, text, options);
   const model = (await visibleModels(context, hub, [id])).find((one) => modelLocation(one) === path);
   if (model === undefined) {
     throw new ModeldlError('BUSY', `Another process removed a conversion of ${text}`, {
       hint: 'run the command again',
     });
   }
-  if (prebuilt !== null) return { model };
-  const prepared = await prepare(context, text, await withLayout(context, text, options));
-  return { model, origin: prepared.pulled.model };
+  return model;
 }
 
 /** What {@link sync} would do. */
@@ -267,11 +260,9 @@ async function eachModel<Result>(work: Work, run: (job: Job) => Promise<Result>)
 function withLockHint({ frozen, list }: Work, error: unknown): unknown {
   if (!frozen || !(error instanceof ModeldlError) || error.details['differences'] !== undefined) return error;
   const { code, message, hint, cause, details } = error;
-  const isGone = code === 'NOT_FOUND' && hint === undefined;
-  if (!isGone && code !== 'INTEGRITY') return error;
-  const why = isGone ? 'its hub has it no more' : hint;
+  if (code !== 'NOT_FOUND' && code !== 'INTEGRITY') return error;
   return new ModeldlError(code, message, {
-    hint: `${why === undefined ? '' : `${why}; or `}the lock is wrong, ${list.lockFile}: \`modeldl lock\` writes it anew`,
+    hint: `${hint === undefined ? '' : `${hint}; or `}the lock is wrong, ${list.lockFile}: \`modeldl lock\` writes it anew`,
     cause,
     details,
   });

@@ -48,9 +48,8 @@ export async function collect(
         });
   if (errors.length > 0) return { errors };
   const models = new Map<string, StoredModel>();
-  for (const { model, origin } of results) {
-    for (const one of [model, ...(origin === undefined ? [] : [origin])]) models.set(one.path, one);
-  }
+  for (const { model } of results)
+    for (const one of [model, ...(await originsOf(context, model))]) models.set(one.path, one);
   const all = [...models.values()];
   const listings = await listingsOf(context, all);
   return {
@@ -66,27 +65,25 @@ async function storedByName(
   context: Context,
   references: readonly string[],
 ): Promise<{ readonly results: readonly StoredWanted[]; readonly errors: readonly ModeldlError[] }> {
-  const outcome = await forEach(
+  return forEach(
     context,
     [...new Set(references)],
     MODELS_AT_ONCE,
-    async (text): Promise<readonly StoredWanted[]> => {
+    async (text): Promise<StoredWanted> => {
       const reference = parse(context, text);
       const { query, conversion, ...named } = reference;
       const asked = format(context, named);
       if (conversion === undefined)
-        return [{ text: asked, model: (await pullModel(context, reference, {})).model }];
+        return { text: asked, model: (await pullModel(context, reference, {})).model };
       const model = await findStored(context, reference, {});
       await assertIntact(context, model);
-      const origins = await originsOf(context, model);
-      return [{ text: asked, model }, ...origins.map((origin) => ({ text: asked, model: origin }))];
+      return { text: asked, model };
     },
     async (text, thrown) => {
       const error = await withFileHint(context, text, thrown);
       return error instanceof ModeldlError ? error.with({ reference: redactReference(text) }) : error;
     },
   );
-  return { results: outcome.results.flat(), errors: outcome.errors };
 }
 
 /** What a conversion was made of; where that is gone, whatever else is here of the same revision. */

@@ -121,6 +121,7 @@ describe('the next word', () => {
         '--connections',
         '--limit-rate',
         '--quant',
+        '--digest',
       ],
       ...['--task', '--name', '--library', '--license', '--limit', '--timeout', '--older-than', '--max-size'],
     ]);

@@ -44,7 +44,8 @@ async function world(argv: readonly string[]): Promise<string> {
 /** @param directory of a run before, where that counts */
 async function run(argv: readonly string[], directory?: string): Promise<Ran> {
   const place = directory ?? (await world(argv));
-  if (argv.includes('--frozen') && directory === undefined) await run(['lock'], place);
+  const needsLock = argv.includes('--frozen') || argv[0] === 'ci' || argv[1] === 'create';
+  if (needsLock && !existsSync(join(place, 'modeldl.lock')) && argv[0] !== 'lock') await run(['lock'], place);
   return runAt(place, argv);
 }
 
@@ -94,13 +95,14 @@ function examplesOf(help: string): string {
 }
 
 /**
- * Wrong for lack of a terminal, of network, of a mirror or of the built program, which plugins import: the example is
+ * Wrong for lack of a terminal, of network, of a mirror, of a conversion or of the built program, which plugins import: the example is
  * right where these are.
  */
 const LACKING = [
   /^error: Missing `--token-stdin`/,
   /^error: No hub can answer that/,
   /^error: No registry is a mirror/,
+  /^error: Nothing in the bundle was converted/,
   /Cannot load the plugin/,
 ];
 

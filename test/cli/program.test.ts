@@ -134,22 +134,6 @@ describe('the table of commands', () => {
       expect(stdout).toMatch(new RegExp(`^  ${line.replace('|', '\\|')} +${summary}$`, 'm'));
     }
   });
-
-  it.each(COMMANDS.map(({ name }) => name))('every example of %s is read as it is written', async (name) => {
-    const { stdout } = await run(name, '--help');
-    const examples = stdout
-      .split(/\nExamples?:\n/)[1]
-      ?.split('\n')
-      .filter((line) => line.startsWith('  modeldl '));
-    expect(examples?.length).toBeGreaterThan(0);
-    for (const example of examples ?? []) {
-      const words = (example.split(/ +[#<]/)[0] ?? '').trim().split(' ').slice(1);
-      const { exitCode, stderr } = await run(...words.map((word) => word.replaceAll('"', '')));
-      // Offline and in an empty cache most find nothing; what matters is that nothing was misspelt.
-      expect(stderr, example).not.toMatch(/Unknown|Too many|Missing required|argument missing|Malformed/);
-      expect(exitCode, `${example}: ${stderr}`).not.toBe(1);
-    }
-  });
 });
 
 describe('a command that only looks makes no cache where none is', () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import * as v from 'valibot';
-import { afterEach, beforeEach, describe, expect } from 'vitest';
+import { afterEach, beforeEach, describe, expect, vi } from 'vitest';
 import { startHfHub, type HfHub, type HfHubOptions } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
@@ -218,7 +218,11 @@ describe('modeldl pull without a model', () => {
     await shown.waitFor(/Fetch 2\.9 MiB\? No\n\? Which model/);
     await shown.press('C-c');
     expect((await shown.ended()).exitCode).toBe(130);
-    expect(hub?.requests.some(({ server }) => server === 'cdn')).toBe(false);
+    // What the files say of themselves is read by ranges before the question.
+    const whole = hub?.requests.filter(
+      ({ server, headers }) => server === 'cdn' && headers.range === undefined,
+    );
+    expect(whole).toEqual([]);
   });
 
   onTerminal('shows long names within the terminal, and what hubs say as text', async () => {
@@ -329,12 +333,15 @@ describe('a terminal', () => {
     const narrow = await shown.visible();
     expect(narrow.match(/Which model/g)).toHaveLength(1);
     await shown.resize(100, 40);
-    await shown.waitFor(before);
-    await shown.press('Down');
-    await shown.waitFor(/❯ hf:sentence-transformers\/tiny-encoder|❯ hf:org\/tiny-decoder/);
-    const wide = await shown.visible();
-    expect(wide.match(/Which model/g)).toHaveLength(1);
-    expect(wide.split('\n').filter((line) => line.includes(before))).toHaveLength(1);
+    // What scrolled away may have it still, so the screen itself is looked at.
+    await vi.waitFor(
+      async () => {
+        const wide = await shown.visible();
+        expect(wide.match(/Which model/g)).toHaveLength(1);
+        expect(wide.split('\n').filter((line) => line.includes(before))).toHaveLength(1);
+      },
+      { timeout: 45_000, interval: 30 },
+    );
     await shown.press('C-c');
     expect((await shown.ended()).restored).toBe(true);
   });

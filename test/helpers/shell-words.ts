@@ -5,9 +5,9 @@ export function commandsIn(text: string): readonly (readonly string[])[] {
   const joined = text.replace(/\\\n\s*/g, ' ');
   const starts = [...joined.matchAll(/(?:^|[\s(])(?:npx )?modeldl (?=[^\s#])/gm)];
   return starts.flatMap(({ index, 0: { length } }) => {
-    // Talk about a command begins no command: `modeldl at …`.
+    // Neither talk about a command begins one, `modeldl at …`, nor the name of an image: `-t modeldl .`.
     const before = joined.slice(joined.lastIndexOf('\n', index) + 1, index);
-    if (/#/.test(before)) return [];
+    if (/#|-t *$/.test(before)) return [];
     return [wordsOf(joined.slice(index + length))];
   });
 }

@@ -96,7 +96,10 @@ const models: Source = async (asked) => {
 const OPTIONS: Readonly<Record<string, Source>> = {
   '--precision': () => choices(PRECISIONS),
   '--device': () => choices(DEVICES),
-  '--layout': async () => choices((await import('../../layout/layout.js')).LAYOUTS),
+  '--layout': async ({ verb }) => {
+    const { LAYOUTS } = await import('../../layout/layout.js');
+    return choices(verb === 'export' ? [...LAYOUTS, 'hf-cache', 'ollama'] : LAYOUTS);
+  },
   '--ovms-version': async () => choices((await import('../../layout/versions.js')).OVMS_VERSIONS),
   '--sort': async () => choices((await import('../../search.js')).SEARCH_ORDERS),
   '--hub': async (asked) => ({
@@ -122,10 +125,25 @@ export function valuesOfOption(option: Option, asked: Asked): Promise<Answer> | 
 }
 
 const TOOLCHAIN_ACTIONS = ['list', 'install', 'remove', 'download'] as const;
+const BUNDLE_ACTIONS = ['create', 'import', 'show'] as const;
 const CONFIG_ACTIONS = ['list', 'get', 'set', 'path', 'init', 'trust'] as const;
 
 const toolchainWords: Source = (asked) =>
   asked.arguments.length === 0 ? choices(TOOLCHAIN_ACTIONS) : toolchains(asked);
+
+const bundleWords: Source = (asked) => {
+  const [action] = asked.arguments;
+  if (action === undefined) return choices(BUNDLE_ACTIONS);
+  return action === 'create' ? models(asked) : files(asked);
+};
+
+/** Topics, hubs and what is stored. */
+const doctorWords: Source = async (asked) => {
+  const { DOCTOR_TOPICS } = await import('../../results.js');
+  const topics = choices(DOCTOR_TOPICS.filter((topic) => topic !== 'models')).candidates;
+  const hubs = named((await known(asked)).hubs);
+  return { candidates: [...topics, ...hubs, ...(await stored(asked)).candidates] };
+};
 
 const configWords: Source = async (asked) => {
   const [action, key] = asked.arguments;
@@ -159,6 +177,8 @@ const ARGUMENTS: Readonly<Record<string, Source>> = {
   whoami: accountHubs,
   converters,
   toolchain: toolchainWords,
+  bundle: bundleWords,
+  doctor: doctorWords,
   config: configWords,
   completion: () => choices(SHELLS),
 };
