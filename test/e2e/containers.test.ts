@@ -398,7 +398,7 @@ describe('the image with models', () => {
 
 describe('the composed services', () => {
   withContainers(
-    'start the server once its models are there',
+    'bring the models into a volume that the server reads, once',
     async () => {
       const project = await lockedExample('compose');
       // There is no network of containers on a machine without its programs.
@@ -433,12 +433,13 @@ describe('the composed services', () => {
           },
         );
       try {
+        // podman-compose may start what waits for a service before that one has begun: Docker's does not.
+        await compose('up', 'models');
+        expect(bytesAsked()).toBe(WEIGHTS.length);
+        hub.clearRequests();
         const { all } = await compose('up', '--no-color');
         expect(all).toContain(`${SERVED} 5000`);
         expect(all).not.toContain(TOKEN);
-        expect(bytesAsked()).toBe(WEIGHTS.length);
-        hub.clearRequests();
-        await compose('up');
         expect(bytesAsked()).toBe(0);
       } finally {
         await chmod(token, 0o600);
@@ -471,8 +472,14 @@ describe('the manifests for Kubernetes', () => {
       expect((await validate(broken)).exitCode).not.toBe(0);
 
       const composed = yaml(await readFile(join(EXAMPLES, 'compose', 'compose.yaml'), 'utf8')) as {
-        services: { models: { command: string; environment: { MODELDL_CONFIG: string } } };
+        services: {
+          models: { command: string; environment: { MODELDL_CONFIG: string } };
+          server: { depends_on: unknown };
+        };
       };
+      expect(composed.services.server.depends_on).toEqual({
+        models: { condition: 'service_completed_successfully' },
+      });
       for (const file of files) {
         const documents = (await readFile(file, 'utf8'))
           .split('\n---\n')
