@@ -275,6 +275,7 @@ describe('a cache that may not be written', () => {
 
   /** Reading commands work, what must write is refused by name. */
   async function expectReadable(
+    why: string,
     start: (...args: readonly string[]) => ReturnType<World['run']>,
   ): Promise<void> {
     const { stdout: path } = await start('path', STORED);
@@ -296,7 +297,7 @@ describe('a cache that may not be written', () => {
     ]) {
       expectRefusedInText(await start(...args), {
         code: 'DISK',
-        message: `The cache is read-only: ${world.cacheDir}`,
+        message: `The cache ${why}: ${world.cacheDir}`,
         hint: /--cache-dir.*MODELDL_CACHE_DIR/,
       });
     }
@@ -307,7 +308,10 @@ describe('a cache that may not be written', () => {
     await world.run('pull', STORED);
     await mkdir(join(world.cacheDir, 'v1/toolchains/openvino-0123456789ab'), { recursive: true });
     hub.clearRequests();
-    await expectReadable((...args) => world.start({ under: withReadOnly(world.cacheDir) }, ...args).done);
+    await expectReadable(
+      'is read-only',
+      (...args) => world.start({ under: withReadOnly(world.cacheDir) }, ...args).done,
+    );
   });
 
   asNobody('because it belongs to somebody else is read', async () => {
@@ -316,7 +320,10 @@ describe('a cache that may not be written', () => {
     await chmod(world.directory, 0o755);
     await mkdir(join(world.directory, 'out'));
     await chown(join(world.directory, 'out'), NOBODY, NOBODY);
-    await expectReadable((...args) => world.start({ uid: NOBODY }, ...args).done);
+    await expectReadable(
+      `may not be written by this user, ${NOBODY}`,
+      (...args) => world.start({ uid: NOBODY }, ...args).done,
+    );
   });
 
   asNobody('but for a record, whose copy is read, is as good as any', async () => {
