@@ -118,7 +118,8 @@ function plain(output: Output, talkative: boolean): Progress {
     } else if (event.type === 'file-progress') {
       progress(`${formatBytes(totals.received())} of ${formatBytes(totals.total())}`);
     } else if (event.type === 'waiting' || event.type === 'retry') {
-      if (text !== undefined) atOnce(event.type, text);
+      // Another reason is another thing to be told.
+      if (text !== undefined) atOnce(event.type === 'retry' ? `retry: ${event.reason}` : event.type, text);
     } else if (text !== undefined && event.type !== 'resolve') progress(text);
   };
   return {
