@@ -46,7 +46,9 @@ async function inCache(area: string): Promise<readonly string[]> {
 describe('two processes that pull the same model at once', () => {
   it.each(['org/large', 'org/small'])('both succeed, and the bytes of %s come once', async (id) => {
     hub.addFault({ server: 'cdn', times: 1, kind: { delayMs: 300 } });
-    const runs = await Promise.all([1, 2, 3].map(() => world.run('pull', `hf:${id}`, '--json')));
+    const runs = await Promise.all(
+      [1, 2, 3].map(() => world.run('pull', `hf:${id}`, '--json', '--connections', '1')),
+    );
     expect(runs.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0]);
     const models = runs.map(
       ({ stdout }) =>

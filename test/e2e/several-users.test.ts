@@ -201,7 +201,7 @@ describe('what cannot work is refused with a hint', () => {
     await succeed({ uid: BOB }, 'pull', 'hf:org/large', '--offline');
     expectRefusedInText(await start({ uid: BOB }, 'pull', 'hf:org/same').done, {
       code: 'DISK',
-      message: /read-only/,
+      message: /may not be written by this user/,
       hint: /--cache-dir/,
     });
   });
