@@ -6,6 +6,7 @@ import { isOwn } from './config/load.js';
 import { conversionRecipe } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type { Digest, RemoteFile, Snapshot } from './hub.js';
+import { sortedKeys } from './json.js';
 import { checkListing, fileSystemRules, isDigest } from './paths.js';
 import { textOf } from './store/replace.js';
 import type { StoredSnapshot } from './store/snapshots.js';
@@ -140,11 +141,7 @@ export function digestText({ algorithm, hex }: Digest): string {
 
 /** The same request has the same text, whatever the order of its keys. */
 export function requestKey(asked: LockedRequest): string {
-  return JSON.stringify(asked, (_key, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  );
+  return JSON.stringify(asked, sortedKeys);
 }
 
 /** A request for people. */

@@ -22,6 +22,7 @@ import { ModeldlError } from './errors.js';
 import { distinctBytes, promisedBytes, storedFile } from './fetch.js';
 import type { RemoteFile } from './hub.js';
 import { choose, knownListing, type ListingEntry, type SelectionRequest } from './listing.js';
+import { sortedKeys } from './json.js';
 import { isStoredAnywhere, visibleModels } from './lower.js';
 import {
   asFound,
@@ -704,16 +705,6 @@ export function conversionKey(
     .map(({ path, sha256 }) => `${path}\0${sha256}`)
     .sort();
   const { converter, precision, device, task, settings } = plan;
-  return createHash('sha256')
-    .update(canonicalJson({ reads, converter, precision, device, task: task ?? null, settings, toolchain }))
-    .digest('hex');
-}
-
-/** JSON with sorted keys, so that equal values have equal text. */
-function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, item: unknown) =>
-    typeof item === 'object' && item !== null && !Array.isArray(item)
-      ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : item,
-  );
+  const decisive = { reads, converter, precision, device, task: task ?? null, settings, toolchain };
+  return createHash('sha256').update(JSON.stringify(decisive, sortedKeys)).digest('hex');
 }

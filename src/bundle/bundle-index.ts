@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { platform } from 'node:process';
 import * as v from 'valibot';
 import { ModeldlError } from '../errors.js';
-import { parseJson } from '../json.js';
+import { parseJson, sortedKeys } from '../json.js';
 import { checkListing, fileSystemRules, shownName } from '../paths.js';
 import { digest, modelPath, recordSchema, sha256, size, treePath } from '../store/record.js';
 import { snapshotSchema } from '../store/snapshots.js';
@@ -91,11 +91,6 @@ export function printIndex(index: Omit<BundleIndex, 'format' | 'version'>): Buff
 function inOrder(list: readonly object[]): readonly object[] {
   const texts = new Map(list.map((item) => [JSON.stringify(item, sortedKeys), item]));
   return [...texts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
-}
-
-function sortedKeys(_key: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** `sha256:<hex>` of an index as it is printed. */
