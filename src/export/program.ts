@@ -15,6 +15,7 @@ import { requireSpace } from '../space.js';
 import { uniqueName } from '../store/layout.js';
 import { createLinker, type Linker, type LinkMode } from '../store/link.js';
 import type { StoredModel } from '../store/models.js';
+import { deviceOf } from '../store/space.js';
 
 export interface ExportOptions extends Pick<PullOptions, 'quant'> {
   /** Hub whose program it is for. */
@@ -184,11 +185,11 @@ function sum(contents: readonly RegisteredContent[]): number {
 async function requireRoom(context: Context, title: string, registration: Registration): Promise<void> {
   const { directory, contents } = registration;
   const missing = await absent(directory, contents);
-  const { dev } = await stat(await existing(directory));
+  const device = await deviceOf(directory);
   const devices = await Promise.all(
     missing.map(async ({ from }) => (typeof from === 'string' ? (await stat(from)).dev : undefined)),
   );
-  const copied = missing.filter((_content, index) => devices[index] !== dev);
+  const copied = missing.filter((_content, index) => devices[index] !== device);
   try {
     await requireSpace(context, [{ directory, bytes: sum(copied), what: `the store of ${title}` }]);
   } catch (error) {
@@ -200,12 +201,6 @@ async function requireRoom(context: Context, title: string, registration: Regist
       details,
     });
   }
-}
-
-async function existing(directory: string): Promise<string> {
-  return (await isDirectory(directory)) || dirname(directory) === directory
-    ? directory
-    : existing(dirname(directory));
 }
 
 /** @returns whether its bytes are shared */
