@@ -16,6 +16,7 @@ import {
   type Reference,
   type ReferenceSyntax,
 } from './reference.js';
+import type { ClaimOptions } from './store/claim.js';
 import type { Session } from './store/session.js';
 import type { Store } from './store/layout.js';
 import type { ConnectionBudget } from './transfer/helpers.js';
@@ -97,6 +98,20 @@ export async function withFileHint(context: Context, text: string, error: unknow
     cause,
     details,
   });
+}
+
+/** How long others are waited for, and that it is told. @param what is waited for */
+export function waitingFor(
+  { maxWaitMs, signal, emit }: Pick<Context, 'maxWaitMs' | 'signal' | 'emit'>,
+  what: string,
+): ClaimOptions {
+  return {
+    maxWaitMs,
+    signal,
+    onWait: (holder) => {
+      emit({ type: 'waiting', what, holder });
+    },
+  };
 }
 
 export function format(context: Context, reference: Reference): string {

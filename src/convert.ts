@@ -1,7 +1,7 @@
 /** Converting: from a stored model to another one beside it, made once per set of inputs and settings. */
 import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
-import type { Context } from './context.js';
+import { waitingFor, type Context } from './context.js';
 import type { CheckReport, ConverterContext } from './converter.js';
 import { discard, makeDirectories } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
@@ -122,13 +122,7 @@ async function storedOrMade(
   if (stored !== undefined && !lacksCheck(stored)) return { model: stored, fresh: false };
   assertWritable(context.store);
   const session = await context.session();
-  const waiting = {
-    maxWaitMs: context.maxWaitMs,
-    signal: context.signal,
-    onWait: (holder: string) => {
-      context.emit({ type: 'waiting', what: `the conversion of ${prepared.local.reference}`, holder });
-    },
-  };
+  const waiting = waitingFor(context, `the conversion of ${prepared.local.reference}`);
   return withClaim(context.store, session, `conversion ${prepared.key}`, waiting, async () => {
     const meanwhile = force ? undefined : await findOrOwn(context, prepared.modelKey);
     const checked =

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import pLimit from 'p-limit';
 import { adopt, costsNothing, tellAdopted, type Adopted, type BlobSource } from './adopt.js';
-import type { Context } from './context.js';
+import { waitingFor, type Context } from './context.js';
 import { ModeldlError, systemErrorCode } from './errors.js';
 import type { Digest, RemoteFile } from './hub.js';
 import { adoptBlob, hasBlob, writeBlob } from './store/blobs.js';
@@ -499,15 +499,8 @@ function requestOf(file: WantedFile): DownloadRequest {
   };
 }
 
-function waiting(fetching: Fetching, what: string): ClaimOptions {
-  const { context, signal } = fetching;
-  return {
-    maxWaitMs: context.maxWaitMs,
-    signal,
-    onWait: (holder) => {
-      context.emit({ type: 'waiting', what, holder });
-    },
-  };
+function waiting({ context, signal }: Fetching, what: string): ClaimOptions {
+  return waitingFor({ ...context, signal }, what);
 }
 
 type Told = Pick<Fetching, 'context' | 'reference' | 'signal'>;

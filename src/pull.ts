@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import pLimit from 'p-limit';
 import { isElsewhere } from './adopt.js';
 import { bring, knownFiles, pinSnapshot, type BringOptions, type Brought } from './bring.js';
-import { format, hubNamed, parse, type Context, withFileHint } from './context.js';
+import { format, hubNamed, parse, waitingFor, type Context, withFileHint } from './context.js';
 import { ModeldlError } from './errors.js';
 import { digestKey, distinctBytes, promisedBytes, storedFile } from './fetch.js';
 import type { RemoteFile } from './hub.js';
@@ -323,13 +323,7 @@ async function withModelClaim<Result>(
   scope: string,
   work: (held: Claim) => Promise<Result>,
 ): Promise<Result> {
-  const waiting = {
-    maxWaitMs: context.maxWaitMs,
-    signal: context.signal,
-    onWait: (holder: string) => {
-      context.emit({ type: 'waiting', what: format(context, reference), holder });
-    },
-  };
+  const waiting = waitingFor(context, format(context, reference));
   const turn = context.turns.get(scope) ?? pLimit(1);
   context.turns.set(scope, turn);
   const session = await context.session();

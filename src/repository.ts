@@ -1,6 +1,6 @@
 /** Model repositories of servers: a model's tree, what the server needs beside it, and the server's configuration. */
 import { basename, dirname, join } from 'node:path';
-import type { Context } from './context.js';
+import { waitingFor, type Context } from './context.js';
 import type { ConversionPlan, PlannedModel } from './converter.js';
 import { ModeldlError } from './errors.js';
 import {
@@ -232,14 +232,11 @@ export async function register(context: Context, layout: PlannedLayout, file: st
 }
 
 /** One process at a time changes a directory or file; where there is no cache to claim it in, nobody waits. */
-export async function taking(context: Context, path: string, work: () => Promise<void>): Promise<void> {
+export async function taking<Result>(
+  context: Context,
+  path: string,
+  work: () => Promise<Result>,
+): Promise<Result> {
   if (!context.store.writable) return work();
-  const waiting = {
-    maxWaitMs: context.maxWaitMs,
-    signal: context.signal,
-    onWait: (holder: string) => {
-      context.emit({ type: 'waiting', what: path, holder });
-    },
-  };
-  return withClaim(context.store, await context.session(), `output ${path}`, waiting, work);
+  return withClaim(context.store, await context.session(), `output ${path}`, waitingFor(context, path), work);
 }

@@ -1,5 +1,5 @@
 /** Toolchains: listing, installing and removing the environments that converters run in. */
-import type { Context } from './context.js';
+import { waitingFor, type Context } from './context.js';
 import type { Runtime, Toolchain, ToolchainContext, ToolchainStatus } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type {
@@ -10,17 +10,10 @@ import type {
   ToolchainWheels,
 } from './results.js';
 import { requireSpace } from './space.js';
-import { withClaim, withClaimUnwanted, type ClaimOptions } from './store/claim.js';
+import { withClaim, withClaimUnwanted } from './store/claim.js';
 import { assertWritable, inStore } from './store/layout.js';
 
 export function toolchainContext(context: Context): ToolchainContext {
-  const waiting = (what: string): ClaimOptions => ({
-    maxWaitMs: context.maxWaitMs,
-    signal: context.signal,
-    onWait: (holder) => {
-      context.emit({ type: 'waiting', what, holder });
-    },
-  });
   return {
     toolchainsDir: inStore(context.store, 'toolchains'),
     signal: context.signal,
@@ -28,10 +21,17 @@ export function toolchainContext(context: Context): ToolchainContext {
     environment: context.environment,
     settings: context.toolchainSettings,
     exclusively: async (name, work) =>
-      withClaim(context.store, await context.session(), name, waiting(name), work),
+      withClaim(context.store, await context.session(), name, waitingFor(context, name), work),
     use: async (environment) => (await context.session()).want([environment]),
     whenUnused: async (name, environment, work) =>
-      withClaimUnwanted(context.store, await context.session(), name, environment, waiting(name), work),
+      withClaimUnwanted(
+        context.store,
+        await context.session(),
+        name,
+        environment,
+        waitingFor(context, name),
+        work,
+      ),
     requireRoom: (needs) => requireSpace(context, needs),
   };
 }

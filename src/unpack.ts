@@ -1,7 +1,7 @@
 /** Archives of a snapshot: fetched like any file, then unpacked member by member into blobs once their digest matched. */
 import { open } from 'node:fs/promises';
 import { platform } from 'node:process';
-import type { Context } from './context.js';
+import { waitingFor, type Context } from './context.js';
 import { discard } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
 import {
@@ -56,13 +56,12 @@ export async function openArchive(
   archive: ArchiveFile,
 ): Promise<OpenedArchive> {
   const name = claimedName(scope, archive);
-  const held = await claim(context.store, await context.session(), `bytes of ${name}`, {
-    maxWaitMs: context.maxWaitMs,
-    signal: context.signal,
-    onWait: (holder) => {
-      context.emit({ type: 'waiting', what: archive.path, holder });
-    },
-  });
+  const held = await claim(
+    context.store,
+    await context.session(),
+    `bytes of ${name}`,
+    waitingFor(context, archive.path),
+  );
   const directory = partialDirectory(context, name);
   const close: OpenedArchive['close'] = async ({ keep }) => {
     if (!keep) await removePartial(directory);

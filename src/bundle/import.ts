@@ -5,7 +5,7 @@
  */
 import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { format, hubNamed, parse, type Context } from '../context.js';
+import { format, hubNamed, parse, waitingFor, type Context } from '../context.js';
 import { discard } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { decidingRequest } from '../listing.js';
@@ -451,12 +451,5 @@ async function exclusively<Result>(
   what: string,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  const waiting = {
-    maxWaitMs: context.maxWaitMs,
-    signal: context.signal,
-    onWait: (holder: string) => {
-      context.emit({ type: 'waiting', what, holder });
-    },
-  };
-  return withClaim(context.store, await context.session(), name, waiting, work);
+  return withClaim(context.store, await context.session(), name, waitingFor(context, what), work);
 }
