@@ -94,12 +94,7 @@ export async function writeDirectory(
   options: DirectoryOptions,
 ): Promise<WrittenDirectory> {
   await checkDirectory(target, tree.owned, options.overwrite);
-  let written: WrittenDirectory | undefined;
-  await taking(context, target, async () => {
-    written = await place(context, target, tree, options);
-  });
-  if (written === undefined) throw new Error('Expected a result');
-  return written;
+  return taking(context, target, () => place(context, target, tree, options));
 }
 
 async function place(
