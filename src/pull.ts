@@ -42,7 +42,7 @@ import {
   type StoredModel,
 } from './store/models.js';
 import { forEach } from './several.js';
-import type { ModelKey } from './store/record.js';
+import type { ConversionRecord, ModelKey } from './store/record.js';
 import { readSnapshot } from './store/snapshots.js';
 
 export interface PullOptions extends BringOptions {
@@ -88,20 +88,51 @@ export async function planPull(
       hint: 'leave out `--daemon`: the files are the same',
     });
   }
+  return forEachReference(context, references, options, (requested, reference) =>
+    planReference(context, requested, reference, options),
+  );
+}
+
+async function planReference(
+  context: Context,
+  requested: string,
+  reference: Reference,
+  options: PullOptions,
+): Promise<PullPlan> {
+  if (reference.conversion !== undefined)
+    return describeStored(await storedSelection(context, reference, options), requested);
+  const resolved = await resolveReference(context, reference);
+  return planResolved(context, resolved, requested, options);
+}
+
+/** Of a stored conversion with what it is: nothing is to be done for it. */
+export interface ModelPlan {
+  readonly plan: PullPlan;
+  readonly conversion?: ConversionRecord;
+}
+
+/** As {@link planPull}, for who takes stored conversions too. */
+export async function planModels(
+  context: Context,
+  references: readonly string[],
+  options: PullOptions,
+): Promise<Outcome<ModelPlan>> {
   return forEachReference(context, references, options, async (requested, reference) => {
-    if (reference.conversion !== undefined)
-      return describeStored(await storedSelection(context, reference, options), requested);
-    const resolved = await resolveReference(context, reference);
-    return planResolved(context, resolved, requested, options);
+    const model = reference.conversion === undefined ? undefined : await findStored(context, reference, {});
+    const conversion = model?.record.conversion;
+    return model === undefined || conversion === undefined
+      ? { plan: await planReference(context, requested, reference, options) }
+      : { plan: describeStored(model, requested), conversion };
   });
 }
 
-/** Runs `work` for each reference in order, collecting results and errors. Interruption ends it. */
-async function forEachReference<Result>(
+/** Runs `work` for each reference, collecting results and errors in their order. Interruption ends it. */
+export async function forEachReference<Result>(
   context: Context,
   references: readonly string[],
   options: PullOptions,
   work: (requested: string, reference: Reference) => Promise<Result>,
+  atOnce = 1,
 ): Promise<Outcome<Result>> {
   if (options.revision !== undefined && references.length > 1) {
     throw new ModeldlError('USAGE', '`--revision` takes one reference', {
@@ -111,7 +142,7 @@ async function forEachReference<Result>(
   return forEach(
     context,
     references,
-    1,
+    atOnce,
     (text) => {
       const reference = parse(context, text, options.unpack);
       return work(redactReference(text), withRevision(context, reference, options.revision));

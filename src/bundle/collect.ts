@@ -1,13 +1,13 @@
 /** What a bundle is made of: stored models, brought in where they are not, what they were made of, and what names them. */
 import { isAbsolute } from 'node:path';
 import type { LoadedConfig } from '../config/load.js';
-import { format, hubNamed, parse, withFileHint, type Context } from '../context.js';
-import { ModeldlError } from '../errors.js';
+import { format, hubNamed, parse, type Context } from '../context.js';
+import type { ModeldlError } from '../errors.js';
 import { anySnapshot, visibleModels } from '../lower.js';
-import { pullModel } from '../pull.js';
-import { redactDocument, redactReference, redactUrl, secretsIn } from '../redact.js';
+import { forEachReference, pullModel } from '../pull.js';
+import { redactDocument, redactUrl, secretsIn } from '../redact.js';
+import type { Reference } from '../reference.js';
 import { floatingName, namedRevision } from '../resolve.js';
-import { forEach } from '../several.js';
 import type { StartupHubs } from '../startup.js';
 import { assertIntact, findStored } from '../stored.js';
 import type { StoredModel } from '../store/models.js';
@@ -65,25 +65,15 @@ async function storedByName(
   context: Context,
   references: readonly string[],
 ): Promise<{ readonly results: readonly StoredWanted[]; readonly errors: readonly ModeldlError[] }> {
-  return forEach(
-    context,
-    [...new Set(references)],
-    MODELS_AT_ONCE,
-    async (text): Promise<StoredWanted> => {
-      const reference = parse(context, text);
-      const { query, conversion, ...named } = reference;
-      const asked = format(context, named);
-      if (conversion === undefined)
-        return { text: asked, model: (await pullModel(context, reference, {})).model };
-      const model = await findStored(context, reference, {});
-      await assertIntact(context, model);
-      return { text: asked, model };
-    },
-    async (text, thrown) => {
-      const error = await withFileHint(context, text, thrown);
-      return error instanceof ModeldlError ? error.with({ reference: redactReference(text) }) : error;
-    },
-  );
+  const work = async (_requested: string, reference: Reference): Promise<StoredWanted> => {
+    const { query, conversion, ...named } = reference;
+    const text = format(context, named);
+    if (conversion === undefined) return { text, model: (await pullModel(context, reference, {})).model };
+    const model = await findStored(context, reference, {});
+    await assertIntact(context, model);
+    return { text, model };
+  };
+  return forEachReference(context, [...new Set(references)], {}, work, MODELS_AT_ONCE);
 }
 
 /** What a conversion was made of; where that is gone, whatever else is here of the same revision. */

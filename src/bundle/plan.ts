@@ -1,12 +1,9 @@
 /** What making a bundle would do; nothing is fetched, converted or written. */
 import type { LoadedConfig } from '../config/load.js';
-import { parse, withFileHint, type Context } from '../context.js';
-import { ModeldlError } from '../errors.js';
-import { planPull } from '../pull.js';
-import { redactReference } from '../redact.js';
-import { forEach } from '../several.js';
+import type { Context } from '../context.js';
+import type { ModeldlError } from '../errors.js';
+import { planModels } from '../pull.js';
 import type { StartupHubs } from '../startup.js';
-import { findStored } from '../stored.js';
 import { planSync } from '../sync.js';
 import { toolchainNamed } from '../toolchains.js';
 import { requireOptions, toolchainsFor, type CreateBundleOptions } from './create.js';
@@ -75,31 +72,16 @@ async function planNamed(
   context: Context,
   references: readonly string[],
 ): Promise<{ readonly results: readonly PlannedModel[]; readonly errors: readonly ModeldlError[] }> {
-  return forEach(
-    context,
-    [...new Set(references)],
-    1,
-    async (text): Promise<PlannedModel> => {
-      const reference = parse(context, text);
-      if (reference.conversion === undefined) {
-        const { results, errors } = await planPull(context, [text], {});
-        const [plan] = results;
-        if (plan === undefined) throw errors[0] ?? new Error(`No plan for ${redactReference(text)}`);
-        const { files, downloadBytes, bytes } = plan;
-        const stored = files.every((each) => each.stored);
-        return { model: { reference: plan.reference, kind: 'pulled', stored, downloadBytes, bytes } };
-      }
-      const { record } = await findStored(context, reference, {});
-      const { conversion, files } = record;
-      const bytes = files.reduce((sum, each) => sum + each.bytes, 0);
-      const facts = { reference: record.reference, stored: true, downloadBytes: 0, bytes };
-      return conversion === undefined
-        ? { model: { ...facts, kind: 'pulled' } }
-        : { model: { ...facts, kind: 'converted' }, toolchain: conversion.toolchain.name };
-    },
-    async (text, thrown) => {
-      const error = await withFileHint(context, text, thrown);
-      return error instanceof ModeldlError ? error.with({ reference: redactReference(text) }) : error;
-    },
-  );
+  const { results, errors } = await planModels(context, [...new Set(references)], {});
+  const models = results.map(({ plan, conversion }): PlannedModel => {
+    const { reference, files, downloadBytes, bytes } = plan;
+    const stored = files.every((each) => each.stored);
+    return conversion === undefined
+      ? { model: { reference, kind: 'pulled', stored, downloadBytes, bytes } }
+      : {
+          model: { reference, kind: 'converted', stored, downloadBytes, bytes },
+          toolchain: conversion.toolchain.name,
+        };
+  });
+  return { results: models, errors };
 }

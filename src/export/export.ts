@@ -13,7 +13,7 @@ import {
   type PackOptions,
   type WrittenArchive,
 } from '../pack.js';
-import { planPull, type PullOptions } from '../pull.js';
+import { planModels, type PullOptions } from '../pull.js';
 import { modelToPush } from '../push.js';
 import { redactReference } from '../redact.js';
 import type { ExportedTree, ExportPlan } from '../results.js';
@@ -69,10 +69,10 @@ export async function planExportTree(
 ): Promise<ExportPlan> {
   const { to, text } = await check(context, references, target, options);
   const { quant } = options;
-  const { results, errors } = await planPull(context, references, quant === undefined ? {} : { quant });
+  const { results, errors } = await planModels(context, references, quant === undefined ? {} : { quant });
   const [error] = errors;
   if (error !== undefined) throw error;
-  const models = results.map(({ reference, requested, files, bytes, downloadBytes }) => ({
+  const models = results.map(({ plan: { reference, requested, files, bytes, downloadBytes } }) => ({
     reference,
     requested,
     bytes,

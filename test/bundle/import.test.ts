@@ -583,6 +583,15 @@ describe('where a bundle may be written', () => {
     await expect(stat(output)).rejects.toThrow('ENOENT');
   });
 
+  it('says once how a file is written that was named as a model is', async () => {
+    await writeFile(join(here.directory, 'none'), '');
+    const modeldl = await here.open({ offline: true });
+    const options = { output: join(here.directory, 'models.tar'), references: ['none'] };
+    const hint = 'a file is written `./none`; otherwise run `modeldl pull hf:none` once with network';
+    expect(await modeldl.createBundle(options)).toMatchObject({ errors: [{ hint }] });
+    expect(await modeldl.planBundle(options)).toMatchObject({ errors: [{ hint }] });
+  });
+
   it('nothing is made of a stored file that changed meanwhile', async () => {
     const modeldl = await here.open();
     await bundle({ references: ['org/one'] }, modeldl);

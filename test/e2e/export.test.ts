@@ -393,6 +393,8 @@ describe('the repository of a model server', () => {
     const made = await world.run('--config', 'own.json', 'convert', './model.onnx', '--json');
     const [{ reference }] = (JSON.parse(made.stdout) as { models: [{ reference: string }] }).models;
     await put('models/config.json', '{"model_config_list":[{"config":{"name":"a","base_path":"/a"}}]}');
+    const { stdout } = await exported(reference, 'models', '--layout', 'ovms', '--dry-run', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ downloadBytes: 0, models: [{ reference }] });
     await exported(reference, 'models', '--layout', 'ovms', '--name', 'b');
     const config: unknown = JSON.parse(await readFile(at('models/config.json'), 'utf8'));
     expect(config).toEqual({
