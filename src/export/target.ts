@@ -18,7 +18,10 @@ const OTHER_ARCHIVES = /\.(tgz|tbz2?|txz|zip|7z|rar|gz|bz2|xz|zst|lz4)$/i;
 /** @param text a path; `-` for stdout @throws ModeldlError USAGE, UNSUPPORTED where there is no zstd */
 export function readTarget(cwd: string, text: string): Target {
   if (text === '-') return { kind: 'stream' };
-  if (text === '') throw new ModeldlError('USAGE', 'The target has no name');
+  if (text === '')
+    throw new ModeldlError('USAGE', 'The target has no name', {
+      hint: 'name a directory, a file.tar or file.tar.zst, or `-` for stdout',
+    });
   const path = resolve(cwd, text);
   if (/\.tar$/i.test(text)) return { kind: 'archive', path, compression: 'none' };
   if (/\.(tar\.zst|tzst)$/i.test(text)) {

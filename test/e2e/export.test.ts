@@ -418,6 +418,7 @@ describe('the repository of a model server', () => {
 describe('what cannot be exported', () => {
   it.each<readonly [string, readonly string[], string | RegExp, string | RegExp]>([
     ['no target', ['org/other'], /Missing a target/, /modeldl export/],
+    ['a target without a name', ['org/other', ''], /The target has no name/, /name a directory/],
     ['a target in the cache', ['org/other', 'cache/x'], /lies in the cache/, /outside/],
     ['a target that holds the cache', ['org/other', '.'], /holds the cache/, /outside/],
     ['a directory of others', ['org/other', 'full'], /files that modeldl did not write/, /--overwrite/],
