@@ -105,11 +105,16 @@ function idAt(context: Context, text: string, { hub }: Reference): string {
   });
 }
 
-/** The stored model that a reference means, pulled where it is not stored. @throws ModeldlError */
+/**
+ * The stored model that a reference means, pulled where it is not stored.
+ * @param choice what to do where only one of several quantizations can be meant
+ * @throws ModeldlError
+ */
 export async function modelToPush(
   context: Context,
   text: string,
   options: PullOptions = {},
+  choice = PULL_CHOICE,
 ): Promise<StoredModel> {
   try {
     const reference = parse(context, text);
@@ -118,16 +123,22 @@ export async function modelToPush(
     await assertIntact(context, model);
     return model;
   } catch (error) {
-    throw await withFileHint(context, text, withChoiceHint(error));
+    throw await withFileHint(context, text, withChoiceHint(error, choice));
   }
 }
 
-/** What is pushed is chosen when it is pulled. */
-function withChoiceHint(error: unknown): unknown {
+/** For commands that have no option to choose by. */
+export const PULL_CHOICE =
+  'choose with `modeldl pull --quant NAME`, and name the reference that `modeldl list` prints then';
+/** For those that have one, and none that takes everything. */
+export const QUANT_CHOICE = 'choose one with `--quant NAME`';
+
+/** What was asked of whoever pulls is not always an option of the command that does. */
+export function withChoiceHint<Thrown>(error: Thrown, hint: string): Thrown | ModeldlError {
   if (!(error instanceof ModeldlError) || error.details['quantizations'] === undefined) return error;
   const { code, message, cause, details } = error;
   return new ModeldlError(code, message, {
-    hint: 'choose with `modeldl pull --quant NAME`, and push the reference that `modeldl list` prints then',
+    hint,
     cause,
     details,
   });

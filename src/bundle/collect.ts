@@ -5,6 +5,7 @@ import { format, hubNamed, parse, type Context } from '../context.js';
 import type { ModeldlError } from '../errors.js';
 import { anySnapshot, visibleModels } from '../lower.js';
 import { forEachReference, pullModel } from '../pull.js';
+import { PULL_CHOICE, withChoiceHint } from '../push.js';
 import { redactDocument, redactUrl, secretsIn } from '../redact.js';
 import type { Reference } from '../reference.js';
 import { floatingName, namedRevision } from '../resolve.js';
@@ -73,7 +74,8 @@ async function storedByName(
     await assertIntact(context, model);
     return { text, model };
   };
-  return forEachReference(context, [...new Set(references)], {}, work, MODELS_AT_ONCE);
+  const outcome = await forEachReference(context, [...new Set(references)], {}, work, MODELS_AT_ONCE);
+  return { ...outcome, errors: outcome.errors.map((error) => withChoiceHint(error, PULL_CHOICE)) };
 }
 
 /** What a conversion was made of; where that is gone, whatever else is here of the same revision. */

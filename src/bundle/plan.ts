@@ -3,6 +3,7 @@ import type { LoadedConfig } from '../config/load.js';
 import type { Context } from '../context.js';
 import type { ModeldlError } from '../errors.js';
 import { planModels } from '../pull.js';
+import { PULL_CHOICE, withChoiceHint } from '../push.js';
 import type { StartupHubs } from '../startup.js';
 import { planSync } from '../sync.js';
 import { toolchainNamed } from '../toolchains.js';
@@ -83,5 +84,5 @@ async function planNamed(
           toolchain: conversion.toolchain.name,
         };
   });
-  return { results: models, errors };
+  return { results: models, errors: errors.map((error) => withChoiceHint(error, PULL_CHOICE)) };
 }

@@ -14,7 +14,7 @@ import {
   type WrittenArchive,
 } from '../pack.js';
 import { planModels, type PullOptions } from '../pull.js';
-import { modelToPush } from '../push.js';
+import { modelToPush, QUANT_CHOICE, withChoiceHint } from '../push.js';
 import { redactReference } from '../redact.js';
 import type { ExportedTree, ExportPlan } from '../results.js';
 import type { StoredModel } from '../store/models.js';
@@ -71,7 +71,7 @@ export async function planExportTree(
   const { quant } = options;
   const { results, errors } = await planModels(context, references, quant === undefined ? {} : { quant });
   const [error] = errors;
-  if (error !== undefined) throw error;
+  if (error !== undefined) throw withChoiceHint(error, QUANT_CHOICE);
   const models = results.map(({ plan: { reference, requested, files, bytes, downloadBytes } }) => ({
     reference,
     requested,
@@ -143,7 +143,7 @@ async function bringModels(
   for (const text of references) {
     const requested = redactReference(text);
     try {
-      const model = await modelToPush(context, text, quant === undefined ? {} : { quant });
+      const model = await modelToPush(context, text, quant === undefined ? {} : { quant }, QUANT_CHOICE);
       models.push({ requested, asked: parse(context, text), origin: originOf(context, model), model });
     } catch (error) {
       throw error instanceof ModeldlError ? error.with({ reference: requested }) : error;

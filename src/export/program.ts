@@ -8,7 +8,7 @@ import { isDirectory, makeDirectories } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode, throwIfAborted } from '../errors.js';
 import type { ModelToRegister, RegisteredContent, Registration } from '../hub.js';
 import type { PullOptions } from '../pull.js';
-import { modelToPush } from '../push.js';
+import { modelToPush, QUANT_CHOICE } from '../push.js';
 import type { ExportedModel } from '../results.js';
 import { quantizationOf } from '../select.js';
 import { requireSpace } from '../space.js';
@@ -53,7 +53,7 @@ export async function exportModel(
     });
   }
   await program.checkRegistration(name, settingsContext(context, hub));
-  const model = await modelToPush(context, reference, quant === undefined ? {} : { quant });
+  const model = await modelToPush(context, reference, quant === undefined ? {} : { quant }, QUANT_CHOICE);
   const registration = await program.register(describeRegistered(model), name, settingsContext(context, hub));
   const placed = await place(context, hub.title, registration, force);
   if (placed.state !== 'unchanged')

@@ -1,6 +1,6 @@
 /** Bundles made of what a hub has, brought to machines that may ask nobody. */
 import { createHash } from 'node:crypto';
-import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { Toolchain } from '../../src/converter.js';
@@ -581,6 +581,20 @@ describe('where a bundle may be written', () => {
     const created = await modeldl.createBundle({ output, references: ['org/one', 'org/none'] });
     expect(created).toMatchObject({ errors: [{ code: 'AUTH', details: { reference: 'org/none' } }] });
     await expect(stat(output)).rejects.toThrow('ENOENT');
+  });
+
+  it('says how one of several quantizations is chosen, which no option of it does', async () => {
+    const file = join(here.directory, 'chat');
+    await mkdir(file);
+    for (const name of ['chat-Q4_K_M.gguf', 'chat-Q8_0.gguf']) await writeFile(join(file, name), name);
+    const modeldl = await here.open();
+    const options = { output: join(here.directory, 'models.tar'), references: ['./chat'] };
+    const hint = expect.stringMatching(/`modeldl pull --quant NAME`, and name the reference/) as unknown;
+    expect(await modeldl.createBundle(options)).toMatchObject({ errors: [{ hint }] });
+    expect(await modeldl.planBundle(options)).toMatchObject({ errors: [{ hint }] });
+    const refused = await rejected(modeldl.exportTree(['./chat'], 'out', {}));
+    const planned = await rejected(modeldl.planExportTree(['./chat'], 'out', {}));
+    expect([refused.hint, planned.hint]).toEqual(Array(2).fill('choose one with `--quant NAME`'));
   });
 
   it('says once how a file is written that was named as a model is', async () => {
