@@ -6,6 +6,7 @@ import type { ModelHeader, ModelPort, ModelWeights } from '../results.js';
 import { quantizationOf } from '../select.js';
 import { readConfig } from './config.js';
 import { Unread, type PartlyRead } from './parts.js';
+import { sharesByType } from './shares.js';
 
 export interface LookedAt {
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
@@ -210,7 +211,7 @@ async function gguf(model: LookedAt, { file, files }: Group): Promise<Found> {
   return {
     architecture: plain(first.architecture ?? null),
     parameters: whole && Number.isFinite(parameters) ? parameters : null,
-    types: [...types].map(([type, bytes]) => ({ type, bytes })).sort((a, b) => b.bytes - a.bytes),
+    types: sharesByType(types),
     quantization: first.quantization ?? quantizationOf(file) ?? null,
     contextLength: first.contextLength ?? null,
     tokenizer: first.tokenizer === undefined ? null : plain(`${first.tokenizer}${tokens}`),

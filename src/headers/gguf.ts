@@ -6,7 +6,7 @@ import { cursorOf, type Cursor } from './cursor.js';
 import { ARRAY, FILE_TYPES, MOST_DIMENSIONS, STRING, VALUE_BYTES } from './gguf-format.js';
 import { leapStrings } from './gguf-leap.js';
 import { PART_BYTES, Unread, type PartlyRead } from './parts.js';
-import type { TypeShare } from './safetensors.js';
+import { sharesByType, type TypeShare } from './shares.js';
 
 export interface GgufSummary {
   readonly architecture?: string;
@@ -224,8 +224,7 @@ async function readTensors(
   if (leapt && rest >= alignment) {
     throw new Unread('its list of tokens is longer than what is read of a model at its hub');
   }
-  const types = [...bytesOf].map(([type, bytes]) => ({ type, bytes }));
-  return { parameters, types: types.sort((a, b) => b.bytes - a.bytes) };
+  return { parameters, types: sharesByType(bytesOf) };
 }
 
 function describe(values: Values, types: readonly TypeShare[] | undefined): GgufSummary {
