@@ -5,6 +5,7 @@ import { printable } from '../redact.js';
 import type { ModelHeader, ModelPort, ModelWeights } from '../results.js';
 import { quantizationOf } from '../select.js';
 import { readConfig } from './config.js';
+import { isIr } from './formats.js';
 import { Unread, type PartlyRead } from './parts.js';
 import { sharesByType } from './shares.js';
 
@@ -85,7 +86,8 @@ export async function describeContents(model: LookedAt): Promise<Contents> {
   await look('gguf', ggufs, MOST_GROUPS, (group) => gguf(model, group));
   const alone = (path: string): Group => ({ file: path, files: [path] });
   await look('onnx', ends(/\.onnx$/i).map(alone), MOST_GROUPS, (group) => onnx(model, group));
-  const irs = ends(/\.xml$/i).filter((path) => paths.includes(path.replace(/\.xml$/i, '.bin')));
+  const all = new Set(paths);
+  const irs = ends(/\.xml$/i).filter((path) => isIr(path, all));
   await look('openvino', irs.map(alone), model.isHere ? Infinity : MOST_GROUPS, (group) => ir(model, group));
   return { headers, inputs, outputs, weights, unread };
 }
