@@ -227,8 +227,8 @@ async function onnx(model: LookedAt, { file }: Group): Promise<Found> {
   return {
     producer: plain(producer ?? null),
     opsets: Object.fromEntries(Object.entries(opsets).map(([domain, version]) => [shown(domain), version])),
-    inputs: inputs.map(port),
-    outputs: outputs.map(port),
+    inputs,
+    outputs,
     unread: unread ?? null,
   };
 }
@@ -241,8 +241,8 @@ async function ir(model: LookedAt, { file }: Group): Promise<Found | undefined> 
   return {
     quantization: plain(precision ?? null),
     types: weights,
-    inputs: inputs.map(port),
-    outputs: outputs.map(port),
+    inputs,
+    outputs,
     weights,
     unread: unread ?? null,
   };
@@ -250,10 +250,6 @@ async function ir(model: LookedAt, { file }: Group): Promise<Found | undefined> 
 
 function typed({ parameters, types }: Pick<ModelHeader, 'parameters' | 'types'>): Part {
   return { parameters, types: types.map(({ type, bytes }) => ({ type: shown(type), bytes })) };
-}
-
-function port({ name, type, shape }: Omit<ModelPort, 'file'>): Omit<ModelPort, 'file'> {
-  return { name, type, shape };
 }
 
 /** What a file says is nobody's to format a terminal with. */
