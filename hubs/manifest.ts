@@ -71,10 +71,7 @@ export async function resolveManifest(
     });
   }
   // Before sizes are asked for.
-  if (model.files.every(({ unpack }) => unpack === undefined)) {
-    const paths = model.files.map(({ path }) => path);
-    refuseAbsentPart(reference, paths, (parts) => formatStandard(hub, parts));
-  }
+  refuseAbsentPart(reference, model.files);
   const known = await context.known?.(id, model.revision);
   const sizes = new Map(known?.files.map((file) => [file.path, file.size]));
   const files = model.files.map(async (file): Promise<RemoteFile> => {

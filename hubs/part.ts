@@ -1,25 +1,27 @@
 /** Parts of models whose files are known before anything is asked, such as a folder for each precision. Pure. */
 import { ModeldlError } from '../src/errors.js';
-import type { Reference, ReferenceParts } from '../src/reference.js';
+import type { RemoteFile } from '../src/hub.js';
+import { formatStandard, type Reference } from '../src/reference.js';
 import { nearestNames } from './nearest.js';
 
 /** Most parts that a hint names. */
 const MAX_OFFERED = 4;
 
 /**
- * @param paths of all files; none of them an archive, whose members are not known
+ * Of a model with archives nothing is refused: their members are not known.
  * @throws ModeldlError NOT_FOUND naming the parts that there are
  */
 export function refuseAbsentPart(
   { hub, id, revision, subpath }: Reference,
-  paths: readonly string[],
-  format: (parts: ReferenceParts) => string,
+  files: readonly Pick<RemoteFile, 'path' | 'unpack'>[],
 ): void {
-  if (subpath === undefined || paths.some((path) => covers(subpath, path))) return;
+  if (subpath === undefined || files.some(({ unpack }) => unpack !== undefined)) return;
+  const paths = files.map(({ path }) => path);
+  if (paths.some((path) => covers(subpath, path))) return;
   const parts = partsLike(subpath, paths);
   const pinned = revision === undefined ? { id } : { id, revision };
-  const texts = parts.map((part) => `\`${format({ ...pinned, subpath: part })}\``);
-  throw new ModeldlError('NOT_FOUND', `${format(pinned)} has no ${subpath}`, {
+  const texts = parts.map((part) => `\`${formatStandard(hub, { ...pinned, subpath: part })}\``);
+  throw new ModeldlError('NOT_FOUND', `${formatStandard(hub, pinned)} has no ${subpath}`, {
     hint: `it has ${texts.join(', ')}`,
     details: { hub, file: subpath, nearest: parts },
   });

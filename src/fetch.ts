@@ -411,7 +411,7 @@ export async function fetchFrom<
       options.onProgress(bytes);
     },
   };
-  const downloaded = await sources.fetch(file.source, requestOf(file), options.signal, (attempt) =>
+  const downloaded = await sources.fetch(file.source, requestOf(file.source), options.signal, (attempt) =>
     download(attempt, counting),
   );
   if (sources.isAlone) return downloaded;
@@ -488,10 +488,9 @@ export function partialDirectory(context: Context, name: string): string {
   return inStore(context.store, 'partials', createHash('sha256').update(name).digest('hex').slice(0, 32));
 }
 
-function requestOf(file: WantedFile): DownloadRequest {
-  const { url, query, size, digest, maxBytes } = file.source;
+export function requestOf({ path, url, query, size, digest, maxBytes }: RemoteFile): DownloadRequest {
   return {
-    label: file.source.path,
+    label: path,
     url: query === undefined ? url : `${url}?${query}`,
     ...(maxBytes === undefined ? {} : { maxBytes }),
     ...(size === undefined ? {} : { size }),

@@ -2,6 +2,7 @@
  * What an OpenVINO IR says of itself: inputs, outputs and the element types of its weights, read from its .xml alone.
  * The format is the one that OpenVINO 2022.1 to 2026.4 write (`<net version="11">`; `version="10"` names ports alike).
  */
+import { sharesByType } from './headers/shares.js';
 import type { ModelPort, ModelWeights } from './results.js';
 
 export interface IrSummary {
@@ -139,11 +140,10 @@ export async function createIrParser(): Promise<IrParser> {
         type: elementType,
         shape: dimensions.map((size) => (size < 0 ? '?' : size)),
       }));
-      const weights = [...bytesOfTypes].map(([type, bytes]) => ({ type, bytes }));
       return {
         inputs,
         outputs,
-        weights: weights.sort((a, b) => b.bytes - a.bytes),
+        weights: sharesByType(bytesOfTypes),
         ...(precision === undefined || precision === '' ? {} : { precision }),
       };
     },

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { format, hubContext, hubNamed, parse, type Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import { describeContents, type Contents, type LookedAt } from './headers/describe.js';
-import { formatsOf } from './headers/formats.js';
+import { formatsOf, isPickle } from './headers/formats.js';
 import { LOCAL_BYTES, openLocal, openRemote, REMOTE_BYTES, type Allowance } from './headers/parts.js';
 import type { Snapshot } from './hub.js';
 import { knownListing, type ListingEntry } from './listing.js';
@@ -30,13 +30,6 @@ import {
   type ConversionFilter,
 } from './stored.js';
 import type { StoredModel } from './store/models.js';
-
-/** What PyTorch and Python write as a pickle. A `.bin` is one only by the names that transformers and diffusers give. */
-const PICKLE = /\.(pt|pth|ckpt|pkl|pickle)$|(^|\/)(diffusion_)?(pytorch|adapter)_model[^/]*\.bin$/i;
-
-function isPickle(path: string): boolean {
-  return PICKLE.test(path);
-}
 
 const DEVICES = ['CPU', 'GPU', 'NPU'] as const;
 

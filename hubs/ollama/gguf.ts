@@ -1,5 +1,6 @@
 /** The header of a GGUF file, as far as Ollama's configuration repeats it (ggml's docs/gguf.md). */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { ARRAY, FILE_TYPES, MOST_DIMENSIONS, STRING, VALUE_BYTES } from '../../src/headers/gguf-format.js';
 
 export interface GgufHeader {
   /** `general.architecture`: `llama`. */
@@ -19,48 +20,17 @@ export interface GgufHeader {
 const CHUNK_BYTES = 1024 * 1024;
 /** Longer texts are of no use here, and lengths of damaged files are. */
 const MAX_TEXT_BYTES = 16 * 1024 * 1024;
-const MAX_DIMENSIONS = 8;
 
-/** Bytes of the values of each type that has a fixed size, by its number. */
-const SIZES = new Map([
-  [0, 1],
-  [1, 1],
-  [2, 2],
-  [3, 2],
-  [4, 4],
-  [5, 4],
-  [6, 4],
-  [7, 1],
-  [10, 8],
-  [11, 8],
-  [12, 8],
-]);
 const UINT32 = 4;
 const UINT16 = 2;
-const STRING = 8;
-const ARRAY = 9;
 
-/** `general.file_type` by its number (llama_ftype). Ollama shows no others, and takes 0 for a value that is missing. */
-const FILE_TYPES: ReadonlyMap<number, string> = new Map([
-  [1, 'F16'],
-  [2, 'Q4_0'],
-  [3, 'Q4_1'],
-  [4, 'MXFP4'],
-  [7, 'Q8_0'],
-  [8, 'Q5_0'],
-  [9, 'Q5_1'],
-  [10, 'Q2_K'],
-  [11, 'Q3_K_S'],
-  [12, 'Q3_K_M'],
-  [13, 'Q3_K_L'],
-  [14, 'Q4_K_S'],
-  [15, 'Q4_K_M'],
-  [16, 'Q5_K_S'],
-  [17, 'Q5_K_M'],
-  [18, 'Q6_K'],
-  [21, 'Q2_K_S'],
-  [32, 'BF16'],
+/** Of the names that `general.file_type` may mean, those that Ollama shows. It takes 0 for a value that is missing. */
+const SHOWN: ReadonlySet<string> = new Set([
+  ...['F16', 'BF16', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0'],
+  ...['Q2_K', 'Q2_K_S', 'Q3_K_S', 'Q3_K_M', 'Q3_K_L', 'Q4_K_S', 'Q4_K_M', 'Q5_K_S', 'Q5_K_M', 'Q6_K'],
 ]);
+/** Ollama's own number for it, which llama.cpp does not use. */
+const MXFP4 = 4;
 export const UNKNOWN = 'unknown';
 
 /**
@@ -93,11 +63,17 @@ function parseGguf(reader: Reader): GgufHeader | undefined {
   return {
     architecture,
     role: roleOf(values, architecture),
-    fileType: FILE_TYPES.get(numberOf(values, 'general.file_type', UINT32)) ?? UNKNOWN,
+    fileType: fileTypeOf(numberOf(values, 'general.file_type', UINT32)),
     parameters,
     parts: numberOf(values, 'split.count', UINT16),
     hasChatTemplate: (textOf(values, 'tokenizer.chat_template') ?? '') !== '',
   };
+}
+
+function fileTypeOf(number: number): string {
+  if (number === MXFP4) return 'MXFP4';
+  const name = FILE_TYPES.get(number) ?? UNKNOWN;
+  return SHOWN.has(name) ? name : UNKNOWN;
 }
 
 interface Value {
@@ -128,7 +104,7 @@ function skipList(reader: Reader): void {
 }
 
 function sizeOf(type: number): number {
-  const size = SIZES.get(type);
+  const size = VALUE_BYTES.get(type);
   if (size === undefined) throw new RangeError(`no type of GGUF: ${type}`);
   return size;
 }
@@ -137,7 +113,7 @@ function sizeOf(type: number): number {
 function readTensor(reader: Reader): number {
   reader.text(); // its name
   const dimensions = reader.uint32();
-  if (dimensions > MAX_DIMENSIONS) throw new RangeError(`a tensor of ${dimensions} dimensions`);
+  if (dimensions > MOST_DIMENSIONS) throw new RangeError(`a tensor of ${dimensions} dimensions`);
   let numbers = 1;
   for (let dimension = 0; dimension < dimensions; dimension += 1) numbers *= reader.uint64();
   if (numbers > Number.MAX_SAFE_INTEGER) throw new RangeError(`a tensor of ${numbers} numbers`);

@@ -152,8 +152,13 @@ async function unauthorized(
       );
 }
 
+/** Does a registry say that it lacks something? */
+export function isAbsent(response: Response): boolean {
+  return response.status === 404 && !isPage(response);
+}
+
 /** Registries say in JSON or plain text what they refuse: pages are of other servers, and of proxies that forbid. */
-export function isPage(response: Response): boolean {
+function isPage(response: Response): boolean {
   const isRefusal = [401, 403, 404].includes(response.status) && !response.headers.has('www-authenticate');
   return isRefusal && /\bx?html\b/i.test(response.headers.get('content-type') ?? '');
 }

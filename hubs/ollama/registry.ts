@@ -7,7 +7,7 @@ import { parseJson } from '../../src/json.js';
 import { isHuggingFace, registryOf, repositoryAddress } from './endpoint.js';
 import { MANIFEST_TYPE, readManifest, type Layer, type Manifest } from './manifest.js';
 import { DEFAULT_TAG, idOf, type Name } from './reference.js';
-import { isPage, notARegistry, otherBytes, refusal } from './refusal.js';
+import { isAbsent, notARegistry, otherBytes, refusal } from './refusal.js';
 
 export interface FoundManifest {
   /** As it came: its digest is over these bytes. */
@@ -80,7 +80,7 @@ export function openRegistry(name: Name, context: HubContext): Registry {
         if (got !== hex) throw otherBytes('manifest', name, last.response.url, hex, got);
         return manifestOf(last);
       }
-      if (last.response.status !== 404 || isPage(last.response)) throw await refused(last);
+      if (!isAbsent(last.response)) throw await refused(last);
     }
     throw gone(name, hex, last?.response.url ?? repository);
   }
@@ -96,8 +96,7 @@ export function openRegistry(name: Name, context: HubContext): Registry {
       if (name.tag !== undefined) {
         const answer = await get(`manifests/${name.tag}`, MANIFEST_TYPE);
         if (answer.response.ok && sha256(answer.bytes) === hex) return manifestOf(answer);
-        if (!answer.response.ok && (answer.response.status !== 404 || isPage(answer.response)))
-          throw await refused(answer);
+        if (!answer.response.ok && !isAbsent(answer.response)) throw await refused(answer);
       }
       return byDigest(hex);
     },
@@ -105,8 +104,7 @@ export function openRegistry(name: Name, context: HubContext): Registry {
     async read({ kind, hex, size }) {
       const answer = await get(`blobs/sha256:${hex}`);
       if (!answer.response.ok) {
-        if (answer.response.status === 404 && !isPage(answer.response))
-          throw missingLayer(kind, name, answer.response.url);
+        if (isAbsent(answer.response)) throw missingLayer(kind, name, answer.response.url);
         throw await refused(answer);
       }
       const got = sha256(answer.bytes);

@@ -74,10 +74,7 @@ async function withModelProc(
 ): Promise<readonly RemoteFile[]> {
   const { id, subpath } = reference;
   const rule = await findRule(id, context);
-  if (files.every(({ unpack }) => unpack === undefined)) {
-    const paths = [...files, ...(rule === undefined ? [] : [rule])].map(({ path }) => path);
-    refuseAbsentPart(reference, paths, (parts) => formatStandard('omz', parts));
-  }
+  refuseAbsentPart(reference, rule === undefined ? files : [...files, { path: rule.path }]);
   if (rule === undefined) return files;
   const there = files.find(({ path }) => path === rule.path);
   if (there !== undefined && !there.url.startsWith('data:')) {

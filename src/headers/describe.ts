@@ -5,7 +5,9 @@ import { printable } from '../redact.js';
 import type { ModelHeader, ModelPort, ModelWeights } from '../results.js';
 import { quantizationOf } from '../select.js';
 import { readConfig } from './config.js';
+import { isIr } from './formats.js';
 import { Unread, type PartlyRead } from './parts.js';
+import { sharesByType } from './shares.js';
 
 export interface LookedAt {
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
@@ -84,7 +86,8 @@ export async function describeContents(model: LookedAt): Promise<Contents> {
   await look('gguf', ggufs, MOST_GROUPS, (group) => gguf(model, group));
   const alone = (path: string): Group => ({ file: path, files: [path] });
   await look('onnx', ends(/\.onnx$/i).map(alone), MOST_GROUPS, (group) => onnx(model, group));
-  const irs = ends(/\.xml$/i).filter((path) => paths.includes(path.replace(/\.xml$/i, '.bin')));
+  const all = new Set(paths);
+  const irs = ends(/\.xml$/i).filter((path) => isIr(path, all));
   await look('openvino', irs.map(alone), model.isHere ? Infinity : MOST_GROUPS, (group) => ir(model, group));
   return { headers, inputs, outputs, weights, unread };
 }
@@ -210,7 +213,7 @@ async function gguf(model: LookedAt, { file, files }: Group): Promise<Found> {
   return {
     architecture: plain(first.architecture ?? null),
     parameters: whole && Number.isFinite(parameters) ? parameters : null,
-    types: [...types].map(([type, bytes]) => ({ type, bytes })).sort((a, b) => b.bytes - a.bytes),
+    types: sharesByType(types),
     quantization: first.quantization ?? quantizationOf(file) ?? null,
     contextLength: first.contextLength ?? null,
     tokenizer: first.tokenizer === undefined ? null : plain(`${first.tokenizer}${tokens}`),
@@ -224,8 +227,8 @@ async function onnx(model: LookedAt, { file }: Group): Promise<Found> {
   return {
     producer: plain(producer ?? null),
     opsets: Object.fromEntries(Object.entries(opsets).map(([domain, version]) => [shown(domain), version])),
-    inputs: inputs.map(port),
-    outputs: outputs.map(port),
+    inputs,
+    outputs,
     unread: unread ?? null,
   };
 }
@@ -238,8 +241,8 @@ async function ir(model: LookedAt, { file }: Group): Promise<Found | undefined> 
   return {
     quantization: plain(precision ?? null),
     types: weights,
-    inputs: inputs.map(port),
-    outputs: outputs.map(port),
+    inputs,
+    outputs,
     weights,
     unread: unread ?? null,
   };
@@ -247,10 +250,6 @@ async function ir(model: LookedAt, { file }: Group): Promise<Found | undefined> 
 
 function typed({ parameters, types }: Pick<ModelHeader, 'parameters' | 'types'>): Part {
   return { parameters, types: types.map(({ type, bytes }) => ({ type: shown(type), bytes })) };
-}
-
-function port({ name, type, shape }: Omit<ModelPort, 'file'>): Omit<ModelPort, 'file'> {
-  return { name, type, shape };
 }
 
 /** What a file says is nobody's to format a terminal with. */

@@ -7,6 +7,9 @@ interface Named {
   readonly bytes: number;
 }
 
+/** What PyTorch and Python write as a pickle. A `.bin` is one only by the names that transformers and diffusers give. */
+const PICKLE = /\.(pt|pth|ckpt|pkl|pickle)$|(^|\/)(diffusion_)?(pytorch|adapter)_model[^/]*\.bin$/i;
+
 /** The first that fits counts. */
 const FORMATS: readonly (readonly [RegExp, string])[] = [
   [/\.safetensors$/i, 'safetensors'],
@@ -18,7 +21,7 @@ const FORMATS: readonly (readonly [RegExp, string])[] = [
   [/(^|\/)flax_model[^/]*\.msgpack$|\.msgpack$/i, 'flax'],
   [/(^|\/)rust_model\.ot$/i, 'rust'],
   [/\.mlpackage\/|\.mlmodel(c\/|$)/i, 'coreml'],
-  [/\.(pt|pth|ckpt|pkl|pickle)$|(^|\/)(diffusion_)?(pytorch|adapter)_model[^/]*\.bin$/i, 'pytorch'],
+  [PICKLE, 'pytorch'],
 ];
 
 /** Largest first; files that hold no weights belong to none. */
@@ -36,8 +39,12 @@ export function formatsOf(files: readonly Named[]): readonly FormatShare[] {
   return [...shares.values()].sort((a, b) => b.bytes - a.bytes);
 }
 
+export function isPickle(path: string): boolean {
+  return PICKLE.test(path);
+}
+
 /** A pair of .xml and .bin is an OpenVINO IR. */
-function isIr(path: string, paths: ReadonlySet<string>): boolean {
+export function isIr(path: string, paths: ReadonlySet<string>): boolean {
   const other = /\.xml$/i.test(path)
     ? path.replace(/\.xml$/i, '.bin')
     : /\.bin$/i.test(path)

@@ -4,6 +4,7 @@
  * text. What follows then has to fill the file to its end, or nothing of it is believed (`gguf.ts`).
  */
 import type { Cursor } from './cursor.js';
+import { ARRAY, STRING } from './gguf-format.js';
 import { Unread, type PartlyRead } from './parts.js';
 
 /** Read one after another before anything is leapt over, and the least that a leap saves. */
@@ -15,8 +16,6 @@ const TEXTS_IN_A_ROW = 8;
 const LONGEST_TEXT = 1024;
 const MOST_PROBES = 64;
 const VALUE_TYPES = 13;
-const STRING = 8;
-const ARRAY = 9;
 
 /**
  * Moves past a list of so many texts.

@@ -3,9 +3,10 @@
  * have some MB: at a hub they are leapt over (`gguf-leap.ts`). `@huggingface/gguf` reads, and keeps, all of them.
  */
 import { cursorOf, type Cursor } from './cursor.js';
+import { ARRAY, FILE_TYPES, MOST_DIMENSIONS, STRING, VALUE_BYTES } from './gguf-format.js';
 import { leapStrings } from './gguf-leap.js';
 import { PART_BYTES, Unread, type PartlyRead } from './parts.js';
-import type { TypeShare } from './safetensors.js';
+import { sharesByType, type TypeShare } from './shares.js';
 
 export interface GgufSummary {
   readonly architecture?: string;
@@ -26,27 +27,10 @@ export interface GgufSummary {
   readonly unread?: string;
 }
 
-/** Bytes of values of fixed size, by the number of their type. */
-const SIZES: ReadonlyMap<number, number> = new Map([
-  [0, 1],
-  [1, 1],
-  [2, 2],
-  [3, 2],
-  [4, 4],
-  [5, 4],
-  [6, 4],
-  [7, 1],
-  [10, 8],
-  [11, 8],
-  [12, 8],
-]);
-const STRING = 8;
-const ARRAY = 9;
 /** Bounds of what is believed, far above any model's. */
 const MOST_TEXT_BYTES = 1024 * 1024;
 const MOST_VALUES = 100_000;
 const MOST_TENSORS = 1_000_000;
-const MOST_DIMENSIONS = 8;
 const MOST_NESTED = 4;
 
 /** ggml_type by number: name, numbers in a block, bytes of a block (ggml's ggml.h and ggml-quants.h). */
@@ -83,43 +67,6 @@ const TENSOR_TYPES: ReadonlyMap<number, readonly [name: string, numbers: number,
   [34, ['TQ1_0', 256, 54]],
   [35, ['TQ2_0', 256, 66]],
   [39, ['MXFP4', 32, 17]],
-]);
-
-/** llama_ftype by number, as file names have it (llama.cpp's llama.h). */
-const FILE_TYPES: ReadonlyMap<number, string> = new Map([
-  [0, 'F32'],
-  [1, 'F16'],
-  [2, 'Q4_0'],
-  [3, 'Q4_1'],
-  [7, 'Q8_0'],
-  [8, 'Q5_0'],
-  [9, 'Q5_1'],
-  [10, 'Q2_K'],
-  [11, 'Q3_K_S'],
-  [12, 'Q3_K_M'],
-  [13, 'Q3_K_L'],
-  [14, 'Q4_K_S'],
-  [15, 'Q4_K_M'],
-  [16, 'Q5_K_S'],
-  [17, 'Q5_K_M'],
-  [18, 'Q6_K'],
-  [19, 'IQ2_XXS'],
-  [20, 'IQ2_XS'],
-  [21, 'Q2_K_S'],
-  [22, 'IQ3_XS'],
-  [23, 'IQ3_XXS'],
-  [24, 'IQ1_S'],
-  [25, 'IQ4_NL'],
-  [26, 'IQ3_S'],
-  [27, 'IQ3_M'],
-  [28, 'IQ2_S'],
-  [29, 'IQ2_M'],
-  [30, 'IQ4_XS'],
-  [31, 'IQ1_M'],
-  [32, 'BF16'],
-  [36, 'TQ1_0'],
-  [37, 'TQ2_0'],
-  [38, 'MXFP4_MOE'],
 ]);
 
 type Values = Map<string, string | number | { readonly count: number }>;
@@ -232,7 +179,7 @@ function refuseMore(file: PartlyRead, cursor: Cursor, bytes: number): void {
 }
 
 function sizeOf(type: number): number {
-  const size = SIZES.get(type);
+  const size = VALUE_BYTES.get(type);
   if (size === undefined) throw new Unread(`its header has a type of values that is unknown: it is damaged`);
   return size;
 }
@@ -277,8 +224,7 @@ async function readTensors(
   if (leapt && rest >= alignment) {
     throw new Unread('its list of tokens is longer than what is read of a model at its hub');
   }
-  const types = [...bytesOf].map(([type, bytes]) => ({ type, bytes }));
-  return { parameters, types: types.sort((a, b) => b.bytes - a.bytes) };
+  return { parameters, types: sharesByType(bytesOf) };
 }
 
 function describe(values: Values, types: readonly TypeShare[] | undefined): GgufSummary {

@@ -3,6 +3,7 @@
  * weights lie between the beginning of the graph and what it takes and gives: as its length is known, its end is read
  * instead, back to where inputs and outputs begin.
  */
+import type { ModelPort } from '../results.js';
 import { fieldAt, fieldsOf, type Field } from './protobuf.js';
 import { Unread, type PartlyRead } from './parts.js';
 
@@ -17,12 +18,7 @@ export interface OnnxSummary {
   readonly unread?: string;
 }
 
-export interface OnnxPort {
-  readonly name: string;
-  /** As OpenVINO calls it: `f32`. */
-  readonly type: string;
-  readonly shape: readonly (number | string)[];
-}
+type OnnxPort = Omit<ModelPort, 'file'>;
 
 /** TensorProto.DataType by number. */
 const TYPES: readonly string[] = [

@@ -6,6 +6,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { format, hubNamed, type Context } from '../context.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import { requestOf } from '../fetch.js';
 import type { RemoteFile, Snapshot } from '../hub.js';
 import { openSources, type Attempt, type ByteSources } from '../mirrors/bytes.js';
 import { BrokenBody } from '../transfer/body.js';
@@ -21,6 +22,7 @@ import {
   versionOf,
   type FileVersion,
 } from '../transfer/response.js';
+import { inlineBytes } from '../transfer/small.js';
 
 /** Of a file, bytes. */
 export interface PartlyRead {
@@ -82,7 +84,7 @@ export function openRemote(context: Context, snapshot: Snapshot, allowance: Allo
     try {
       const part = await (
         await sources
-      ).fetch(file, requestFor(file), context.signal, (attempt) =>
+      ).fetch(file, requestOf(file), context.signal, (attempt) =>
         askForPart(context, attempt, { start, end, source, file, allowance }),
       );
       if (!('why' in part)) return part;
@@ -96,23 +98,10 @@ export function openRemote(context: Context, snapshot: Snapshot, allowance: Allo
   };
   return {
     open(file, ahead) {
-      if (/^file:/.test(file.url)) return localFile(fileURLToPath(file.url), allowance);
+      if (/^file:/.test(file.url)) return openLocal(fileURLToPath(file.url), allowance);
       if (/^data:/.test(file.url)) return inMemory(inlineBytes(file.url));
       return remoteFile(file, ahead, allowance, ask);
     },
-  };
-}
-
-function inlineBytes(url: string): Buffer {
-  return Buffer.from(url.slice(url.indexOf(',') + 1), 'base64');
-}
-
-function requestFor({ path, url, query, size, digest }: RemoteFile): DownloadRequest {
-  return {
-    label: path,
-    url: query === undefined ? url : `${url}?${query}`,
-    ...(size === undefined ? {} : { size }),
-    ...(digest === undefined ? {} : { digest }),
   };
 }
 
@@ -271,7 +260,7 @@ function inMemory(bytes: Buffer): PartlyRead {
 }
 
 /** A file here, which is opened when it is read and may be gone by then. */
-function localFile(path: string, allowance: Allowance): PartlyRead {
+export function openLocal(path: string, allowance: Allowance): PartlyRead {
   let size: number | undefined;
   return {
     size: () => size,
@@ -290,10 +279,6 @@ function localFile(path: string, allowance: Allowance): PartlyRead {
       });
     },
   };
-}
-
-export function openLocal(path: string, allowance: Allowance): PartlyRead {
-  return localFile(path, allowance);
 }
 
 /** @throws ModeldlError DISK, Unread for what is not there */

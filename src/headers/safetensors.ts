@@ -7,18 +7,12 @@ import * as v from 'valibot';
 import { parseJson } from '../json.js';
 import { cursorOf } from './cursor.js';
 import { Unread, type PartlyRead } from './parts.js';
+import { sharesByType, type TypeShare } from './shares.js';
 
 export interface SafetensorsSummary {
   /** Numbers of the model, unpacked, without what only scales others. */
   readonly parameters: number;
   readonly types: readonly TypeShare[];
-}
-
-/** Tensors of one element type. */
-export interface TypeShare {
-  /** As the format calls it: `BF16`, `Q4_K`. */
-  readonly type: string;
-  readonly bytes: number;
 }
 
 /** Tensors by name. */
@@ -83,14 +77,14 @@ export async function summarize(
     },
   ] of all)
     bytes.set(dtype, (bytes.get(dtype) ?? 0) + end - begin);
-  const types = [...bytes].map(([type, sum]) => ({ type, bytes: sum }));
+  const types = sharesByType(bytes);
   const merged = Object.fromEntries(all) as SafetensorsFileHeader;
   const counted = computeNumOfParamsByDtypeSingleFile(merged, quantization);
   const parameters = Object.values(counted).reduce((sum, count) => sum + count, 0);
   const held = types.reduce((sum, share) => sum + share.bytes, 0);
   if (parameters > held * MOST_PER_BYTE)
     throw new Unread('its header describes more numbers than it can hold: it is damaged');
-  return { parameters, types: types.sort((a, b) => b.bytes - a.bytes) };
+  return { parameters, types };
 }
 
 const index = v.object({

@@ -73,7 +73,7 @@ export async function downloadSmall(
 }
 
 /** The bytes of a `data:` address, which hubs write in base64. */
-function inlineBytes(url: string): Buffer {
+export function inlineBytes(url: string): Buffer {
   return Buffer.from(url.slice(url.indexOf(',') + 1), 'base64');
 }
 

@@ -1,5 +1,5 @@
 /** What `show` says of an IR that is stored. */
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -54,5 +54,22 @@ describe('modeldl show of an IR', () => {
     expect(stdout).toMatch(/^ {2}input {6}branches\.xml: flag {2}boolean \[\]$/m);
     expect(stdout).toMatch(/^ {2}weights {4}int4\.xml: i4 /m);
     expect(stdout).not.toMatch(/(input|output|weights) .*(broken|alone)/);
+  });
+
+  it('has a name with line ends on one line, and as data as it is', async () => {
+    await putIr('int4');
+    const xml = join(model, 'int4.xml');
+    const name = 'x\n  kind       remote';
+    await writeFile(
+      xml,
+      (await readFile(xml, 'utf8')).replaceAll('names="x"', `names="${name.replace('\n', '&#10;')}"`),
+    );
+    await world.run('pull', model);
+    const { stdout } = await world.run('show', model);
+    expect(stdout.match(/^ {2}kind .*$/gm)).toEqual(['  kind       pulled']);
+    expect(stdout).toMatch(/^ {2}input {6}x {3}kind {7}remote {2}f32 \[\?,32\]$/m);
+    expect(JSON.parse((await world.run('show', model, '--json')).stdout)).toMatchObject({
+      models: [{ inputs: [{ name }] }],
+    });
   });
 });

@@ -42,6 +42,8 @@ const MOST_FILES = 8;
 const INDENT = 13;
 /** Values are not broken where the terminal is narrower. */
 const NARROWEST = 12;
+/** What a model calls its inputs may have some, and is no fact of its own. */
+const LINE_ENDS = /[\r\n\u2028\u2029]+/g;
 
 function lines(model: ShownModel, cacheDir: string, columns: number | undefined): readonly string[] {
   const isLocal = model.kind !== 'remote';
@@ -85,7 +87,8 @@ function lines(model: ShownModel, cacheDir: string, columns: number | undefined)
     model.reference,
     ...facts.flatMap(([name, value]) => {
       if (value === null || value === '') return [];
-      const parts = value.includes('  ') || width < NARROWEST ? [value] : wrapWords(value, width);
+      const line = value.replaceAll(LINE_ENDS, ' ');
+      const parts = line.includes('  ') || width < NARROWEST ? [line] : wrapWords(line, width);
       return parts.map((part, index) => `  ${(index === 0 ? name : '').padEnd(10)} ${part}`.trimEnd());
     }),
   ];
