@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { geteuid, platform } from 'node:process';
 import type { Context } from '../context.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
-import { checkSpace, freeBytes } from '../store/space.js';
+import { checkSpace, existingAncestor, freeBytes } from '../store/space.js';
 import { BLOB_AGE_MS, planSweep } from '../store/sweep.js';
 import { formatSize, type Check, type Finding, type Patient } from './check.js';
 import {
@@ -13,7 +13,6 @@ import {
   linksIn,
   mountOf,
   namesIn,
-  nearestDirectory,
   probeStore,
   runsPrograms,
   unwritableIn,
@@ -87,7 +86,7 @@ async function absentFinding(
     return finding('failed', `The cache path is not a directory: ${cacheDir}`, OTHER_PLACE);
   if (code !== 'ENOENT')
     return finding('failed', `${cacheDir} cannot be looked at: ${error.message}`, OTHER_PLACE);
-  const above = await nearestDirectory(cacheDir);
+  const above = await existingAncestor(cacheDir);
   // By trying: `/proc` and the like seem writable, and take no directory.
   const why = await withProbe(above, () => Promise.resolve(undefined)).catch((thrown: unknown) =>
     diskError(thrown, above),
@@ -122,7 +121,7 @@ async function whoOwns(path: string): Promise<string> {
 
 async function spaceFinding({ store }: Context): Promise<Finding> {
   const name = 'space';
-  const directory = await nearestDirectory(store.root);
+  const directory = await existingAncestor(store.root);
   const free = await freeBytes(directory);
   const { files, ffree } = await statfs(directory);
   const facts = {
@@ -158,7 +157,7 @@ async function fileSystemFinding({ store }: Context): Promise<Finding> {
   const name = 'file-system';
   if (platform !== 'linux')
     return { name, status: 'skipped', message: 'Only Linux tells of what kind a file system is' };
-  const directory = await nearestDirectory(store.root);
+  const directory = await existingAncestor(store.root);
   const mount = await mountOf(directory, await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
   if (mount === undefined) return { name, status: 'skipped', message: `No mount is known for ${directory}` };
   const { type, options } = mount;
@@ -183,7 +182,7 @@ async function tried(
   look: (probe: string, context: Context) => Promise<Omit<Finding, 'name'>>,
 ): Promise<readonly Finding[]> {
   const staging = join(context.store.root, 'tmp');
-  const directory = await nearestDirectory(staging);
+  const directory = await existingAncestor(staging);
   try {
     return [{ name, ...(await withProbe(directory, (probe) => look(probe, context))) }];
   } catch (error) {

@@ -1,7 +1,7 @@
 /** Finding out what a file system does, by trying: what it promises, many do not keep. */
 import { execFile } from 'node:child_process';
 import { chmod, mkdtemp, readdir, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, sep } from 'node:path';
+import { basename, join, sep } from 'node:path';
 import { platform } from 'node:process';
 import { promisify } from 'node:util';
 import { makeDirectories } from '../directories.js';
@@ -45,19 +45,6 @@ export async function mountOf(path: string, mountinfo: string): Promise<Mount | 
       found = { directory, type, options: [...options.split(','), ...more.split(',')] };
   }
   return found;
-}
-
-/** The nearest directory that is there, at a path or above. @throws file system errors */
-export async function nearestDirectory(path: string): Promise<string> {
-  for (let current = path; ; current = dirname(current)) {
-    try {
-      if ((await stat(current)).isDirectory()) return current;
-    } catch (error) {
-      const code = systemErrorCode(error);
-      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error;
-    }
-    if (current === dirname(current)) return current;
-  }
 }
 
 const PROBE = '.modeldl-doctor-';
