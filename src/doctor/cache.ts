@@ -3,6 +3,7 @@ import { access, constants, readdir, readFile, stat, statfs } from 'node:fs/prom
 import { join } from 'node:path';
 import { geteuid, platform } from 'node:process';
 import type { Context } from '../context.js';
+import { isReadOnly } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
 import { checkSpace, existingAncestor, freeBytes } from '../store/space.js';
 import { BLOB_AGE_MS, planSweep } from '../store/sweep.js';
@@ -103,13 +104,6 @@ function isWritable(path: string): Promise<boolean> {
   return access(path, constants.W_OK | constants.X_OK).then(
     () => true,
     () => false,
-  );
-}
-
-function isReadOnly(path: string): Promise<boolean> {
-  return access(path, constants.W_OK).then(
-    () => false,
-    (error: unknown) => systemErrorCode(error) === 'EROFS',
   );
 }
 

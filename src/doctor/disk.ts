@@ -1,9 +1,10 @@
 /** Finding out what a file system does, by trying: what it promises, many do not keep. */
 import { execFile } from 'node:child_process';
-import { chmod, mkdtemp, readdir, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
 import { platform } from 'node:process';
 import { promisify } from 'node:util';
+import { exists } from '../config/load.js';
 import { makeDirectories } from '../directories.js';
 import { ModeldlError, systemErrorCode } from '../errors.js';
 import { claim } from '../store/claim.js';
@@ -135,11 +136,7 @@ const LENGTHS = [255, 143, 100] as const;
 export async function namesIn(directory: string): Promise<Names> {
   await writeFile(join(directory, 'case'), '');
   await writeFile(join(directory, '\u00e4'), '');
-  const isThere = (name: string): Promise<boolean> =>
-    stat(join(directory, name)).then(
-      () => true,
-      () => false,
-    );
+  const isThere = (name: string): Promise<boolean> => exists(join(directory, name));
   let longest = 0;
   for (const length of LENGTHS) {
     const name = 'n'.repeat(length);

@@ -1,5 +1,5 @@
 /** Programs and environments that conversions run in. */
-import { stat } from 'node:fs/promises';
+import { exists } from '../config/load.js';
 import type {
   MachineProgram,
   Runtime,
@@ -162,7 +162,7 @@ async function missingFinding(
       fix: '`modeldl doctor programs`',
       facts,
     };
-  if (wheels !== undefined && !(await isThere(wheels)))
+  if (wheels !== undefined && !(await exists(wheels)))
     return {
       name,
       status: 'failed',
@@ -192,11 +192,4 @@ async function missingFinding(
     message: `${name} is not installed: that is done on first use${takes}`,
     facts,
   };
-}
-
-function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }
