@@ -1,5 +1,5 @@
 /** The cache: whether it can be written, what its file system does, what is in it. Nothing that is tried stays. */
-import { access, constants, readdir, readFile, stat, statfs } from 'node:fs/promises';
+import { access, constants, readdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { geteuid, platform } from 'node:process';
 import type { Context } from '../context.js';
@@ -12,7 +12,7 @@ import {
   isNetwork,
   isProbe,
   linksIn,
-  mountOf,
+  mountHere,
   namesIn,
   probeStore,
   runsPrograms,
@@ -152,7 +152,7 @@ async function fileSystemFinding({ store }: Context): Promise<Finding> {
   if (platform !== 'linux')
     return { name, status: 'skipped', message: 'Only Linux tells of what kind a file system is' };
   const directory = await existingAncestor(store.root);
-  const mount = await mountOf(directory, await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
+  const mount = await mountHere(directory);
   if (mount === undefined) return { name, status: 'skipped', message: `No mount is known for ${directory}` };
   const { type, options } = mount;
   const facts = { type, mountedAt: mount.directory, options, network: isNetwork(mount) };

@@ -1,6 +1,6 @@
 /** Finding out what a file system does, by trying: what it promises, many do not keep. */
 import { execFile } from 'node:child_process';
-import { chmod, mkdtemp, readdir, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
 import { platform } from 'node:process';
 import { promisify } from 'node:util';
@@ -26,6 +26,11 @@ const NETWORK_TYPES =
 
 export function isNetwork({ type }: Mount): boolean {
   return NETWORK_TYPES.test(type);
+}
+
+/** The mount that an absolute path lies on; undefined where the system does not tell. */
+export async function mountHere(path: string): Promise<Mount | undefined> {
+  return mountOf(path, await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
 }
 
 /** The mount that an absolute path lies on; the last one there covers the others. Pure but for links in the path. */
