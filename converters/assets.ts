@@ -32,11 +32,20 @@ export async function requirementText(name: string): Promise<string> {
   const file = `${name}.txt`;
   const own = join(here, 'requirements', file);
   if (existsSync(own)) return readFile(own, 'utf8');
-  const packed = await readFile(join(PACKAGE, 'dist', 'requirements.br')).catch((error: unknown) => {
-    throw systemErrorCode(error) === 'ENOENT' ? incomplete(`requirements/${file}`) : error;
-  });
-  const texts = v.parse(requirementTexts, (await promisify(brotliDecompress)(packed)).toString('utf8'));
-  const text = texts[file];
+  packed ??= unpack();
+  const text = (await packed)[file];
   if (text === undefined) throw incomplete(`requirements/${file}`);
   return text;
+}
+
+/** What is packed in one, unpacked once: each toolchain asks for its own several times. */
+let packed: Promise<Readonly<Record<string, string>>> | undefined;
+
+async function unpack(): Promise<Readonly<Record<string, string>>> {
+  const bytes = await readFile(join(PACKAGE, 'dist', 'requirements.br')).catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (bytes === undefined) return {};
+  return v.parse(requirementTexts, (await promisify(brotliDecompress)(bytes)).toString('utf8'));
 }

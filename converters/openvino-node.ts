@@ -5,9 +5,10 @@ import { dirname, join } from 'node:path';
 import { execPath, version as nodeVersion } from 'node:process';
 import * as v from 'valibot';
 import type { Runtime, RuntimeDevice, RuntimeStatus, ToolchainContext } from '../src/converter.js';
-import { ModeldlError, systemErrorCode, throwIfAborted } from '../src/errors.js';
+import { ModeldlError, systemErrorCode } from '../src/errors.js';
 import { parseJson } from '../src/json.js';
 import { assetPath } from './assets.js';
+import { askProgram } from './program.js';
 
 const manifest = v.object({ version: v.string() });
 
@@ -75,19 +76,12 @@ const deviceList = v.array(v.object({ name: v.string(), title: v.string() }));
  * @throws ModeldlError TOOLCHAIN when it does not load
  */
 export async function openvinoNodeDevices(
-  { environment, signal }: Pick<ToolchainContext, 'environment' | 'signal'>,
+  context: Pick<ToolchainContext, 'environment' | 'signal'>,
   runtime: NodeRuntime | undefined,
 ): Promise<readonly RuntimeDevice[]> {
   if (runtime === undefined) return [];
-  const { execa } = await import('execa');
-  const asked = await execa(execPath, [assetPath('node', 'openvino_devices.mjs'), runtime.entry], {
-    env: { ...environment },
-    extendEnv: false,
-    reject: false,
-    stdin: 'ignore',
-    cancelSignal: signal,
-  });
-  throwIfAborted(signal);
+  const script = assetPath('node', 'openvino_devices.mjs');
+  const asked = await askProgram(context, execPath, [script, runtime.entry]);
   // What native libraries print comes before.
   const parsed = v.safeParse(
     deviceList,

@@ -1,5 +1,5 @@
 /** Directories: made with those above them, or the reason why not; and removed when they were temporary. */
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { access, constants, mkdir, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { ModeldlError, systemErrorCode } from './errors.js';
 
@@ -39,6 +39,14 @@ export async function isDirectory(path: string): Promise<boolean> {
       if (systemErrorCode(error) === 'ENOENT') return false;
       throw error;
     },
+  );
+}
+
+/** Does the file system of a path take no changes? */
+export async function isReadOnly(path: string): Promise<boolean> {
+  return access(path, constants.W_OK).then(
+    () => false,
+    (error: unknown) => systemErrorCode(error) === 'EROFS',
   );
 }
 

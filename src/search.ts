@@ -3,12 +3,13 @@ import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import { format, hubContext, hubNamed, settingsContext, type Context } from './context.js';
 import { PRECISIONS } from './converter.js';
-import { abortError, ModeldlError, throwIfAborted } from './errors.js';
+import { ModeldlError, throwIfAborted } from './errors.js';
 import type { Hub, HubContext, SearchFilter, SearchHit, SearchOrder, SearchQuery } from './hub.js';
 import { askSources } from './mirrors/asking.js';
 import { printable } from './redact.js';
 import { parseReference, type Reference } from './reference.js';
 import type { FoundModel, SearchResult } from './results.js';
+import { within } from './within.js';
 
 export const SEARCH_ORDERS = ['downloads', 'likes', 'updated'] as const satisfies readonly SearchOrder[];
 export const SEARCH_DEFAULTS = { limit: 10, timeoutMs: 15_000 };
@@ -236,40 +237,13 @@ async function ask(context: Context, hub: Hub, query: SearchQuery, timeoutMs: nu
   const models: FoundModel[] = [];
   const endsAt = performance.now() + timeoutMs;
   try {
-    const more = await within(context.signal, timeoutMs, hub.title, (signal) =>
+    const late = (): ModeldlError => tooSlow(hub.title, timeoutMs);
+    const more = await within(context.signal, timeoutMs, late, (signal) =>
       read({ ...context, signal }, hub, query, models, endsAt),
     );
     return { hub, models, more };
   } catch (error) {
     return { hub, models: [...models], more: false, error: failureOf(hub, error) };
-  }
-}
-
-/** Gives work some time. What does not listen to the signal is not waited for. */
-async function within<Result>(
-  stop: AbortSignal,
-  timeoutMs: number,
-  who: string,
-  work: (signal: AbortSignal) => Promise<Result>,
-): Promise<Result> {
-  const late = new AbortController();
-  // Node.js' timers end at once when they are set to more.
-  const timer = setTimeout(
-    () => {
-      late.abort(tooSlow(who, timeoutMs));
-    },
-    Math.min(timeoutMs, 2 ** 31 - 1),
-  );
-  const signal = AbortSignal.any([stop, late.signal]);
-  const stopped = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener('abort', () => {
-      reject(abortError(signal));
-    });
-  });
-  try {
-    return await Promise.race([work(signal), stopped]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 
@@ -288,7 +262,8 @@ async function read(
     models.length = 0;
     if (isLast) return readFrom(context, hub, query, models, asking);
     const half = Math.round((endsAt - performance.now()) / 2);
-    return within(context.signal, half, name, (signal) =>
+    const late = (): ModeldlError => tooSlow(name, half);
+    return within(context.signal, half, late, (signal) =>
       readFrom({ ...context, signal }, hub, query, models, { ...asking, signal }),
     );
   });

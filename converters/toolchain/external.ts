@@ -4,8 +4,9 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { ToolchainContext } from '../../src/converter.js';
-import { ModeldlError, throwIfAborted } from '../../src/errors.js';
+import { ModeldlError } from '../../src/errors.js';
 import { parseJson } from '../../src/json.js';
+import { askProgram } from '../program.js';
 
 const contents = v.object({
   /** Absolute directory that installing and removing packages changes. */
@@ -67,16 +68,8 @@ async function probe(
   interpreter: string,
   packages: readonly string[],
 ): Promise<v.InferOutput<typeof contents>> {
-  const { execa } = await import('execa');
   // Isolated, as workers run: what only PYTHONPATH or the user's site directory holds is not there for them.
-  const probed = await execa(interpreter, ['-I', '-c', PROBE, ...packages], {
-    env: { ...context.environment },
-    extendEnv: false,
-    reject: false,
-    stdin: 'ignore',
-    cancelSignal: context.signal,
-  });
-  throwIfAborted(context.signal);
+  const probed = await askProgram(context, interpreter, ['-I', '-c', PROBE, ...packages]);
   const parsed = probed.failed ? undefined : v.safeParse(contents, parseJson(probed.stdout));
   if (parsed?.success === true) return parsed.output;
   const said = probed.failed

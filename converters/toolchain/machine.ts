@@ -1,6 +1,7 @@
 /** Programs of the machine that environments are made with, and whether they serve. */
 import type { MachineProgram, ToolchainContext } from '../../src/converter.js';
-import { ModeldlError, throwIfAborted } from '../../src/errors.js';
+import { ModeldlError } from '../../src/errors.js';
+import { askProgram } from '../program.js';
 import { installFailure } from './failure.js';
 import { findPython } from './python.js';
 
@@ -23,7 +24,7 @@ async function pythonAndVenv(context: ToolchainContext): Promise<readonly Machin
     return [{ name: 'python', title, problem: message, fix: hint }];
   }
   const { command, version } = found;
-  const { failed, stdout, stderr } = await run(context, command, ['-I', '-c', VENV]);
+  const { failed, stdout, stderr } = await askProgram(context, command, ['-I', '-c', VENV]);
   const path = stdout.split('\n')[0]?.trim() ?? '';
   const python = { name: 'python', title, version, path: path === '' ? command : path };
   const venv = { name: 'venv', title: 'venv and ensurepip' };
@@ -34,26 +35,9 @@ async function pythonAndVenv(context: ToolchainContext): Promise<readonly Machin
 
 /** Not used by modeldl: environments are made with venv and pip, which every Python has. */
 async function findUv(context: ToolchainContext): Promise<MachineProgram> {
-  const { failed, stdout } = await run(context, 'uv', ['--version']);
+  const { failed, stdout } = await askProgram(context, 'uv', ['--version']);
   const version = /^uv (\S+)/.exec(stdout)?.[1];
   const uv = { name: 'uv', title: 'uv', optional: true } as const;
   if (!failed && version !== undefined) return { ...uv, version };
   return { ...uv, problem: 'not found, and not needed: environments are made with venv and pip' };
-}
-
-async function run(
-  { environment, signal }: ToolchainContext,
-  command: string,
-  args: readonly string[],
-): Promise<{ readonly failed: boolean; readonly stdout: string; readonly stderr: string }> {
-  const { execa } = await import('execa');
-  const ended = await execa(command, [...args], {
-    env: { ...environment },
-    extendEnv: false,
-    reject: false,
-    stdin: 'ignore',
-    cancelSignal: signal,
-  });
-  throwIfAborted(signal);
-  return { failed: ended.failed, stdout: ended.stdout, stderr: ended.stderr };
 }

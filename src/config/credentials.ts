@@ -1,8 +1,9 @@
 /** Tokens: found in the environment, in what `login` saved, or in another tool's file; never in project files. */
-import { access, constants, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { geteuid } from 'node:process';
 import * as v from 'valibot';
+import { isReadOnly } from '../directories.js';
 import { systemErrorCode } from '../errors.js';
 import type { Credential, CredentialSpec, HubSettingsContext } from '../hub.js';
 import { writePrivate } from './trust.js';
@@ -70,16 +71,9 @@ async function warnIfReadable(search: CredentialSearch, file: string): Promise<v
   const { mode, uid } = await stat(file);
   const user = geteuid?.();
   if (user !== undefined && uid !== user) return;
+  // Of any other file system the user may change what is the user's own.
   if (await isReadOnly(file)) return;
   if ((mode & 0o077) !== 0) search.warn(`Others can read the token in ${file}: run \`chmod 600 ${file}\``);
-}
-
-/** Does its file system take no changes? Of any other the user may change what is the user's own. */
-async function isReadOnly(file: string): Promise<boolean> {
-  return access(file, constants.W_OK).then(
-    () => false,
-    (error: unknown) => systemErrorCode(error) === 'EROFS',
-  );
 }
 
 /** @throws ModeldlError DISK */

@@ -84,6 +84,7 @@ function adoptNamed(text: string): (typeof ADOPT)[number] {
   });
 }
 
-function isTrue(value: string): boolean {
+/** Does a variable that switches something on do so? */
+export function isTrue(value: string): boolean {
   return /^(1|true|yes|on)$/i.test(value);
 }

@@ -1,19 +1,19 @@
 /** The cache: whether it can be written, what its file system does, what is in it. Nothing that is tried stays. */
-import { access, constants, readdir, readFile, stat, statfs } from 'node:fs/promises';
+import { access, constants, readdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { geteuid, platform } from 'node:process';
 import type { Context } from '../context.js';
+import { isReadOnly } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
-import { checkSpace, freeBytes } from '../store/space.js';
+import { checkSpace, existingAncestor, freeBytes } from '../store/space.js';
 import { BLOB_AGE_MS, planSweep } from '../store/sweep.js';
 import { formatSize, type Check, type Finding, type Patient } from './check.js';
 import {
   isNetwork,
   isProbe,
   linksIn,
-  mountOf,
+  mountHere,
   namesIn,
-  nearestDirectory,
   probeStore,
   runsPrograms,
   unwritableIn,
@@ -87,7 +87,7 @@ async function absentFinding(
     return finding('failed', `The cache path is not a directory: ${cacheDir}`, OTHER_PLACE);
   if (code !== 'ENOENT')
     return finding('failed', `${cacheDir} cannot be looked at: ${error.message}`, OTHER_PLACE);
-  const above = await nearestDirectory(cacheDir);
+  const above = await existingAncestor(cacheDir);
   // By trying: `/proc` and the like seem writable, and take no directory.
   const why = await withProbe(above, () => Promise.resolve(undefined)).catch((thrown: unknown) =>
     diskError(thrown, above),
@@ -107,13 +107,6 @@ function isWritable(path: string): Promise<boolean> {
   );
 }
 
-function isReadOnly(path: string): Promise<boolean> {
-  return access(path, constants.W_OK).then(
-    () => false,
-    (error: unknown) => systemErrorCode(error) === 'EROFS',
-  );
-}
-
 async function whoOwns(path: string): Promise<string> {
   const { uid } = await stat(path);
   const self = geteuid?.();
@@ -122,7 +115,7 @@ async function whoOwns(path: string): Promise<string> {
 
 async function spaceFinding({ store }: Context): Promise<Finding> {
   const name = 'space';
-  const directory = await nearestDirectory(store.root);
+  const directory = await existingAncestor(store.root);
   const free = await freeBytes(directory);
   const { files, ffree } = await statfs(directory);
   const facts = {
@@ -158,8 +151,8 @@ async function fileSystemFinding({ store }: Context): Promise<Finding> {
   const name = 'file-system';
   if (platform !== 'linux')
     return { name, status: 'skipped', message: 'Only Linux tells of what kind a file system is' };
-  const directory = await nearestDirectory(store.root);
-  const mount = await mountOf(directory, await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
+  const directory = await existingAncestor(store.root);
+  const mount = await mountHere(directory);
   if (mount === undefined) return { name, status: 'skipped', message: `No mount is known for ${directory}` };
   const { type, options } = mount;
   const facts = { type, mountedAt: mount.directory, options, network: isNetwork(mount) };
@@ -183,7 +176,7 @@ async function tried(
   look: (probe: string, context: Context) => Promise<Omit<Finding, 'name'>>,
 ): Promise<readonly Finding[]> {
   const staging = join(context.store.root, 'tmp');
-  const directory = await nearestDirectory(staging);
+  const directory = await existingAncestor(staging);
   try {
     return [{ name, ...(await withProbe(directory, (probe) => look(probe, context))) }];
   } catch (error) {

@@ -1,10 +1,10 @@
 /** What a check is, and how one is run: within its time, and whatever goes wrong in it is its result. */
-import { setMaxListeners } from 'node:events';
 import type { LoadedConfig } from '../config/load.js';
 import type { Context } from '../context.js';
-import { abortError, diskError, ModeldlError } from '../errors.js';
+import { diskError, ModeldlError } from '../errors.js';
 import type { Plugins } from '../plugins.js';
 import type { DoctorCheck, DoctorStatus, DoctorTopic, PluginState } from '../results.js';
+import { within } from '../within.js';
 
 /** What checks look at. */
 export interface Patient {
@@ -49,35 +49,16 @@ export interface Check {
   run(patient: Patient): Promise<readonly Finding[]>;
 }
 
-/**
- * Runs `work` with a context whose signal ends it in time; not all that is waited for listens to one, as a dead network
- * disk does not. @throws ModeldlError NETWORK when it did not end
- */
-export async function within<Result>(
+/** Runs `work` with a context whose signal ends it in time. @throws ModeldlError NETWORK when it did not end */
+export function inTime<Result>(
   context: Context,
   limitMs: number,
   work: (context: Context) => Promise<Result>,
   hint?: string,
 ): Promise<Result> {
-  const limit = new AbortController();
-  const signal = AbortSignal.any([context.signal, limit.signal]);
-  // Every request in flight listens to it.
-  setMaxListeners(0, signal);
-  const timer = setTimeout(() => {
-    limit.abort(
-      new ModeldlError('NETWORK', `no answer in ${limitMs / 1000} s`, { hint, details: { late: true } }),
-    );
-  }, limitMs);
-  const over = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener('abort', () => {
-      reject(abortError(signal));
-    });
-  });
-  try {
-    return await Promise.race([work({ ...context, signal }), over]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const late = (): ModeldlError =>
+    new ModeldlError('NETWORK', `no answer in ${limitMs / 1000} s`, { hint, details: { late: true } });
+  return within(context.signal, limitMs, late, (signal) => work({ ...context, signal }));
 }
 
 /** Runs a check; what it throws becomes its finding. @throws ModeldlError INTERRUPTED, TERMINATED */
@@ -88,7 +69,7 @@ export async function carryOut(check: Check, patient: Patient): Promise<readonly
   const limitMs = patient.limitMs * (check.divides === true ? 3 : 1);
   let findings: readonly Finding[];
   try {
-    findings = await within(
+    findings = await inTime(
       patient.context,
       limitMs,
       (context) => check.run({ ...patient, context }),

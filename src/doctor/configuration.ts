@@ -1,4 +1,5 @@
 /** Files, plugins and variables that decide what modeldl does here. */
+import { isTrue } from '../config/environment.js';
 import { redactUrl } from '../redact.js';
 import { failure, type Check, type Finding, type Patient } from './check.js';
 
@@ -115,8 +116,4 @@ function environmentFindings({ context, loaded, offline }: Patient): readonly Fi
 /** The first that a message names. */
 function variableIn(message: string): string {
   return /`(\w+)/.exec(message)?.[1] ?? 'proxy';
-}
-
-function isTrue(value: string): boolean {
-  return /^(1|true|yes|on)$/i.test(value);
 }

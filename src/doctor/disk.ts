@@ -1,9 +1,10 @@
 /** Finding out what a file system does, by trying: what it promises, many do not keep. */
 import { execFile } from 'node:child_process';
-import { chmod, mkdtemp, readdir, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, sep } from 'node:path';
+import { chmod, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { basename, join, sep } from 'node:path';
 import { platform } from 'node:process';
 import { promisify } from 'node:util';
+import { exists } from '../config/load.js';
 import { makeDirectories } from '../directories.js';
 import { ModeldlError, systemErrorCode } from '../errors.js';
 import { claim } from '../store/claim.js';
@@ -27,6 +28,11 @@ export function isNetwork({ type }: Mount): boolean {
   return NETWORK_TYPES.test(type);
 }
 
+/** The mount that an absolute path lies on; undefined where the system does not tell. */
+export async function mountHere(path: string): Promise<Mount | undefined> {
+  return mountOf(path, await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
+}
+
 /** The mount that an absolute path lies on; the last one there covers the others. Pure but for links in the path. */
 export async function mountOf(path: string, mountinfo: string): Promise<Mount | undefined> {
   const real = await realpath(path).catch(() => path);
@@ -45,19 +51,6 @@ export async function mountOf(path: string, mountinfo: string): Promise<Mount | 
       found = { directory, type, options: [...options.split(','), ...more.split(',')] };
   }
   return found;
-}
-
-/** The nearest directory that is there, at a path or above. @throws file system errors */
-export async function nearestDirectory(path: string): Promise<string> {
-  for (let current = path; ; current = dirname(current)) {
-    try {
-      if ((await stat(current)).isDirectory()) return current;
-    } catch (error) {
-      const code = systemErrorCode(error);
-      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error;
-    }
-    if (current === dirname(current)) return current;
-  }
 }
 
 const PROBE = '.modeldl-doctor-';
@@ -148,11 +141,7 @@ const LENGTHS = [255, 143, 100] as const;
 export async function namesIn(directory: string): Promise<Names> {
   await writeFile(join(directory, 'case'), '');
   await writeFile(join(directory, '\u00e4'), '');
-  const isThere = (name: string): Promise<boolean> =>
-    stat(join(directory, name)).then(
-      () => true,
-      () => false,
-    );
+  const isThere = (name: string): Promise<boolean> => exists(join(directory, name));
   let longest = 0;
   for (const length of LENGTHS) {
     const name = 'n'.repeat(length);

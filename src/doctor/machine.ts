@@ -1,9 +1,9 @@
 /** Memory, and where other programs put what is temporary. */
-import { readFile, statfs } from 'node:fs/promises';
 import { platform } from 'node:process';
 import { memoryOf, readMemory } from '../memory.js';
+import { freeBytes } from '../store/space.js';
 import { formatSize, type Check, type Finding, type Patient } from './check.js';
-import { mountOf, runsPrograms, withProbe } from './disk.js';
+import { mountHere, runsPrograms, withProbe } from './disk.js';
 
 /** The frameworks alone take some 0.9 GiB before a model is loaded (`MEMORY_BASE_BYTES` of the converters). */
 const LITTLE_MEMORY_BYTES = 1.5 * 1024 ** 3;
@@ -66,13 +66,13 @@ async function temporaryFinding(directory: string): Promise<Finding> {
     const why = probed.error instanceof Error ? probed.error.message : String(probed.error);
     return { name, status: 'warning', message: `The temporary directory cannot be used: ${why}`, fix, facts };
   }
-  const { bavail, bsize, blocks } = await statfs(directory);
-  const freeBytes = blocks === 0 ? Infinity : bavail * bsize;
-  const message = `${directory}, ${formatSize(freeBytes)} free`;
-  const all = { ...facts, freeBytes, runsPrograms: probed };
-  if (freeBytes < LITTLE_TEMPORARY_BYTES) return { name, status: 'warning', message, fix, facts: all };
+  const free = await freeBytes(directory);
+  const isTold = Number.isFinite(free);
+  const message = isTold ? `${directory}, ${formatSize(free)} free` : directory;
+  const all = { ...facts, freeBytes: isTold ? free : null, runsPrograms: probed };
+  if (free < LITTLE_TEMPORARY_BYTES) return { name, status: 'warning', message, fix, facts: all };
   if (!probed) {
-    const noexec = await mountOf(directory, await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
+    const noexec = await mountHere(directory);
     const why = noexec?.options.includes('noexec') === true ? ', mounted `noexec`' : '';
     // Environments are made in the cache, so that nothing of modeldl runs there.
     return {

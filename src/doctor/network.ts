@@ -12,7 +12,7 @@ import { sourcesOf, type Source } from '../mirrors/sources.js';
 import { redactSecrets, redactUrl } from '../redact.js';
 import { inStore } from '../store/layout.js';
 import { createAgents } from '../transfer/agents.js';
-import { failure, within, type Check, type Finding, type Patient } from './check.js';
+import { failure, inTime, type Check, type Finding, type Patient } from './check.js';
 
 /** Certificates are made minutes before they are used; signed requests are refused from a quarter of an hour on. */
 const CLOCK_WARNING_MS = 2 * 60_000;
@@ -244,14 +244,14 @@ async function askOne({ context, limitMs }: Patient, hub: Hub, given: Source): P
   const fix = 'check the network and the proxy settings; `--timeout` waits longer';
   try {
     // It may start the program whose configuration it is, which takes its time.
-    source = await within(context, 2 * limitMs, (limited) => addressed(limited, hub, given), fix);
+    source = await inTime(context, 2 * limitMs, (limited) => addressed(limited, hub, given), fix);
     if (source.address === undefined) return undefined;
     started = performance.now();
     const ask = async (limited: Context): Promise<Asked['answer']> => ({
       ...(await askSource(limited, hub, source)),
       at: Date.now(),
     });
-    answer = await within(context, limitMs, ask, fix);
+    answer = await inTime(context, limitMs, ask, fix);
   } catch (thrown) {
     if (!(thrown instanceof ModeldlError) || context.signal.aborted) throw thrown;
     error = thrown;

@@ -1,10 +1,16 @@
 /** Programs and environments that conversions run in. */
-import { stat } from 'node:fs/promises';
-import type { MachineProgram, Runtime, Toolchain } from '../converter.js';
+import { exists } from '../config/load.js';
+import type {
+  MachineProgram,
+  Runtime,
+  Toolchain,
+  ToolchainContext,
+  ToolchainSettings,
+  ToolchainStatus,
+} from '../converter.js';
 import { ModeldlError } from '../errors.js';
-import type { ToolchainState } from '../results.js';
 import { checkSpace } from '../store/space.js';
-import { runtimes, toolchainContext, toolchains } from '../toolchains.js';
+import { runtimes, toolchainContext } from '../toolchains.js';
 import { failure, formatSize, type Check, type Finding, type Patient } from './check.js';
 
 /** `engines` of package.json. */
@@ -97,24 +103,17 @@ export function toolchainChecks({ plugins }: Patient): readonly Check[] {
     name: toolchain.name,
     topic: 'toolchains',
     lateFix: `\`modeldl toolchain remove ${toolchain.name}\`, and the next conversion makes it anew`,
-    run: async ({ context }) => {
-      const [state] = await toolchains({ ...context, toolchains: [toolchain] });
-      return state === undefined ? [] : [await toolchainFinding(toolchain, state, context)];
-    },
+    run: async ({ context }) => [await toolchainFinding(toolchain, toolchainContext(context))],
   }));
 }
 
-async function toolchainFinding(
-  toolchain: Toolchain,
-  state: ToolchainState,
-  context: Patient['context'],
-): Promise<Finding> {
+async function toolchainFinding(toolchain: Toolchain, asked: ToolchainContext): Promise<Finding> {
   const { name } = toolchain;
-  const { directory, bytes, reason, installedBytes, versions } = state;
-  const facts = { state: state.state, directory, bytes, versions };
+  const status = await toolchain.status(asked);
+  const { state, directory, bytes, reason, versions } = status;
+  const facts = { state, directory: directory ?? null, bytes: bytes ?? null, versions };
   const [, first = ''] = Object.entries(versions)[0] ?? [];
-  const asked = toolchainContext(context);
-  switch (state.state) {
+  switch (state) {
     case 'installed': {
       const anew = `\`modeldl toolchain remove ${name}\`, then \`modeldl toolchain install ${name}\``;
       try {
@@ -123,13 +122,13 @@ async function toolchainFinding(
         if (!(error instanceof ModeldlError) || error.code !== 'TOOLCHAIN') throw error;
         return { name, ...failure(error), fix: anew, facts };
       }
-      const size = bytes === null ? '' : `, ${formatSize(bytes)}`;
+      const size = bytes === undefined ? '' : `, ${formatSize(bytes)}`;
       return { name, status: 'ok', message: `${name} ${first}${size}`.trimEnd(), facts };
     }
     case 'external':
       return { name, status: 'ok', message: `${name} ${first} of your own: ${directory ?? ''}`, facts };
     case 'broken': {
-      const isOwn = directory !== null && asked.settings.interpreters[name] === directory;
+      const isOwn = directory !== undefined && asked.settings.interpreters[name] === directory;
       const fix = isOwn
         ? `correct or unset \`toolchains.interpreters.${name}\``
         : `\`modeldl toolchain install ${name}\``;
@@ -143,22 +142,19 @@ async function toolchainFinding(
       };
     }
     case 'missing':
-      return missingFinding(toolchain, reason, installedBytes, context);
+      return missingFinding(name, status, asked.settings);
   }
 }
 
 async function missingFinding(
-  toolchain: Toolchain,
-  reason: string | null,
-  installedBytes: number,
-  context: Patient['context'],
+  name: string,
+  { reason, toInstall }: ToolchainStatus,
+  { install, offline, wheels }: ToolchainSettings,
 ): Promise<Finding> {
-  const { name } = toolchain;
+  const installedBytes = toInstall?.installedBytes ?? 0;
   const facts = { state: 'missing', installedBytes };
-  const asked = toolchainContext(context);
-  const { install, offline, wheels } = asked.settings;
   const takes = installedBytes === 0 ? '' : `, takes ${formatSize(installedBytes)}`;
-  if (reason !== null)
+  if (reason !== undefined)
     return {
       name,
       status: 'warning',
@@ -166,7 +162,7 @@ async function missingFinding(
       fix: '`modeldl doctor programs`',
       facts,
     };
-  if (wheels !== undefined && !(await isThere(wheels)))
+  if (wheels !== undefined && !(await exists(wheels)))
     return {
       name,
       status: 'failed',
@@ -185,7 +181,7 @@ async function missingFinding(
     };
   }
   try {
-    await checkSpace((await toolchain.status(asked)).toInstall?.needs ?? []);
+    await checkSpace(toInstall?.needs ?? []);
   } catch (error) {
     if (!(error instanceof ModeldlError) || error.code !== 'DISK') throw error;
     return { name, ...failure(error), status: 'warning', facts };
@@ -196,11 +192,4 @@ async function missingFinding(
     message: `${name} is not installed: that is done on first use${takes}`,
     facts,
   };
-}
-
-function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

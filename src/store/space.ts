@@ -63,7 +63,8 @@ export async function deviceOf(directory: string): Promise<number> {
   return (await stat(await existingAncestor(directory))).dev;
 }
 
-async function existingAncestor(directory: string): Promise<string> {
+/** The nearest directory that is there, at a path or above. @throws ModeldlError DISK */
+export async function existingAncestor(directory: string): Promise<string> {
   for (let current = directory; ; current = dirname(current)) {
     try {
       if ((await stat(current)).isDirectory()) return current;

@@ -2,15 +2,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import {
-  linksIn,
-  namesIn,
-  nearestDirectory,
-  probeStore,
-  runsPrograms,
-  whyNoClaims,
-  withProbe,
-} from '../../src/doctor/disk.js';
+import { linksIn, namesIn, probeStore, runsPrograms, whyNoClaims, withProbe } from '../../src/doctor/disk.js';
+import { existingAncestor } from '../../src/store/space.js';
 import { temporaryDirectory, temporaryStore } from '../helpers/store.js';
 
 const live = new AbortController().signal;
@@ -45,6 +38,6 @@ describe('what is tried', () => {
 
   it('is tried where a directory is, however much of a path is missing', async () => {
     const directory = await temporaryDirectory();
-    expect(await nearestDirectory(join(directory, 'a', 'b'))).toBe(directory);
+    expect(await existingAncestor(join(directory, 'a', 'b'))).toBe(directory);
   });
 });

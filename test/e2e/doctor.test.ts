@@ -120,6 +120,11 @@ describe('hubs', () => {
     expect(checks.get('cache.links')?.status).toBe('ok');
   });
 
+  it('one may be given longer than a timer of Node.js takes', async () => {
+    const { exitCode, checks } = await look({}, 'hf', '--timeout', '30d');
+    expect([exitCode, checks.get('network.hf')?.status]).toEqual([0, 'ok']);
+  });
+
   it('one that is away is no failure while a mirror stands for it', async () => {
     const mirror = await servers.serve((_request, response) => response.end());
     const gone = await servers.serve((_request, response) => response.end());
