@@ -223,7 +223,7 @@ async function offerJobs(
 ): Promise<number> {
   const { menu } = await import('./interactive/menu.js');
   return menu({
-    ...{ typed, output, commands: COMMANDS },
+    ...{ typed, output },
     cli: { ...cli, colors: hasColor(flags, cli) },
     run: (argv) => runLine(argv, cli, 'leads back'),
   });
