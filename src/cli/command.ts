@@ -120,9 +120,7 @@ export function opener(
   return {
     async open() {
       if (modeldl !== undefined) return modeldl;
-      // A terminal that only scrolls cannot draw a bar.
-      const canDraw = flags.progress !== 'auto' || cli.environment['TERM'] !== 'dumb';
-      const drawn = await createProgress(canDraw ? flags.progress : 'plain', output);
+      const drawn = await createProgress(flags.progress, output);
       progress = drawn;
       const onSecret = (secret: string): void => {
         output.secrets.add(secret);
