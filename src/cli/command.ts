@@ -75,6 +75,11 @@ export function collect(value: string, before: readonly string[] | undefined): r
   return [...(before ?? []), value];
 }
 
+/** A path that no shell has expanded: typed as an answer, behind a `=`, or while the line is still written. */
+export function atHome(path: string, home: string): string {
+  return path.replace(/^~(?=\/|$)/, () => home);
+}
+
 /** Builds the API options from the flags. @throws ModeldlError USAGE */
 export function apiOptions(flags: GlobalFlags & TransferFlags, cli: CliEnvironment): ModeldlOptions {
   const freshness = [flags.offline, flags.preferOffline, flags.refresh].filter((flag) => flag === true);
