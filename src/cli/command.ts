@@ -75,6 +75,11 @@ export function collect(value: string, before: readonly string[] | undefined): r
   return [...(before ?? []), value];
 }
 
+/** A path that no shell has expanded: typed as an answer, behind a `=`, or while the line is still written. */
+export function atHome(path: string, home: string): string {
+  return path.replace(/^~(?=\/|$)/, () => home);
+}
+
 /** Builds the API options from the flags. @throws ModeldlError USAGE */
 export function apiOptions(flags: GlobalFlags & TransferFlags, cli: CliEnvironment): ModeldlOptions {
   const freshness = [flags.offline, flags.preferOffline, flags.refresh].filter((flag) => flag === true);
@@ -120,9 +125,7 @@ export function opener(
   return {
     async open() {
       if (modeldl !== undefined) return modeldl;
-      // A terminal that only scrolls cannot draw a bar.
-      const canDraw = flags.progress !== 'auto' || cli.environment['TERM'] !== 'dumb';
-      const drawn = await createProgress(canDraw ? flags.progress : 'plain', output);
+      const drawn = await createProgress(flags.progress, output);
       progress = drawn;
       const onSecret = (secret: string): void => {
         output.secrets.add(secret);

@@ -7,7 +7,7 @@ import { setUserValue, userConfigPath, writeExample } from '../config/user-file.
 import { PRECISIONS } from '../converter.js';
 import { ModeldlError } from '../errors.js';
 import type { Modeldl } from '../index.js';
-import type { Call } from './command.js';
+import { atHome, type Call } from './command.js';
 import { formatCommand } from './format.js';
 import { askChoice, askSome, askText, tellCommand } from './prompts.js';
 
@@ -107,7 +107,7 @@ async function askCache(
 ): Promise<string | undefined> {
   const source = config.sources.get('cacheDir') ?? 'default';
   if (flags.cacheDir !== undefined || source.startsWith('environment variable')) return undefined;
-  const absolute = (text: string): string => resolve(cli.cwd, text.replace(/^~(?=\/|$)/, cli.home));
+  const absolute = (text: string): string => resolve(cli.cwd, atHome(text, cli.home));
   const validate = async (text: string): Promise<true | string> => {
     const found = await stat(absolute(text)).catch(() => undefined);
     return found === undefined || found.isDirectory() || 'Not a directory';

@@ -13,6 +13,8 @@ export interface Output {
   readonly quiet: boolean;
   readonly stderr: OutputStream;
   readonly color: boolean;
+  /** Bars can be drawn on stderr. */
+  readonly draws: boolean;
   /** Width of the terminal that results go to; undefined off a terminal, where a fact is a line. */
   readonly columns: number | undefined;
   /** Taken out of everything that is said; grows as they become known. */
@@ -32,13 +34,16 @@ export interface OutputSettings {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly color: boolean;
+  /** A terminal that shows sequences as they are. */
+  readonly scrollsOnly?: boolean;
   /** Errors as a line that GitHub Actions shows on the page of the run. */
   readonly annotate?: boolean;
   readonly secrets?: Set<string>;
 }
 
 export function createOutput(settings: OutputSettings): Output {
-  const { stdout, stderr, json, quiet, color, annotate = false, secrets = new Set() } = settings;
+  const { stdout, stderr, json, quiet, color, scrollsOnly = false, annotate = false } = settings;
+  const { secrets = new Set() } = settings;
   const paint = (style: 'red' | 'yellow' | 'dim', text: string): string =>
     color ? styleText(style, text, { validateStream: false }) : text;
   const clean = (text: string): string => {
@@ -53,6 +58,8 @@ export function createOutput(settings: OutputSettings): Output {
     quiet,
     stderr,
     color,
+    // A spinner at a terminal that says it has no columns takes away lines without end.
+    draws: stderr.isTTY === true && stderr.columns !== 0 && !scrollsOnly,
     // A terminal that does not tell its width says 0.
     columns: stdout.isTTY === true ? stdout.columns || undefined : undefined,
     secrets,

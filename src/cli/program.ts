@@ -29,7 +29,7 @@ export const COMMANDS: readonly Entry[] = [
   { name: 'push', summary: 'write a model to a registry', load: () => import('./commands/push.js') },
   {
     name: 'export',
-    summary: 'register a model with another program here',
+    summary: 'copy models to a directory, an archive or another program here',
     load: () => import('./commands/export.js'),
   },
   { name: 'list', alias: 'ls', summary: 'what is stored', load: () => import('./commands/list.js') },
@@ -120,6 +120,7 @@ async function runLine(
       secrets,
       annotate: cli.environment['GITHUB_ACTIONS'] === 'true',
       color: hasColor(flags, cli),
+      scrollsOnly: isDumb(cli),
     });
     return flags.progress === 'json' ? asEventOutput(output) : output;
   };
@@ -144,7 +145,7 @@ async function runLine(
         arguments: command.args,
         flags,
         output,
-        cli: { ...cli, colors: hasColor(flags, cli) },
+        cli: { ...cli, colors: output.color },
         interactive: isInteractive(flags, cli),
         open: () => opened.open(),
         settle: () => {
@@ -171,7 +172,7 @@ async function runLine(
       const flags: GlobalFlags = program.opts();
       if (program.args.length === 0 && isInteractive(flags, cli)) {
         try {
-          return { exitCode: await offerJobs(argv, flags, cli, makeOutput(flags)), left: false };
+          return { exitCode: await offerJobs(argv, cli, makeOutput(flags)), left: false };
         } catch (thrown) {
           known = thrown;
         }
@@ -189,7 +190,7 @@ async function runLine(
 
 type OutputFlags = Pick<GlobalFlags, 'json' | 'quiet' | 'color' | 'progress'>;
 
-/** A terminal that only scrolls shows sequences as they are, and cannot draw a question. */
+/** A terminal that only scrolls shows sequences as they are, and can draw neither a bar nor a question. */
 function isDumb({ environment }: CliEnvironment): boolean {
   return environment['TERM'] === 'dumb';
 }
@@ -215,16 +216,12 @@ function isInteractive(flags: GlobalFlags, cli: CliEnvironment): boolean {
 }
 
 /** Without a command, on a terminal. */
-async function offerJobs(
-  typed: readonly string[],
-  flags: GlobalFlags,
-  cli: CliEnvironment,
-  output: Output,
-): Promise<number> {
+async function offerJobs(typed: readonly string[], cli: CliEnvironment, output: Output): Promise<number> {
   const { menu } = await import('./interactive/menu.js');
   return menu({
-    ...{ typed, output, commands: COMMANDS },
-    cli: { ...cli, colors: hasColor(flags, cli) },
+    typed,
+    output,
+    cli: { ...cli, colors: output.color },
     run: (argv) => runLine(argv, cli, 'leads back'),
   });
 }

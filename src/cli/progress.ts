@@ -19,10 +19,8 @@ export interface Progress {
 const PLAIN_INTERVAL_MS = 10_000;
 
 export async function createProgress(mode: ProgressMode, output: Output): Promise<Progress> {
-  // A spinner at a terminal that says it has no columns takes away lines without end.
-  const terminal = output.stderr.isTTY === true && output.stderr.columns !== 0;
   const chosen =
-    mode === 'auto' ? (output.quiet ? 'none' : terminal ? 'bar' : output.json ? 'none' : 'plain') : mode;
+    mode === 'auto' ? (output.quiet ? 'none' : output.draws ? 'bar' : output.json ? 'none' : 'plain') : mode;
   if (chosen === 'json') {
     return { emit: eventWriter(output), stop: () => undefined };
   }

@@ -4,7 +4,7 @@ import type { Call, CliEnvironment } from './command.js';
 import { formatBytes, formatCommand } from './format.js';
 import { ask } from './interactive/ask.js';
 import { clipReference, oneLine } from './interactive/fit.js';
-import { columnsOf, rowsOf } from './interactive/screen.js';
+import { columnsOf, listRows } from './interactive/screen.js';
 
 /** Left of a checkbox' text, and of a size. */
 const CHECKBOX = 4;
@@ -116,5 +116,5 @@ export async function askToken(cli: CliEnvironment, message: string): Promise<st
 }
 
 function pageSize(cli: CliEnvironment): number {
-  return Math.max(3, Math.min(MOST_ROWS, rowsOf(cli.stderr) - AROUND));
+  return listRows(cli.stderr, AROUND, MOST_ROWS);
 }

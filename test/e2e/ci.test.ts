@@ -8,10 +8,9 @@ import * as v from 'valibot';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { writeScript, writeStandInOpenvino } from '../helpers/interpreter.js';
-import { createWorld, type World } from '../helpers/program.js';
+import { createWorld, PROGRAM, type World } from '../helpers/program.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 
-const PROGRAM = fileURLToPath(new URL('../../dist/bin/modeldl.js', import.meta.url));
 const EXAMPLES = fileURLToPath(new URL('../../examples/ci/', import.meta.url));
 const WEIGHTS = Buffer.alloc(9 * 1024 * 1024, 'weights');
 const TOKEN = 'hf_secretsecretsecretsecret';

@@ -15,7 +15,7 @@ import {
   type Shell,
   type ShellName,
 } from '../helpers/shell.js';
-import { hasTmux } from '../helpers/terminal.js';
+import { hasTmux } from '../helpers/tmux.js';
 
 /** As a stranger may name a file: what a shell would run, were it not quoted. References write spaces as `%20`. */
 const HOSTILE = 'a b$(>pwned)`>pwned`;>pwned;\'"!&|<>*?~{x,y}ü.onnx';

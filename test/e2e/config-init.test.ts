@@ -4,10 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createWorld, type World } from '../helpers/program.js';
 import { expectRefusal } from '../helpers/refused.js';
-import { requirePeer } from '../helpers/require.js';
-import { hasTmux, openTerminal, type Terminal } from '../helpers/terminal.js';
-
-const onTerminal = requirePeer('tmux', hasTmux);
+import { onTerminal, openTerminal, type Terminal } from '../helpers/terminal.js';
 
 let world: World;
 let terminal: Terminal | undefined;
@@ -140,6 +137,8 @@ describe('modeldl config init off a terminal', () => {
     [['init', '--precision', 'int3'], /Unknown precision: int3/, /expected one of fp32/],
     [['init', '--device', 'TPU'], /Unknown device: TPU/, /HETERO:GPU,CPU/],
     [['list', '--device', 'CPU'], /are for `modeldl config init`/, /modeldl config set/],
+    [['init', './project'], /Too many arguments for `modeldl config init`: \.\/project/, /--help/],
+    [['get', 'jobs', 'cacheDir'], /Too many arguments for `modeldl config get`: cacheDir/, /--help/],
   ])('refuses %j', async (args, message, hint) => {
     await expectRefusal(world, ['config', ...args], { code: 'USAGE', message, hint });
     expect(await readdir(world.directory)).not.toContain('modeldl.config.json');

@@ -1,17 +1,15 @@
 /** Questions on a real terminal: the jobs, models found while they are typed, conversions, and every way to leave. */
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import * as v from 'valibot';
 import { afterEach, beforeEach, describe, expect, vi } from 'vitest';
 import { startHfHub, type HfHub, type HfHubOptions } from '../helpers/hf-hub.js';
-import { createWorld, type World } from '../helpers/program.js';
+import { createWorld, PROGRAM, type World } from '../helpers/program.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
-import { hasTmux, openTerminal, type Terminal, type TerminalSize } from '../helpers/terminal.js';
+import { onTerminal, openTerminal, type Terminal, type TerminalSize } from '../helpers/terminal.js';
 import { onnxGraph } from '../helpers/tiny-graphs.js';
 
-const onTerminal = requirePeer('tmux', hasTmux);
 const withPython = requirePeer('python3', hasProgram('python3'));
 const KEYS = 'navigate';
 /** Runs the program with a pseudo terminal for input and talk alone, which goes away, or whose reader of results does. */
@@ -365,10 +363,9 @@ describe('a terminal', () => {
 
 describe('a terminal that nobody has in the foreground', () => {
   const run = async (gone: string, ...args: readonly string[]) => {
-    const program = fileURLToPath(new URL('../../dist/bin/modeldl.js', import.meta.url));
     const { stdout } = await execa(
       'python3',
-      ['-c', LONE_TERMINAL, gone, process.execPath, program, ...args],
+      ['-c', LONE_TERMINAL, gone, process.execPath, PROGRAM, ...args],
       {
         cwd: world.directory,
         env: {

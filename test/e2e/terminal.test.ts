@@ -4,10 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
-import { requirePeer } from '../helpers/require.js';
-import { hasTmux, openTerminal, type Terminal } from '../helpers/terminal.js';
+import { onTerminal, openTerminal, type Terminal } from '../helpers/terminal.js';
 
-const onTerminal = requirePeer('tmux', hasTmux);
 const TOKEN = 'hf_madeupTokenOfNobody0123456789';
 
 let world: World;

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 
-const PROGRAM = fileURLToPath(new URL('../../dist/bin/modeldl.js', import.meta.url));
+/** The built program. */
+export const PROGRAM = fileURLToPath(new URL('../../dist/bin/modeldl.js', import.meta.url));
 
 export interface Run {
   /** As a shell has it: 128 and the signal's number when one ended the program. */

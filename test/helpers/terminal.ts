@@ -1,39 +1,29 @@
 /**
- * The built program in a real pseudo terminal, by tmux: keys go in, the screen comes out. Nothing sleeps for a fixed
- * time: whoever waits polls the screen until it shows what is waited for.
+ * The built program in a real pseudo terminal. Nothing sleeps for a fixed time: whoever waits polls the screen until it
+ * shows what is waited for.
  */
 import { randomUUID } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { execa } from 'execa';
-import { vi } from 'vitest';
-import type { World } from './program.js';
-import { hasProgram } from './require.js';
+import { PROGRAM, type World } from './program.js';
+import { requirePeer } from './require.js';
+import { hasTmux, openTmux, poll, quote, type Tmux } from './tmux.js';
 
-const PROGRAM = fileURLToPath(new URL('../../dist/bin/modeldl.js', import.meta.url));
-const PATIENCE_MS = 45_000;
 /** What stands below the program when it has ended: its exit code, and the state of the line discipline. */
 const END = /\[exit (\d+), (\w+)\]/;
 
-export const hasTmux = hasProgram('tmux', ['-V']);
+/** A test that needs a terminal. */
+export const onTerminal = requirePeer('tmux', hasTmux);
 
-export interface Terminal {
-  /** Keys by tmux's names: `Enter`, `Space`, `Down`, `C-c`. */
-  press(...keys: readonly string[]): Promise<void>;
-  /** Text as if typed. */
-  type(text: string): Promise<void>;
+export interface Terminal extends Omit<Tmux, 'tmux'> {
   /** Gives the terminal another size, as who drags a window does. */
   resize(columns: number, lines: number): Promise<void>;
   /** What is visible now. */
   visible(): Promise<string>;
-  /** What is visible, with what scrolled away above it. */
-  screen(): Promise<string>;
   /** Polls until the screen matches; fails with the screen. */
   waitFor(expected: string | RegExp): Promise<string>;
   /** Waits for the program's end. */
   ended(): Promise<Ended>;
-  close(): Promise<void>;
 }
 
 export interface Ended {
@@ -63,8 +53,6 @@ export async function openTerminal(
   const script = join(world.directory, `${name}.sh`);
   const stdout = join(world.directory, `${name}.out`);
   const sent = join(world.directory, `${name}.sent`);
-  // Within the world, which is removed: tmux leaves its sockets behind, and a Unix socket's path is short.
-  const socket = join(world.directory, name.slice(0, 16));
   const variables = {
     PATH: process.env['PATH'] ?? '',
     HOME: world.directory,
@@ -87,37 +75,15 @@ echo "[exit $code, $state]"
 exec cat >/dev/null
 `,
   );
-  const tmux = async (...words: readonly string[]): Promise<string> => {
-    const { stdout: answer } = await execa('tmux', ['-u', '-S', socket, '-f', '/dev/null', ...words]);
-    return answer;
-  };
-  await tmux(
-    ...['new-session', '-d', '-x', String(columns), '-y', String(lines), '-c', world.directory, '-s', 'it'],
-    `sh ${quote(script)}`,
-  );
+  const { tmux, press, type, screen: capture, close } = await openTmux(world, ['sh', script], columns, lines);
   // The line above the program's stays: tmux keeps what is cleared from the very top in its history.
-  const capture = (): Promise<string> => tmux('capture-pane', '-p', '-J', '-S', '-', '-t', 'it');
   const screen = async (): Promise<string> => (await capture()).replace(/^ready\n\n/, '');
-  const poll = (look: () => Promise<string>, expected: string | RegExp): Promise<string> =>
-    vi.waitFor(
-      async () => {
-        const shown = await look();
-        const found = typeof expected === 'string' ? shown.includes(expected) : expected.test(shown);
-        if (!found) throw new Error(`Expected ${String(expected)} on the screen, got:\n${shown}`);
-        return shown;
-      },
-      { timeout: PATIENCE_MS, interval: 30 },
-    );
   await poll(capture, /^ready\n/);
   await tmux('pipe-pane', '-t', 'it', `cat >${quote(sent)}`);
-  await tmux('send-keys', '-t', 'it', 'Enter');
+  await press('Enter');
   return {
-    press: async (...keys) => {
-      await tmux('send-keys', '-t', 'it', ...keys);
-    },
-    type: async (text) => {
-      await tmux('send-keys', '-t', 'it', '-l', text);
-    },
+    press,
+    type,
     resize: async (width, height) => {
       await tmux('resize-window', '-t', 'it', '-x', String(width), '-y', String(height));
     },
@@ -139,12 +105,8 @@ exec cat >/dev/null
       };
     },
     close: async () => {
-      await tmux('kill-server').catch(() => undefined);
+      await close();
       await Promise.all([script, stdout, sent].map((file) => rm(file, { force: true })));
     },
   };
-}
-
-function quote(word: string): string {
-  return `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -26,6 +26,7 @@ export const command: CommandDefinition<InitFlags> = {
     const [action, key, value] = call.arguments;
     const directory = userConfigDirectory(call.cli.environment, call.cli.home);
     if (action !== 'init') refuseInitFlags(call.flags);
+    refuseSurplus(call.arguments);
     switch (action) {
       case 'list':
         return list(call);
@@ -62,6 +63,16 @@ export const command: CommandDefinition<InitFlags> = {
     }
   },
 };
+
+/** `init ./project` would write here, and not there. @throws ModeldlError USAGE */
+function refuseSurplus([action = '', ...words]: readonly string[]): void {
+  const most = { list: 0, path: 0, init: 0, trust: 0, get: 1 }[action];
+  const surplus = most === undefined ? undefined : words[most];
+  if (surplus === undefined) return;
+  throw new ModeldlError('USAGE', `Too many arguments for \`modeldl config ${action}\`: ${surplus}`, {
+    hint: 'see `modeldl config --help`',
+  });
+}
 
 /** @throws ModeldlError USAGE */
 function refuseInitFlags({ precision, device }: InitFlags): void {

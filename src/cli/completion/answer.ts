@@ -101,14 +101,7 @@ async function readLine(words: readonly string[], cli: CliEnvironment): Promise<
       command = command.command(entry.name);
       (await entry.load()).command.configure(command);
       options = [...command.options, ...options];
-    } else {
-      const below = command.commands.find((inner) => inner.name() === word || inner.aliases().includes(word));
-      if (below === undefined || named.length > 0) named.push(word);
-      else {
-        command = below;
-        options = [...command.options, ...options];
-      }
-    }
+    } else named.push(word);
   }
   return {
     command,
@@ -164,9 +157,6 @@ async function candidatesOf(line: Line, current: string, cli: CliEnvironment): P
   if (!ended && current.startsWith('-')) return { candidates: optionNames(line) };
   if (verb === undefined) {
     return { candidates: COMMANDS.map(({ name: value, summary: title }) => ({ value, title })) };
-  }
-  if (command.commands.length > 0 && line.arguments.length === 0) {
-    return { candidates: command.commands.map((inner) => ({ value: inner.name(), title: inner.summary() })) };
   }
   const argument = argumentAt(command, line.arguments.length);
   return argument === undefined ? NOTHING : valuesOfArgument(argument, asked);

@@ -2,7 +2,7 @@
 import type { Argument, Option } from 'commander';
 import { PRECISIONS } from '../../converter.js';
 import type { CompletionOptions, KnownNames, NamedValue } from '../../completion.js';
-import type { CliEnvironment } from '../command.js';
+import { atHome, type CliEnvironment } from '../command.js';
 import type { Answer, Candidate } from './answer.js';
 import { SHELLS } from './scripts.js';
 
@@ -79,11 +79,6 @@ const stored: Source = async (asked) => {
   const names = floating.length > 0 ? floating : fitting(left.map((model) => model.reference));
   return { candidates: names.map((value) => ({ value })) };
 };
-
-/** A shell expands `~` only when the command is run. */
-function atHome(path: string, home: string): string {
-  return path.replace(/^~(?=\/|$)/, home);
-}
 
 /** What is stored, what hubs call theirs, and paths. */
 const models: Source = async (asked) => {

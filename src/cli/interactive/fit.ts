@@ -11,10 +11,12 @@ const WIDE =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}|\ufe0f/u;
 const PLAIN = /^[\u0020-\u007e]*$/;
 
-const segmenter = new Intl.Segmenter('en', { granularity: 'grapheme' });
+let segmenter: Intl.Segmenter | undefined;
 
 /** Characters as people see them, with the columns that they take. */
 function charactersOf(text: string): readonly { readonly character: string; readonly width: number }[] {
+  // Made for the first question: it takes some 20 ms, which no command without one has to spare.
+  segmenter ??= new Intl.Segmenter('en', { granularity: 'grapheme' });
   return Array.from(segmenter.segment(text), ({ segment }) => ({
     character: segment,
     width: WIDE.test(segment) ? 2 : 1,

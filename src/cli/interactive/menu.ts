@@ -1,6 +1,5 @@
 /** `modeldl` alone on a terminal: the common jobs. Each is a command line, and that command is what runs. */
-import { Command } from 'commander';
-import type { CliEnvironment, CommandDefinition } from '../command.js';
+import type { CliEnvironment } from '../command.js';
 import type { Output } from '../output.js';
 import { askChoice, askText, tellCommand } from '../prompts.js';
 import { isLeft } from './ask.js';
@@ -17,11 +16,6 @@ export interface MenuSettings {
   readonly typed: readonly string[];
   readonly output: Output;
   readonly cli: CliEnvironment;
-  /** The program's table of commands. */
-  readonly commands: readonly {
-    readonly name: string;
-    load(): Promise<{ readonly command: CommandDefinition<never> }>;
-  }[];
   /** Runs a command line. */
   run(argv: readonly string[]): Promise<JobEnd>;
 }
@@ -36,7 +30,7 @@ interface Job {
 const JOBS: readonly Job[] = [
   { command: 'pull', name: 'Pull a model' },
   { command: 'convert', name: 'Convert a model to OpenVINO IR' },
-  { command: 'list', name: 'See what is stored', words: usage },
+  { command: 'list', name: 'See what is stored', words: () => Promise.resolve(['--usage']) },
   { command: 'search', name: 'Search the hubs', words: askWords },
   { command: 'prune', name: 'Free space' },
   { command: 'remove', name: 'Remove models' },
@@ -49,16 +43,15 @@ const JOBS: readonly Job[] = [
  * @returns the exit code: 0 for who quits, whatever the jobs came to, which has been told
  */
 export async function menu(settings: MenuSettings): Promise<number> {
-  const { cli, commands, typed, output } = settings;
-  const jobs = JOBS.filter(({ command }) => commands.some(({ name }) => name === command));
+  const { cli, typed, output } = settings;
   const choices = [
-    ...jobs.map((job) => ({ value: job.command, name: job.name, description: `modeldl ${job.command}` })),
+    ...JOBS.map((job) => ({ value: job.command, name: job.name, description: `modeldl ${job.command}` })),
     { value: 'quit', name: 'Quit' },
   ];
   let last: string | undefined;
   for (;;) {
     const chosen = await unlessLeft(() => askChoice(cli, 'What to do', choices, last));
-    const job = jobs.find(({ command }) => command === chosen);
+    const job = JOBS.find(({ command }) => command === chosen);
     if (job === undefined) return 0;
     last = job.command;
     const words = await unlessLeft(async () => (await job.words?.(settings)) ?? []);
@@ -78,16 +71,6 @@ async function unlessLeft<Answer>(question: () => Promise<Answer>): Promise<Answ
     if (isLeft(error)) return undefined;
     throw error;
   }
-}
-
-/** With sizes by model where `list` has that. */
-async function usage({ commands }: MenuSettings): Promise<readonly string[]> {
-  const list = commands.find(({ name }) => name === 'list');
-  if (list === undefined) return [];
-  const { command: definition } = await list.load();
-  const command = new Command();
-  definition.configure(command);
-  return command.options.some(({ long }) => long === '--usage') ? ['--usage'] : [];
 }
 
 async function askWords({ cli }: MenuSettings): Promise<readonly string[]> {

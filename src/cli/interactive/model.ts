@@ -6,7 +6,7 @@ import { ask } from './ask.js';
 import { createFinder, isClear, type Candidate, type Finder, type Found } from './find.js';
 import { clipEnd, clipReference, displayWidth, oneLine } from './fit.js';
 import type { Looking } from './looking.js';
-import { columnsOf, rowsOf } from './screen.js';
+import { columnsOf, listRows } from './screen.js';
 
 /** Rows of a question around its list: the question itself, what is said about a model, and the keys. */
 const AROUND = 8;
@@ -65,7 +65,7 @@ async function askOnce(cli: CliEnvironment, find: Finder, message: string): Prom
     search<Candidate | undefined>(
       {
         message,
-        pageSize: pageSize(cli),
+        pageSize: listRows(cli.stderr, AROUND, MOST_ROWS),
         // Called when Enter is pressed, with what the list has then, which may be of an earlier term.
         validate: () => {
           typed.isAhead = typed.term !== shown.term;
@@ -119,7 +119,7 @@ async function chooseFound(cli: CliEnvironment, term: string, found: Found): Pro
     select(
       {
         message: `Which one of ${oneLine(term)}`,
-        pageSize: pageSize(cli),
+        pageSize: listRows(cli.stderr, AROUND, MOST_ROWS),
         choices: [...list, ...remarks],
       },
       streams,
@@ -147,8 +147,4 @@ function choices(cli: CliEnvironment, { candidates }: Found): readonly Choice[] 
       description: isWhole ? candidate.facts : `${reference}\n${candidate.facts}`,
     };
   });
-}
-
-function pageSize(cli: CliEnvironment): number {
-  return Math.max(3, Math.min(MOST_ROWS, rowsOf(cli.stderr) - AROUND));
 }

@@ -38,9 +38,14 @@ export function columnsOf({ columns }: OutputStream): number {
   return columns === undefined || columns < 1 ? COLUMNS : columns;
 }
 
-export function rowsOf(terminal: OutputStream & { readonly rows?: number }): number {
+function rowsOf(terminal: OutputStream & { readonly rows?: number }): number {
   const { rows } = terminal;
   return rows === undefined || rows < 1 ? ROWS : rows;
+}
+
+/** Rows of a list: at most so many, and as few as three where what stands around it takes the rest. */
+export function listRows(terminal: OutputStream, around: number, most: number): number {
+  return Math.max(3, Math.min(most, rowsOf(terminal) - around));
 }
 
 export function openScreen(terminal: OutputStream, colors: boolean): Screen {
