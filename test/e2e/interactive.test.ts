@@ -265,6 +265,33 @@ describe('modeldl convert without a model', () => {
     expect((await world.run(...command.split(' ').slice(1))).stdout).toBe(stdout);
   });
 
+  onTerminal('tells options before the `--` that ends them', async () => {
+    const shown = await open('convert', '--dry-run', '--offline', '--');
+    await shown.waitFor(KEYS);
+    await shown.type('./model.onnx\n');
+    await shown.waitFor(/Precision\n/);
+    await shown.press('Enter');
+    await shown.waitFor(/Device\n/);
+    await shown.press('Enter');
+    const { stdout, screen } = await shown.ended();
+    const command = 'modeldl convert --dry-run --offline ./model.onnx --precision int8 --device CPU --';
+    expect(screen).toContain(`The same without questions: ${command}`);
+    expect((await world.run(...command.split(' ').slice(1))).stdout).toBe(stdout);
+  });
+
+  onTerminal('searches hubs too, and fetches no weights before it knows what for', async () => {
+    await startHub();
+    const shown = await open('convert', '--dry-run');
+    await shown.waitFor(KEYS);
+    await shown.type('encoder');
+    await shown.waitFor('❯ hf:sentence-transformers/tiny-encoder');
+    await shown.press('Enter');
+    await shown.waitFor(/Precision\n/);
+    await shown.press('C-c');
+    expect((await shown.ended()).exitCode).toBe(130);
+    expect(hub?.requests.filter(({ server }) => server === 'cdn')).toEqual([]);
+  });
+
   onTerminal('asks nothing where nothing can be chosen, and says why', async () => {
     await writeFile(join(world.directory, 'notes.txt'), 'no model');
     const shown = await open('convert', '--offline');

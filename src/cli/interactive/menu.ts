@@ -43,7 +43,9 @@ const JOBS: readonly Job[] = [
  * @returns the exit code: 0 for who quits, whatever the jobs came to, which has been told
  */
 export async function menu(settings: MenuSettings): Promise<number> {
-  const { cli, typed, output } = settings;
+  const { cli, output } = settings;
+  // What ends the options of nothing would end those of the jobs.
+  const typed = settings.typed.filter((word) => word !== '--');
   const choices = [
     ...JOBS.map((job) => ({ value: job.command, name: job.name, description: `modeldl ${job.command}` })),
     { value: 'quit', name: 'Quit' },
