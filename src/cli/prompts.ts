@@ -133,7 +133,8 @@ export async function askConfirmation(
 
 export async function askToken(cli: CliEnvironment, message: string): Promise<string> {
   const { password } = await import('@inquirer/prompts');
-  return ask(cli, (streams) => password({ message, mask: '*' }, streams));
+  const validate = (text: string): true | string => text.trim() !== '' || 'Paste the token, or Escape';
+  return ask(cli, (streams) => password({ message, mask: '*', validate }, streams));
 }
 
 function pageSize(cli: CliEnvironment): number {

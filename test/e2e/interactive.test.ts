@@ -112,6 +112,22 @@ describe('modeldl alone on a terminal', () => {
     expect(screen).not.toContain('error');
   });
 
+  onTerminal('searches for words, and takes no option for one', async () => {
+    const shown = await open('--offline');
+    await shown.waitFor('What to do');
+    await shown.type('Search');
+    await shown.waitFor('❯ Search the hubs');
+    await shown.press('Enter');
+    await shown.waitFor('What to search for');
+    await shown.type('face --hub\n');
+    await shown.waitFor('Type words that the name has');
+    await shown.press('C-u');
+    await shown.type('face retail\n');
+    await shown.waitFor(/modeldl --offline search face retail\n[\s\S]*What to do/);
+    await shown.press('Escape');
+    expect((await shown.ended()).stdout).toContain('omz:face-detection-retail-0004');
+  });
+
   onTerminal('goes on after a job that failed, with the global options that were given', async () => {
     const shown = await open('--offline');
     await shown.waitFor('What to do');
@@ -203,6 +219,21 @@ describe('modeldl pull without a model', () => {
     const { exitCode, stdout } = await shown.ended();
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: path });
   });
+
+  for (const option of ['--dry-run', '--yes']) {
+    onTerminal(`asks for no confirmation with ${option}`, async () => {
+      await startHub();
+      const shown = await open('pull', option);
+      await shown.waitFor(KEYS);
+      await shown.type('encoder');
+      await shown.waitFor('❯ hf:sentence');
+      await shown.press('Enter');
+      const { exitCode, screen } = await shown.ended();
+      expect(exitCode).toBe(0);
+      expect(screen).not.toContain('Fetch 2.9 MiB?');
+      expect(screen).toContain(`modeldl pull ${option} hf:sentence-transformers/tiny-encoder`);
+    });
+  }
 
   onTerminal('goes back to the search from a model that is not wanted', async () => {
     await startHub();

@@ -229,6 +229,8 @@ describe('modeldl login on a terminal', () => {
     await shown.waitFor('Which hub');
     await shown.press('Enter');
     await shown.waitFor('Token for hf');
+    await shown.press('Enter');
+    await shown.waitFor('Paste the token');
     await shown.type(TOKEN);
     await shown.press('Enter');
     const { exitCode, stdout, screen, sent } = await shown.ended();

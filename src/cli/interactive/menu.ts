@@ -79,7 +79,7 @@ async function askWords({ cli }: MenuSettings): Promise<readonly string[]> {
   const words = await askText(
     cli,
     'What to search for',
-    (text) => text !== '' || 'Type words that the name has',
+    (text) => (text !== '' && !/(^|\s)-/.test(text)) || 'Type words that the name has',
   );
   return words.split(/\s+/);
 }
