@@ -117,6 +117,8 @@ describe('the next word', () => {
     [['export', 'hf:org/name', 'mod'], 'files'],
     [['path', './'], undefined],
     [['config', 'set', 'jobs', ''], undefined],
+    [['config', 'set', 'cacheDir', ''], 'files'],
+    [['config', 'set', 'toolchains.interpreters.openvino', './'], 'files'],
   ])('after %j is a path of a kind', async (words, paths) => {
     expect((await complete(words, environment(await temporaryDirectory()))).paths).toBe(paths);
   });

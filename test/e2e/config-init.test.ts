@@ -156,6 +156,29 @@ describe('modeldl config init on a terminal', () => {
   });
 });
 
+describe('modeldl config set', () => {
+  it('takes a path from where it is typed, whatever folder the file is in', async () => {
+    for (const [key, value] of [
+      ['cacheDir', 'models'],
+      ['toolchains.wheels', '~/wheels'],
+      ['toolchains.python', 'python3'],
+      ['toolchains.interpreters.optimum-5.0', './venv/bin/python'],
+    ] as const)
+      expect((await world.run('config', 'set', key, value)).exitCode).toBe(0);
+    expect(await readJson('.config/modeldl/config.json')).toEqual({
+      cacheDir: join(world.directory, 'models'),
+      toolchains: {
+        wheels: join(world.directory, 'wheels'),
+        python: 'python3',
+        interpreters: { 'optimum-5.0': join(world.directory, 'venv/bin/python') },
+      },
+    });
+    expect((await world.run('config', 'set', 'cacheDir', '')).exitCode).toBe(2);
+    expect((await world.run('config', 'get', 'toolchains.interpreters.optimum-5.0')).exitCode).toBe(0);
+    expect((await world.run('config', 'get', 'toolchains.interpreters.nncf')).exitCode).toBe(3);
+  });
+});
+
 describe('modeldl config init off a terminal', () => {
   it('writes the defaults, or what options say', async () => {
     const { stdout } = await world.run('config', 'init', '--device', 'hetero:gpu,cpu', '--json');

@@ -155,6 +155,8 @@ const configWords: Source = async (asked) => {
   if (key === undefined) return { candidates: named(keys) };
   if (action === 'get') return NONE;
   if (key === 'convert.device') return choices(DEVICES);
+  const { isPath } = await import('../../config/schema.js');
+  if (isPath(key, './')) return files(asked);
   return choices(keys.find(({ name }) => name === key)?.values ?? []);
 };
 
