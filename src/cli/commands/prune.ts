@@ -30,7 +30,7 @@ export const command: CommandDefinition<PruneFlags> = {
       .option('--dry-run', 'show the plan only')
       .addHelpText(
         'after',
-        '\nExamples:\n  modeldl prune\n  modeldl prune --older-than 30d --dry-run\n  modeldl prune --ci -y',
+        '\nWithout options only files go that no model uses, as removed ones leave them; models and environments are kept.\n\nExamples:\n  modeldl prune\n  modeldl prune --older-than 30d --dry-run\n  modeldl prune --ci -y',
       );
   },
   async run(call) {
