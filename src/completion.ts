@@ -1,7 +1,8 @@
 /**
  * What completion offers of this machine: stored references, and the names of hubs, converters, toolchains and settings.
  * It has to answer whatever state things are in, so what cannot be read is left out: a broken file, a cache that is
- * away. Nothing is asked, written or run: no network, no plugin of others, no cache where none is.
+ * away. Nothing is asked or run, no network, no plugin of others; and nothing is written, save the catalogue of a large
+ * cache, which every list keeps so that the next is fast.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';

@@ -21,7 +21,20 @@ export async function hubs(
   context: Context,
   options: { readonly check: boolean },
 ): Promise<readonly HubState[]> {
-  return Promise.all(context.hubs.map((hub) => describe(context, hub, options.check)));
+  return Promise.all(
+    context.hubs.map((hub) =>
+      describe(context, hub, options.check).catch((error: unknown): HubState => {
+        // An address that cannot be read is a matter of its hub alone.
+        if (!(error instanceof ModeldlError) || error.code !== 'CONFIG') throw error;
+        const { name, title, credentials } = hub;
+        const takesCredentials = credentials !== undefined;
+        return {
+          ...{ name, title, endpoint: null, credentials: null, takesCredentials },
+          ...{ reachable: false, problem: error.message, mirrors: [] },
+        };
+      }),
+    ),
+  );
 }
 
 async function describe(context: Context, hub: Hub, check: boolean): Promise<HubState> {

@@ -116,6 +116,13 @@ async function askCache(
   return answer === cacheDir ? undefined : answer;
 }
 
+/** What every hub takes as its address; a login in it would be a token in a file. */
+function isAddress(text: string): true | string {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isPlain = url?.protocol === 'https:' && url.username + url.password + url.search + url.hash === '';
+  return isPlain || 'An address such as https://models.example.com, without a login';
+}
+
 /** Most hubs need nothing: those that take a token are asked about, and where one is that has no address yet. */
 async function askHubs(
   { cli }: Call<InitFlags>,
@@ -133,8 +140,6 @@ async function askHubs(
     if (!chosen.includes(name)) continue;
     const key = `hubs.${name}.endpoint`;
     if (endpoint === null && knownKeys(modeldl.config.userSchema).includes(key)) {
-      const isAddress = (text: string): true | string =>
-        (/^https?:\/\//.test(text) && URL.canParse(text)) || 'An address such as https://models.example.com';
       settings.push([key, await askText(cli, `Address of ${title}`, isAddress)]);
     }
     if (credentials === null) logins.push(name);

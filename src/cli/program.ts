@@ -29,7 +29,7 @@ export const COMMANDS: readonly Entry[] = [
   { name: 'push', summary: 'write a model to a registry', load: () => import('./commands/push.js') },
   {
     name: 'export',
-    summary: 'copy models to a directory, an archive or another program here',
+    summary: 'copy models to a directory, an archive or a program here',
     load: () => import('./commands/export.js'),
   },
   { name: 'list', alias: 'ls', summary: 'what is stored', load: () => import('./commands/list.js') },
@@ -262,7 +262,7 @@ export function rootCommand(cli: CliEnvironment, onHelp: (text: string) => void)
     .option('--no-input', 'ask nothing')
     .addHelpText(
       'after',
-      '\nExamples:\n  modeldl pull hf:sentence-transformers/all-MiniLM-L6-v2\n  modeldl convert ./model.onnx --precision int8\n  MODEL=$(modeldl path hf:org/name)',
+      '\nOn a terminal `modeldl` alone offers the common jobs, and pull, convert, remove, prune and login ask for what is left out.\n\nExamples:\n  modeldl pull hf:sentence-transformers/all-MiniLM-L6-v2\n  modeldl convert ./model.onnx --precision int8\n  MODEL=$(modeldl path hf:org/name)',
     );
 }
 

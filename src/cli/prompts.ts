@@ -3,6 +3,7 @@ import type { ListedModel } from '../results.js';
 import type { Call, CliEnvironment } from './command.js';
 import { formatBytes, formatCommand } from './format.js';
 import { ask } from './interactive/ask.js';
+import { isAbout } from './interactive/find.js';
 import { clipReference, oneLine } from './interactive/fit.js';
 import { columnsOf, listRows } from './interactive/screen.js';
 
@@ -18,12 +19,14 @@ const MOST_ROWS = 14;
  * answers after them.
  */
 export function tellCommand(
-  call: Pick<Call<object>, 'typed' | 'output'>,
+  { typed, output }: Pick<Call<object>, 'typed' | 'output'>,
   answers: readonly string[],
   input = '',
 ): void {
-  const command = formatCommand(['modeldl', ...call.typed, ...answers]);
-  call.output.note(`The same without questions: ${command}${input}`);
+  // Behind `--` an option is an argument.
+  const end = typed.indexOf('--');
+  const command = formatCommand(['modeldl', ...typed.toSpliced(end < 0 ? typed.length : end, 0, ...answers)]);
+  output.note(`The same without questions: ${command}${input}`);
 }
 
 export interface Choice<Value extends string> {
@@ -75,19 +78,37 @@ export async function askModels(
   models: readonly ListedModel[],
 ): Promise<readonly string[]> {
   const { checkbox } = await import('@inquirer/prompts');
+  const offered = models.length > pageSize(cli) ? await narrow(cli, models) : models;
   const room = Math.max(1, columnsOf(cli.stderr) - CHECKBOX - SIZE - 2);
-  const choices = models.map(({ reference, bytes }) => ({
-    value: reference,
-    // Sizes first: references are long, and a wrapped line would hide what is behind them.
-    name: `${formatBytes(bytes).padStart(SIZE)}  ${clipReference(oneLine(reference), room)}`,
-    short: oneLine(reference),
-  }));
+  const choices = offered.map(({ reference, bytes }) => {
+    const whole = oneLine(reference);
+    const shown = clipReference(whole, room);
+    return {
+      value: reference,
+      // Sizes first: references are long, and a wrapped line would hide what is behind them.
+      name: `${formatBytes(bytes).padStart(SIZE)}  ${shown}`,
+      short: whole,
+      ...(shown === whole ? {} : { description: whole }),
+    };
+  });
   return ask(cli, (streams) =>
     checkbox(
       { message: 'Which models to remove', choices, required: true, pageSize: pageSize(cli) },
       streams,
     ),
   );
+}
+
+/** Of more models than a screen holds those that are called like a word: the library's checkbox cannot be searched. */
+async function narrow(cli: CliEnvironment, models: readonly ListedModel[]): Promise<readonly ListedModel[]> {
+  const called = (text: string): readonly ListedModel[] =>
+    models.filter(({ reference }) => isAbout(reference, text));
+  const word = await askText(
+    cli,
+    `Part of the name (Enter: all ${models.length} models)`,
+    (text) => called(text).length > 0 || `None of ${models.length} models is called so`,
+  );
+  return called(word);
 }
 
 /** Any number of a few. */
@@ -112,7 +133,8 @@ export async function askConfirmation(
 
 export async function askToken(cli: CliEnvironment, message: string): Promise<string> {
   const { password } = await import('@inquirer/prompts');
-  return ask(cli, (streams) => password({ message, mask: '*' }, streams));
+  const validate = (text: string): true | string => text.trim() !== '' || 'Paste the token, or Escape';
+  return ask(cli, (streams) => password({ message, mask: '*', validate }, streams));
 }
 
 function pageSize(cli: CliEnvironment): number {

@@ -243,6 +243,8 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 async function hasModeldlKey(path: string): Promise<boolean> {
+  // A pipe would be waited for.
+  if (!(await isFile(path))) return false;
   try {
     const parsed: unknown = JSON.parse(await readFile(path, 'utf8'));
     return typeof parsed === 'object' && parsed !== null && 'modeldl' in parsed;

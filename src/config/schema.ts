@@ -243,6 +243,12 @@ export const DEFAULTS = {
  */
 const PROJECT_KEYS = [/^\$schema$/, /^convert\./, /^models$/];
 
+/** Is the value of a key a path? A program's name alone is looked for on the PATH. */
+export function isPath(key: string, value: string): boolean {
+  if (/^(cacheDir|caFile|toolchains\.wheels)$/.test(key)) return value !== '';
+  return /^toolchains\.(python|interpreters\..+)$/.test(key) && /[\\/]/.test(value);
+}
+
 /** May a project file set this key only after it was trusted? Sources always, other settings of a hub by its word. */
 export function needsTrust(key: string, hubs: readonly HubKeys[]): boolean {
   const [, hub, setting] = /^hubs\.([^.]+)\.(.+)$/.exec(key) ?? [];

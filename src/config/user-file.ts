@@ -51,7 +51,8 @@ export async function setUserValue(
 ): Promise<string> {
   const path = await userConfigPath(directory);
   const document = await readDocument(path);
-  const keys = key.split('.');
+  // Names of toolchains have dots.
+  const keys = /^(toolchains)\.(interpreters)\.(.+)$/.exec(key)?.slice(1) ?? key.split('.');
   const asText = withValue(document, keys, text);
   const changed = v.is(schema, asText) ? asText : withValue(document, keys, parseValue(text));
   checkConfig(path, 'user', changed, schema);

@@ -92,7 +92,12 @@ describe('the next word', () => {
     [['pull', 'ult'], ['ultralytics:']],
     [['completion', 'p'], ['powershell']],
     [['push', 'hf:a/b', 'o'], ['oci:']],
-    [[], COMMANDS.map(({ name }) => name)],
+    [[], [...COMMANDS.map(({ name }) => name), 'help']],
+    [
+      ['help', 'conv'],
+      ['convert', 'converters'],
+    ],
+    [['help', 'convert', ''], []],
   ])('after %j', async (words, expected) => {
     expect(await values(...words)).toEqual(expected);
   });
@@ -104,8 +109,16 @@ describe('the next word', () => {
     [['sync', '--file', ''], 'files'],
     [['convert', '--calibration', ''], 'files'],
     [['pull', './'], 'files'],
+    [['convert', '~/mod'], 'files'],
+    [['show', 'C:\\mod'], 'files'],
+    // A file that is not written as a path is read as a model of Hugging Face.
+    [['pull', 'mod'], undefined],
+    [['export', 'mod'], undefined],
+    [['export', 'hf:org/name', 'mod'], 'files'],
     [['path', './'], undefined],
     [['config', 'set', 'jobs', ''], undefined],
+    [['config', 'set', 'cacheDir', ''], 'files'],
+    [['config', 'set', 'toolchains.interpreters.openvino', './'], 'files'],
   ])('after %j is a path of a kind', async (words, paths) => {
     expect((await complete(words, environment(await temporaryDirectory()))).paths).toBe(paths);
   });
@@ -215,6 +228,19 @@ describe('a line of bash', () => {
     expect(readBash([BREAKS, line])).toEqual({ words, kept, quote });
   });
 
+  it.each<readonly [string, readonly string[], boolean]>([
+    ['modeldl login hf --token-stdin < tok', ['login', 'hf', '--token-stdin', 'tok'], true],
+    ['modeldl list >', ['list', ''], true],
+    ['modeldl list 2>/dev/null --qu', ['list', '--qu'], false],
+    ['modeldl list >> "a b" 2>&1 --qu', ['list', '--qu'], false],
+    ['modeldl list &>log ', ['list', ''], false],
+    ['modeldl list>o', ['list', 'o'], true],
+    ['modeldl path "a>b', ['path', 'a>b'], false],
+  ])('%j has no redirection among its words', (line, words, redirected) => {
+    const read = readBash([BREAKS, line]);
+    expect([read.words, read.redirected ?? false]).toEqual([words, redirected]);
+  });
+
   it.each<readonly [string, '' | "'" | '"', string]>([
     ['hf:org/name@v1+int8', '', 'hf:org/name@v1+int8'],
     [
@@ -246,12 +272,22 @@ describe('a shell is answered', () => {
   it('in bash with what stands behind the last sign that breaks words', async () => {
     expect(await answer('bash', ' \t\n"\'@><=;|&(:', 'modeldl --color=al')).toBe('none\nalways\n');
     expect(await answer('bash', ' \t\n', 'modeldl --color=al')).toBe('none\n--color=always\n');
+    expect(await answer('bash', ' \t\n<', 'modeldl login hf --token-stdin < h')).toBe('files\n');
   });
 
   it('in PowerShell by words behind a sign, so that an empty one is none less', async () => {
     expect(await answer('powershell', '=export', '=--to', '=')).toBe('none\nollama\t\n');
     expect(await answer('powershell', '=--color=al')).toBe('none\n--color=always\t\n');
     expect(scriptFor('powershell')).toContain('ForEach-Object { "=$_" }');
+  });
+
+  it('in PowerShell with names in which no quote ends the quotes around them', () => {
+    const [, quotes = ''] = /\$value -replace "([^"]+)", '\$0\$0'/.exec(scriptFor('powershell')) ?? [];
+    // What its tokenizer takes for a single quote, by `IsSingleQuote`.
+    const name = "a'b\u2018c\u2019;calc;\u201ad\u201be";
+    expect(name.replace(new RegExp(quotes, 'g'), '$&$&')).toBe(
+      "a''b\u2018\u2018c\u2019\u2019;calc;\u201a\u201ad\u201b\u201be",
+    );
   });
 
   it('with nothing behind a command that is not there', async () => {

@@ -126,6 +126,15 @@ describe('the examples of --help', () => {
     for (const argv of examples) await expectRuns(argv);
   });
 
+  it.each(COMMANDS.map(({ name }) => name))('say what `modeldl %s` cannot do without', async (name) => {
+    const { stderr } = await run([name]);
+    const [usage = ''] = (await helpOf(name)).split('\n');
+    // These ask for it on a terminal.
+    const asks = ['pull', 'convert', 'remove', 'login'].includes(name);
+    const needs = /^error: Missing |^Usage: /.test(stderr) && !asks && name !== 'search';
+    expect(usage.includes('<')).toBe(needs);
+  });
+
   it.each(['toolchain', 'config'])('of `modeldl %s` show each of its actions', async (name) => {
     const { candidates } = await complete([name, ''], environmentOf('/', fakeStream(), fakeStream()));
     const shown = commandsIn(examplesOf(await helpOf(name))).map((argv) =>

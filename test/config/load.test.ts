@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { chown, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { geteuid } from 'node:process';
@@ -7,7 +8,7 @@ import { trust } from '../../src/config/trust.js';
 import { exampleConfig } from '../../src/config/user-file.js';
 import type { ModeldlError } from '../../src/errors.js';
 import { refusalOf } from '../helpers/hub-context.js';
-import { requirePeer } from '../helpers/require.js';
+import { hasProgram, requirePeer } from '../helpers/require.js';
 import { temporaryDirectory } from '../helpers/store.js';
 
 const hubs = [
@@ -164,6 +165,13 @@ describe('the project file', () => {
 
   it('a package.json without the key is passed over', async () => {
     await put('work/repository/deep/package.json', { name: 'x' });
+    const above = await put('work/repository/modeldl.config.json', {});
+    expect(await findProjectFile(cwd, home)).toBe(above);
+  });
+
+  requirePeer('mkfifo', hasProgram('mkfifo'))('a pipe is passed over, and not waited for', async () => {
+    for (const name of ['package.json', 'modeldl.config.json', '.modeldlrc'])
+      execFileSync('mkfifo', [join(cwd, name)]);
     const above = await put('work/repository/modeldl.config.json', {});
     expect(await findProjectFile(cwd, home)).toBe(above);
   });

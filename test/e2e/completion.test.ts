@@ -102,6 +102,13 @@ describe.each(SHELLS)('in %s', (name) => {
     await shell.press('C-u');
     await shell.type('modeldl pull ./sett\t -o some\t');
     await shell.waitFor(/\.\/settings\.json +-o some\\ folder\//);
+    await shell.press('C-u');
+    await shell.type('modeldl login hf --token-stdin 2>/dev/null <sett\t');
+    await shell.waitFor(/<settings\.json/);
+    await shell.press('C-u');
+    // It would be read as a model of that name; what follows shows that Tab was answered.
+    await shell.type('modeldl pull sett\t --dry\t');
+    await shell.waitFor(/pull sett --dry-run/);
   });
 
   inShell('a scheme is followed by no space, and a broken configuration says nothing', async () => {

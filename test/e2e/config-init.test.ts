@@ -48,6 +48,9 @@ describe('modeldl config init on a terminal', () => {
       await shown.press('Enter');
       await shown.waitFor('An address such as');
       await shown.press('C-u');
+      await shown.type('https://me:secret@geti.example\n');
+      await shown.waitFor('without a login');
+      await shown.press('C-u');
       await shown.type('https://geti.example');
       await shown.press('Enter');
       const { exitCode, stdout, screen, restored } = await shown.ended();
@@ -114,6 +117,35 @@ describe('modeldl config init on a terminal', () => {
     expect(await readFile(join(world.directory, '.config/modeldl/config.yaml'), 'utf8')).toBe('jobs: 2\n');
   });
 
+  onTerminal('goes on where the address of one hub cannot be used, and lets it be said anew', async () => {
+    await mkdir(join(world.directory, '.config/modeldl'), { recursive: true });
+    const wrong = { hubs: { geti: { endpoint: 'http://geti.example' } } };
+    await writeFile(join(world.directory, '.config/modeldl/config.json'), JSON.stringify(wrong));
+    const { stdout, exitCode } = await world.run('hubs', '--json');
+    expect(exitCode).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      hubs: expect.arrayContaining([
+        expect.objectContaining({
+          name: 'geti',
+          reachable: false,
+          problem: expect.stringContaining('without encryption') as unknown,
+        }),
+        expect.objectContaining({ name: 'hf', problem: null }),
+      ]) as unknown,
+    });
+    const shown = await open('config', 'init', '--precision', 'fp16', '--device', 'CPU');
+    await shown.waitFor('Cache directory');
+    await shown.press('Enter');
+    await shown.waitFor('Hubs in use');
+    await shown.press('Up', 'Space', 'Enter');
+    await shown.waitFor('Address of Intel Geti');
+    await shown.type('https://geti.example\n');
+    expect((await shown.ended()).exitCode).toBe(0);
+    expect(await readJson('.config/modeldl/config.json')).toEqual({
+      hubs: { geti: { endpoint: 'https://geti.example' } },
+    });
+  });
+
   onTerminal('asks nothing where there is a project file already', async () => {
     await writeFile(join(world.directory, '.modeldlrc'), 'convert: { device: NPU }');
     const shown = await open('config', 'init');
@@ -121,6 +153,29 @@ describe('modeldl config init on a terminal', () => {
     expect(exitCode).toBe(2);
     expect(screen).toContain('has a project file already');
     expect(await readdir(world.directory)).not.toContain('modeldl.config.json');
+  });
+});
+
+describe('modeldl config set', () => {
+  it('takes a path from where it is typed, whatever folder the file is in', async () => {
+    for (const [key, value] of [
+      ['cacheDir', 'models'],
+      ['toolchains.wheels', '~/wheels'],
+      ['toolchains.python', 'python3'],
+      ['toolchains.interpreters.optimum-5.0', './venv/bin/python'],
+    ] as const)
+      expect((await world.run('config', 'set', key, value)).exitCode).toBe(0);
+    expect(await readJson('.config/modeldl/config.json')).toEqual({
+      cacheDir: join(world.directory, 'models'),
+      toolchains: {
+        wheels: join(world.directory, 'wheels'),
+        python: 'python3',
+        interpreters: { 'optimum-5.0': join(world.directory, 'venv/bin/python') },
+      },
+    });
+    expect((await world.run('config', 'set', 'cacheDir', '')).exitCode).toBe(2);
+    expect((await world.run('config', 'get', 'toolchains.interpreters.optimum-5.0')).exitCode).toBe(0);
+    expect((await world.run('config', 'get', 'toolchains.interpreters.nncf')).exitCode).toBe(3);
   });
 });
 

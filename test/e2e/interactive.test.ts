@@ -112,6 +112,22 @@ describe('modeldl alone on a terminal', () => {
     expect(screen).not.toContain('error');
   });
 
+  onTerminal('searches for words, and takes no option for one', async () => {
+    const shown = await open('--offline');
+    await shown.waitFor('What to do');
+    await shown.type('Search');
+    await shown.waitFor('❯ Search the hubs');
+    await shown.press('Enter');
+    await shown.waitFor('What to search for');
+    await shown.type('face --hub\n');
+    await shown.waitFor('Type words that the name has');
+    await shown.press('C-u');
+    await shown.type('face retail\n');
+    await shown.waitFor(/modeldl --offline search face retail\n[\s\S]*What to do/);
+    await shown.press('Escape');
+    expect((await shown.ended()).stdout).toContain('omz:face-detection-retail-0004');
+  });
+
   onTerminal('goes on after a job that failed, with the global options that were given', async () => {
     const shown = await open('--offline');
     await shown.waitFor('What to do');
@@ -204,6 +220,21 @@ describe('modeldl pull without a model', () => {
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: path });
   });
 
+  for (const option of ['--dry-run', '--yes']) {
+    onTerminal(`asks for no confirmation with ${option}`, async () => {
+      await startHub();
+      const shown = await open('pull', option);
+      await shown.waitFor(KEYS);
+      await shown.type('encoder');
+      await shown.waitFor('❯ hf:sentence');
+      await shown.press('Enter');
+      const { exitCode, screen } = await shown.ended();
+      expect(exitCode).toBe(0);
+      expect(screen).not.toContain('Fetch 2.9 MiB?');
+      expect(screen).toContain(`modeldl pull ${option} hf:sentence-transformers/tiny-encoder`);
+    });
+  }
+
   onTerminal('goes back to the search from a model that is not wanted', async () => {
     await startHub();
     const shown = await open('pull');
@@ -263,6 +294,33 @@ describe('modeldl convert without a model', () => {
     const command = 'modeldl convert --dry-run --offline ./model.onnx --precision int4 --device GPU';
     expect(screen).toContain(`The same without questions: ${command}`);
     expect((await world.run(...command.split(' ').slice(1))).stdout).toBe(stdout);
+  });
+
+  onTerminal('tells options before the `--` that ends them', async () => {
+    const shown = await open('convert', '--dry-run', '--offline', '--');
+    await shown.waitFor(KEYS);
+    await shown.type('./model.onnx\n');
+    await shown.waitFor(/Precision\n/);
+    await shown.press('Enter');
+    await shown.waitFor(/Device\n/);
+    await shown.press('Enter');
+    const { stdout, screen } = await shown.ended();
+    const command = 'modeldl convert --dry-run --offline ./model.onnx --precision int8 --device CPU --';
+    expect(screen).toContain(`The same without questions: ${command}`);
+    expect((await world.run(...command.split(' ').slice(1))).stdout).toBe(stdout);
+  });
+
+  onTerminal('searches hubs too, and fetches no weights before it knows what for', async () => {
+    await startHub();
+    const shown = await open('convert', '--dry-run');
+    await shown.waitFor(KEYS);
+    await shown.type('encoder');
+    await shown.waitFor('❯ hf:sentence-transformers/tiny-encoder');
+    await shown.press('Enter');
+    await shown.waitFor(/Precision\n/);
+    await shown.press('C-c');
+    expect((await shown.ended()).exitCode).toBe(130);
+    expect(hub?.requests.filter(({ server }) => server === 'cdn')).toEqual([]);
   });
 
   onTerminal('asks nothing where nothing can be chosen, and says why', async () => {

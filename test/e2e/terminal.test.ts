@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { createWorld, type World } from '../helpers/program.js';
+import { COMMIT, openedStore, putConversion, putModel } from '../helpers/store.js';
 import { onTerminal, openTerminal, type Terminal } from '../helpers/terminal.js';
 
 const TOKEN = 'hf_madeupTokenOfNobody0123456789';
@@ -99,6 +100,53 @@ describe('modeldl remove on a terminal', () => {
     expect((await stat(path)).isFile()).toBe(true);
   });
 
+  onTerminal('of more models than a screen holds asks for a part of the name first', async () => {
+    const store = await openedStore(world.cacheDir);
+    for (let number = 10; number < 40; number += 1) {
+      const key = { hub: 'hf', id: `org/model-${number}`, revision: COMMIT };
+      await putModel(store, { 'model.onnx': String(number) }, key);
+    }
+    terminal = await openTerminal(world, ['remove'], {}, { columns: 50, lines: 24 });
+    await terminal.waitFor('Part of the name (Enter: all 30 models)');
+    await terminal.type('absent\n');
+    await terminal.waitFor('None of 30 models is called so');
+    await terminal.press('C-u');
+    await terminal.type('Model-2\n');
+    // Clipped in the list, and whole below it.
+    const shown = await terminal.waitFor(/❯◯ .*…\n[\s\S]*hf:org\/model-20@0123456789abcdef/);
+    expect(shown.match(/◯/g)).toHaveLength(10);
+    await terminal.press('Space', 'Enter');
+    await terminal.waitFor('Remove 1 model');
+    await terminal.type('y\n');
+    expect((await terminal.ended()).stdout).toBe(`hf:org/model-20@${COMMIT}`);
+  });
+
+  onTerminal('offers what its options name, and nothing of a cache below', async () => {
+    const below = await openedStore(join(world.directory, 'below'));
+    await putModel(below, { 'model.onnx': 'below' });
+    const store = await openedStore(world.cacheDir);
+    const model = await putModel(store, { 'model.onnx': 'x' });
+    await putConversion(store, model, { precision: 'int8' });
+    await putConversion(store, model, { precision: 'fp16' });
+    const environment = { MODELDL_CACHE_READ_FROM: below.cacheDir };
+    const offered = async (...args: readonly string[]): Promise<string> => {
+      await terminal?.close();
+      terminal = await openTerminal(world, ['remove', '--dry-run', ...args], environment);
+      return terminal.waitFor('navigate');
+    };
+    const all = await offered();
+    expect(all.match(/◯/g)).toHaveLength(3);
+    const one = await offered('--precision', 'int8', '--device', 'cpu');
+    expect(one).toMatch(/◯ .*\+int8-cpu\n/);
+    expect(one.match(/◯/g)).toHaveLength(1);
+    await terminal?.press('Space', 'Enter');
+    expect((await terminal?.ended())?.stdout).toMatch(/\+int8-cpu {2}/);
+    await terminal?.close();
+    terminal = await openTerminal(world, ['remove', '--precision', 'int4'], environment);
+    const { exitCode, screen } = await terminal.ended();
+    expect([exitCode, screen.trim()]).toEqual([0, 'Nothing is stored that these options name']);
+  });
+
   onTerminal('says that nothing is stored instead of asking', async () => {
     const shown = await open('remove');
     const { exitCode, screen } = await shown.ended();
@@ -146,6 +194,16 @@ describe('modeldl prune on a terminal', () => {
       expect(JSON.parse(stdout)).toMatchObject({ partials: { count: 0 } });
     },
   );
+
+  onTerminal('tells the command of a plan that was asked for too', async () => {
+    await leaveUnfinishedDownload();
+    const shown = await open('prune', '--dry-run');
+    await shown.waitFor('What to free beside unused files');
+    await shown.press('Space', 'Enter');
+    const { exitCode, screen } = await shown.ended();
+    expect(exitCode).toBe(0);
+    expect(screen).toContain('The same without questions: modeldl prune --dry-run --partials');
+  });
 });
 
 /** A pull that is interrupted in the middle of its only file. */
@@ -171,6 +229,8 @@ describe('modeldl login on a terminal', () => {
     await shown.waitFor('Which hub');
     await shown.press('Enter');
     await shown.waitFor('Token for hf');
+    await shown.press('Enter');
+    await shown.waitFor('Paste the token');
     await shown.type(TOKEN);
     await shown.press('Enter');
     const { exitCode, stdout, screen, sent } = await shown.ended();

@@ -6,6 +6,7 @@ export const command: CommandDefinition<object> = {
   onlyLooks: true,
   configure(command) {
     command
+      .usage('[options] <shell>')
       .argument('[shell]', SHELLS.join(', '))
       .addHelpText(
         'after',

@@ -1,10 +1,11 @@
+import { resolve } from 'node:path';
 import { findProjectFile } from '../../config/load.js';
-import { knownKeys, leaves, nearestKey, type ConfigSchema } from '../../config/schema.js';
+import { isPath, knownKeys, leaves, nearestKey, type ConfigSchema } from '../../config/schema.js';
 import { setUserValue, userConfigPath } from '../../config/user-file.js';
 import { ModeldlError } from '../../errors.js';
 import { configurationSchema, trustProject, userConfigDirectory } from '../../index.js';
 import { redactDocument, secretsIn } from '../../redact.js';
-import { missingArgument, type Call, type CommandDefinition } from '../command.js';
+import { atHome, missingArgument, type Call, type CommandDefinition } from '../command.js';
 import type { InitFlags } from '../config-init.js';
 import { formatTable } from '../format.js';
 
@@ -37,7 +38,10 @@ export const command: CommandDefinition<InitFlags> = {
         if (key === undefined || value === undefined) {
           throw missingArgument('a key and a value', 'modeldl config set convert.precision fp16');
         }
-        const path = await setUserValue(directory, key, value, await userSchema(call, key));
+        // A path in a file starts from the file, and one that is typed from where that is done.
+        const { cwd, home } = call.cli;
+        const typed = isPath(key, value) ? resolve(cwd, atHome(value, home)) : value;
+        const path = await setUserValue(directory, key, typed, await userSchema(call, key));
         call.output.note(`Set ${key} in ${path}`);
         call.output.result([], { ok: true, key, path });
         return undefined;
@@ -140,8 +144,7 @@ async function get(call: Call<object>, key: string): Promise<undefined> {
   const found = (await settings(call)).find((setting) => setting.key === key);
   if (found === undefined) {
     const { schema } = (await call.open()).config;
-    const known = knownKeys(schema);
-    if (known.includes(key)) {
+    if (knownKeys(schema).includes(key.replace(/^(toolchains\.interpreters)\..+$/, '$1.<name>'))) {
       const hint = `set it with \`modeldl config set ${key} <value>\``;
       throw new ModeldlError('NOT_FOUND', `Not set: ${key}`, { hint });
     }

@@ -24,6 +24,7 @@ const PROGRAM_EXAMPLE = 'modeldl export hf:org/name-GGUF --quant Q4_K_M --to oll
 export const command: CommandDefinition<ExportFlags> = {
   configure(command) {
     command
+      .usage('[options] <reference...> [target]')
       .argument(
         '[reference...]',
         'models, pulled first where they are not stored; and last the target: a directory, a file.tar or file.tar.zst, or - for a tar on stdout',

@@ -11,7 +11,7 @@ export const command: CommandDefinition<LoginFlags> = {
   onlyLooks: true,
   configure(command) {
     command
-      .argument('[hub]', 'such as hf')
+      .argument('[hub]', 'such as hf; `modeldl hubs` tells which take a token')
       .option('--token-stdin', 'read the token from standard input')
       .addHelpText('after', '\nExamples:\n  modeldl login hf\n  modeldl login hf --token-stdin < token.txt');
   },

@@ -3,7 +3,10 @@ import { missingArgument, type CommandDefinition } from '../command.js';
 export const command: CommandDefinition<object> = {
   onlyLooks: true,
   configure(command) {
-    command.argument('[hub]', 'such as hf').addHelpText('after', '\nExample:\n  modeldl logout hf');
+    command
+      .usage('[options] <hub>')
+      .argument('[hub]', 'such as hf')
+      .addHelpText('after', '\nExample:\n  modeldl logout hf');
   },
   async run(call) {
     const [hub] = call.arguments;

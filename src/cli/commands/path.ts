@@ -4,7 +4,7 @@ import { addFilter, filterOf, type FilterFlags } from '../filter.js';
 export const command: CommandDefinition<FilterFlags> = {
   onlyLooks: true,
   configure(command) {
-    addFilter(command.argument('[reference]', 'a stored model'));
+    addFilter(command.usage('[options] <reference>').argument('[reference]', 'a stored model'));
     command.addHelpText(
       'after',
       '\nExamples:\n  MODEL=$(modeldl path hf:org/name)\n  modeldl path hf:org/name+int8-cpu',

@@ -30,7 +30,7 @@ export const command: CommandDefinition<PruneFlags> = {
       .option('--dry-run', 'show the plan only')
       .addHelpText(
         'after',
-        '\nExamples:\n  modeldl prune\n  modeldl prune --older-than 30d --dry-run\n  modeldl prune --ci -y',
+        '\nWithout options only files go that no model uses, as removed ones leave them; models and environments are kept.\n\nExamples:\n  modeldl prune\n  modeldl prune --older-than 30d --dry-run\n  modeldl prune --ci -y',
       );
   },
   async run(call) {
@@ -58,6 +58,7 @@ export const command: CommandDefinition<PruneFlags> = {
       output.note(`Kept to be resumed: ${what}; \`--partials\` removes them too`);
     };
     if (flags.dryRun === true) {
+      if (answers !== undefined) tellCommand(call, pruneWords(answers));
       tellKept();
       output.result([...lines, `${formatBytes(plan.bytes)} would be freed`], { ok: true, ...plan });
       return undefined;
@@ -74,7 +75,7 @@ export const command: CommandDefinition<PruneFlags> = {
           output.note('Nothing was removed');
           return undefined;
         }
-        tellCommand(call, [...pruneWords(answers), '-y']);
+        tellCommand(call, [...pruneWords(answers ?? {}), '-y']);
       }
     }
     const { removed, freedBytes } = await modeldl.prune(plan, options);
@@ -85,11 +86,11 @@ export const command: CommandDefinition<PruneFlags> = {
   },
 };
 
-/** What to free beside unused files, for a call that does not say; nothing when there is nothing to choose from. */
-async function askKinds(call: Call<PruneFlags>, modeldl: Modeldl): Promise<PruneFlags> {
+/** What to free beside unused files, for a call that does not say; undefined when there is nothing to choose from. */
+async function askKinds(call: Call<PruneFlags>, modeldl: Modeldl): Promise<PruneFlags | undefined> {
   const { olderThan, maxSize, partials, toolchains, ci, yes } = call.flags;
   const says = [olderThan, maxSize, partials, toolchains, ci, yes].some((flag) => flag !== undefined);
-  if (says || !call.interactive) return {};
+  if (says || !call.interactive) return undefined;
   const all = await modeldl.planPrune(
     pruneOptions({ olderThan: OFFERED_AGE, partials: true, toolchains: true }),
   );
@@ -113,7 +114,7 @@ async function askKinds(call: Call<PruneFlags>, modeldl: Modeldl): Promise<Prune
       name: `${formatCount(all.toolchains.length, 'environment')} of converters  ${sum(all.toolchains)}`,
     },
   ].filter(({ count }) => count > 0);
-  if (choices.length === 0) return {};
+  if (choices.length === 0) return undefined;
   const chosen = await askSome(call.cli, 'What to free beside unused files', choices);
   return {
     ...(chosen.includes('olderThan') ? { olderThan: OFFERED_AGE } : {}),

@@ -8,6 +8,7 @@ interface PushFlags {
 export const command: CommandDefinition<PushFlags> = {
   configure(command) {
     command
+      .usage('[options] <reference> [target]')
       .argument('[reference]', 'the model, pulled first where it is not stored; `+…` for a conversion')
       .argument(
         '[target]',

@@ -1,3 +1,4 @@
+import type { ConversionFilter, Modeldl } from '../../index.js';
 import type { ListedModel } from '../../results.js';
 import { missingArgument, needsYes, type Call, type CommandDefinition } from '../command.js';
 import { addFilter, filterOf, type FilterFlags } from '../filter.js';
@@ -31,7 +32,7 @@ export const command: CommandDefinition<RemoveFlags> = {
       throw missingArgument('a reference', 'modeldl remove hf:org/name');
     const modeldl = await call.open();
     const asked = call.arguments.length === 0;
-    const references = asked ? await askReferences(call, (await modeldl.list()).models) : call.arguments;
+    const references = asked ? await askReferences(call, modeldl) : call.arguments;
     if (references.length === 0) return undefined;
     const plan = await modeldl.planRemove(references, filterOf(flags));
     call.settle();
@@ -63,12 +64,23 @@ export const command: CommandDefinition<RemoveFlags> = {
   },
 };
 
-async function askReferences(
-  call: Call<RemoveFlags>,
-  models: readonly ListedModel[],
-): Promise<readonly string[]> {
+/** Of what this cache has: those below it are never changed. */
+async function askReferences(call: Call<RemoveFlags>, modeldl: Modeldl): Promise<readonly string[]> {
+  const { models } = await modeldl.list();
   call.settle();
-  if (models.length > 0) return askModels(call.cli, models);
-  call.output.note('Nothing is stored');
+  const own = models.filter(({ cache }) => cache === modeldl.cacheDir);
+  const offered = own.filter((model) => isWanted(model, filterOf(call.flags)));
+  if (offered.length > 0) return askModels(call.cli, offered);
+  call.output.note(own.length > 0 ? 'Nothing is stored that these options name' : 'Nothing is stored');
   return [];
+}
+
+/** Options that choose among conversions choose no pulled model; which converter made one, the plan finds out. */
+function isWanted({ kind, precision, device }: ListedModel, filter: ConversionFilter): boolean {
+  if (Object.keys(filter).length === 0) return true;
+  return (
+    kind === 'converted' &&
+    (filter.precision ?? precision) === precision &&
+    (filter.device?.toUpperCase() ?? device) === device
+  );
 }

@@ -6,7 +6,7 @@ import { formatBytes, formatCount, formatNumber, wrapWords } from '../format.js'
 export const command: CommandDefinition<FilterFlags> = {
   onlyLooks: true,
   configure(command) {
-    addFilter(command.argument('[reference]', 'a model, stored or not'));
+    addFilter(command.usage('[options] <reference>').argument('[reference]', 'a model, stored or not'));
     command.addHelpText(
       'after',
       [

@@ -21,6 +21,8 @@ export interface Answer {
 }
 
 const NOTHING: Answer = { candidates: [] };
+/** A command of the library, which is in no table. */
+const HELP = 'help';
 
 /**
  * Answers the script of a shell: a line with `files`, `directories` or `none`, then a line for each candidate, behind a
@@ -33,7 +35,10 @@ export async function answerShell(
 ): Promise<number> {
   const line = shell === 'bash' ? readBash(given) : undefined;
   const words = line?.words ?? (shell === 'powershell' ? given.map((word) => word.replace(/^=/, '')) : given);
-  const answer = await complete(words, cli).catch(() => NOTHING);
+  const answer: Answer =
+    line?.redirected === true
+      ? { candidates: [], paths: 'files' }
+      : await complete(words, cli).catch(() => NOTHING);
   const lines = answer.candidates.map(({ value, title = '' }) =>
     line === undefined ? `${value}\t${title}` : writeBash(value, line),
   );
@@ -94,6 +99,8 @@ async function readLine(words: readonly string[], cli: CliEnvironment): Promise<
       for (const option of given) used.add(option);
       if (last?.required === true && value !== undefined) values.set(last.long ?? '', value);
       else if (last?.required === true) open = last;
+    } else if (word === HELP && verb === undefined) {
+      verb = word;
     } else if (verb === undefined) {
       const entry = COMMANDS.find(({ name, alias }) => name === word || alias === word);
       if (entry === undefined) return undefined;
@@ -155,9 +162,10 @@ async function candidatesOf(line: Line, current: string, cli: CliEnvironment): P
     };
   }
   if (!ended && current.startsWith('-')) return { candidates: optionNames(line) };
-  if (verb === undefined) {
-    return { candidates: COMMANDS.map(({ name: value, summary: title }) => ({ value, title })) };
-  }
+  const commands = COMMANDS.map(({ name: value, summary: title }) => ({ value, title }));
+  if (verb === undefined)
+    return { candidates: [...commands, { value: HELP, title: 'display help for command' }] };
+  if (verb === HELP) return line.arguments.length === 0 ? { candidates: commands } : NOTHING;
   const argument = argumentAt(command, line.arguments.length);
   return argument === undefined ? NOTHING : valuesOfArgument(argument, asked);
 }

@@ -10,6 +10,8 @@ export interface BashLine {
   readonly kept: number;
   /** The quote that is open. */
   readonly quote: '' | "'" | '"';
+  /** The cursor is in what stands behind a `<` or `>`: a file, which is no word of the command. */
+  readonly redirected?: true;
 }
 
 /** @param given the signs that break words (`COMP_WORDBREAKS`), and the command's line up to the cursor */
@@ -18,13 +20,24 @@ export function readBash([breaks = '', line = '']: readonly string[]): BashLine 
   let word: string | undefined;
   let kept = 0;
   let quote: BashLine['quote'] = '';
+  let redirected = false;
+  const endWord = (): void => {
+    if (word === undefined) return;
+    if (!redirected) words.push(word);
+    redirected = false;
+    word = undefined;
+  };
   for (let at = 0; at < line.length; at += 1) {
     const sign = line[at] ?? '';
     const next = line[at + 1] ?? '';
     if (quote === '' && /[ \t\n]/.test(sign)) {
-      if (word !== undefined) words.push(word);
-      word = undefined;
+      endWord();
       kept = 0;
+    } else if (quote === '' && /[<>]/.test(sign)) {
+      // What is redirected may stand before it: `2>`, `&>`.
+      if (/^(\d+|&)$/.test(word ?? '')) word = undefined;
+      endWord();
+      redirected = true;
     } else if (sign === quote) {
       quote = '';
       kept = word?.length ?? 0;
@@ -42,7 +55,7 @@ export function readBash([breaks = '', line = '']: readonly string[]): BashLine 
     }
   }
   words.push(word ?? '');
-  return { words: words.slice(1), kept, quote };
+  return { words: words.slice(1), kept, quote, ...(redirected ? { redirected } : {}) };
 }
 
 /** What bash puts in place of the last word, or of what stands behind the sign that broke it: nothing is left to expand. */

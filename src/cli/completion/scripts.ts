@@ -95,7 +95,10 @@ complete -c modeldl -e
 complete -c modeldl -f -k -a '(__modeldl_complete)'
 `;
 
-/** Words go with a sign before them: PowerShell before 7.3 drops empty arguments, and its scripts read \`--\` themselves. */
+/**
+ * Words go with a sign before them: PowerShell before 7.3 drops empty arguments, and its scripts read \`--\` themselves.
+ * A quote of typography ends what a quote began there, so each is doubled.
+ */
 const POWERSHELL = `# PowerShell completion of modeldl
 Register-ArgumentCompleter -Native -CommandName modeldl -ScriptBlock {
   param($wordToComplete, $commandAst, $cursorPosition)
@@ -112,7 +115,7 @@ Register-ArgumentCompleter -Native -CommandName modeldl -ScriptBlock {
     $value, $title = $_ -split "\`t", 2
     if (-not $title) { $title = $value }
     $text = $value
-    if ($value -notmatch '^[A-Za-z0-9._/+=:-]([A-Za-z0-9._/+=:@%-]*)$') { $text = "'" + ($value -replace "'", "''") + "'" }
+    if ($value -notmatch '^[A-Za-z0-9._/+=:-]([A-Za-z0-9._/+=:@%-]*)$') { $text = "'" + ($value -replace "['\\u2018-\\u201b]", '$0$0') + "'" }
     [System.Management.Automation.CompletionResult]::new($text, $value, 'ParameterValue', $title)
   }
 }

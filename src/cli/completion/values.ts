@@ -80,13 +80,20 @@ const stored: Source = async (asked) => {
   return { candidates: names.map((value) => ({ value })) };
 };
 
-/** What is stored, what hubs call theirs, and paths. */
+/** What is stored, what hubs call theirs, and paths, once what is typed can only be one: `name` is never a file. */
 const models: Source = async (asked) => {
   const { candidates } = await stored(asked);
   const begun = asked.current.includes(':');
   const schemes = begun ? [] : named((await known(asked)).schemes, ':');
-  return { candidates: [...candidates, ...schemes], paths: 'files' };
+  const isPath = /^([./~\\]|[a-z]:)/i.test(asked.current);
+  return { candidates: [...candidates, ...schemes], ...(isPath ? { paths: 'files' as const } : {}) };
 };
+
+/** Models, and behind the first the target, which is any path. */
+const modelsAndTarget: Source = async (asked) => ({
+  ...(await models(asked)),
+  ...(asked.arguments.length > 0 ? { paths: 'files' as const } : {}),
+});
 
 const OPTIONS: Readonly<Record<string, Source>> = {
   '--precision': () => choices(PRECISIONS),
@@ -148,6 +155,8 @@ const configWords: Source = async (asked) => {
   if (key === undefined) return { candidates: named(keys) };
   if (action === 'get') return NONE;
   if (key === 'convert.device') return choices(DEVICES);
+  const { isPath } = await import('../../config/schema.js');
+  if (isPath(key, './')) return files(asked);
   return choices(keys.find(({ name }) => name === key)?.values ?? []);
 };
 
@@ -164,6 +173,7 @@ const registries: Source = (asked) =>
 /** What the arguments of a command are. */
 const ARGUMENTS: Readonly<Record<string, Source>> = {
   push: registries,
+  export: modelsAndTarget,
   path: stored,
   remove: stored,
   verify: stored,

@@ -39,7 +39,7 @@ interface Chosen {
 export async function askConversion(call: Call<object>, options: ConvertOptions): Promise<ConversionAnswers> {
   return looking(call, async (look) => {
     const stored = storedModels((await look.modeldl.list()).models);
-    const question = { message: 'Which model to convert', hubs: false, stored };
+    const question = { message: 'Which model to convert', hubs: true, stored };
     const { reference } = await askModel(call.cli, look, question);
     const quant = await askQuant(call, look, reference, options);
     const given = { ...options, ...(quant === undefined ? {} : { quant }) };

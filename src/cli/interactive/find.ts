@@ -107,7 +107,7 @@ export function createFinder(
 }
 
 /** Every word of the term is in the reference. */
-function isAbout(reference: string, term: string): boolean {
+export function isAbout(reference: string, term: string): boolean {
   const text = reference.toLowerCase();
   return term
     .toLowerCase()

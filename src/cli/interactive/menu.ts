@@ -43,7 +43,9 @@ const JOBS: readonly Job[] = [
  * @returns the exit code: 0 for who quits, whatever the jobs came to, which has been told
  */
 export async function menu(settings: MenuSettings): Promise<number> {
-  const { cli, typed, output } = settings;
+  const { cli, output } = settings;
+  // What ends the options of nothing would end those of the jobs.
+  const typed = settings.typed.filter((word) => word !== '--');
   const choices = [
     ...JOBS.map((job) => ({ value: job.command, name: job.name, description: `modeldl ${job.command}` })),
     { value: 'quit', name: 'Quit' },
@@ -77,7 +79,7 @@ async function askWords({ cli }: MenuSettings): Promise<readonly string[]> {
   const words = await askText(
     cli,
     'What to search for',
-    (text) => text !== '' || 'Type words that the name has',
+    (text) => (text !== '' && !/(^|\s)-/.test(text)) || 'Type words that the name has',
   );
   return words.split(/\s+/);
 }

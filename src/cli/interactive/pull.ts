@@ -8,7 +8,11 @@ import { looking } from './looking.js';
 import { askModel } from './model.js';
 
 /** The reference of the model to pull; its size and licence are told first. */
-export async function askModelToPull(call: Call<object>, options: PullOptions): Promise<string> {
+export async function askModelToPull(
+  call: Call<{ readonly dryRun?: boolean }>,
+  options: PullOptions,
+): Promise<string> {
+  const { yes, dryRun } = call.flags;
   return looking(call, async (look) => {
     const stored = storedModels((await look.modeldl.list()).models);
     for (;;) {
@@ -18,7 +22,7 @@ export async function askModelToPull(call: Call<object>, options: PullOptions): 
       if (facts !== undefined) call.output.note(facts);
       // Who typed a reference knows what it is; what was found by a word is looked at first.
       const bytes = plan?.downloadBytes ?? 0;
-      if (from !== 'hub' || bytes === 0) return reference;
+      if (from !== 'hub' || bytes === 0 || yes === true || dryRun === true) return reference;
       if (await askConfirmation(call.cli, `Fetch ${formatBytes(bytes)}?`, true)) return reference;
     }
   });
