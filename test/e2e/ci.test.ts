@@ -115,6 +115,19 @@ describe('modeldl ci key', () => {
     expect([run.exitCode, run.stdout]).toEqual([2, '']);
     expect(run.stderr).toContain(at('modeldl.lock'));
   });
+
+  it('of a lock with a toolchain that is not known names both', async () => {
+    await locked();
+    const lock = await readFile(at('modeldl.lock'), 'utf8');
+    await writeFile(
+      at('modeldl.lock'),
+      lock.replace('"toolchain": "openvino"', '"toolchain": "of-tomorrow"'),
+    );
+    const run = await world.run('ci', 'key');
+    expect([run.exitCode, run.stdout]).toEqual([2, '']);
+    expect(run.stderr).toContain(`of-tomorrow: ${at('modeldl.lock')}`);
+    expect(run.stderr).toContain('update modeldl, or run `modeldl lock`');
+  });
 });
 
 describe('modeldl prune --ci', () => {
@@ -204,10 +217,15 @@ describe('a summary', () => {
     expect((await world.run('pull', 'org/net', '--summary', '')).exitCode).toBe(2);
   });
 
-  it('of a conversion that fails says so', async () => {
+  it('of a command that fails as a whole says so', async () => {
     const run = await world.run('convert', 'org/gated', '--summary', at('summary.md'));
     expect(run.exitCode).toBe(4);
     expect(await readFile(at('summary.md'), 'utf8')).toMatch(/\*\*(AUTH|GATED)\*\*/);
+    const unlocked = await world.run('sync', '--frozen', '--summary', at('sync.md'));
+    expect(unlocked.exitCode).toBe(2);
+    expect(await readFile(at('sync.md'), 'utf8')).toMatch(
+      /^### modeldl sync\n[^]*\*\*CONFIG\*\*: There is no lock/,
+    );
   });
 });
 
