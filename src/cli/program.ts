@@ -29,7 +29,7 @@ export const COMMANDS: readonly Entry[] = [
   { name: 'push', summary: 'write a model to a registry', load: () => import('./commands/push.js') },
   {
     name: 'export',
-    summary: 'copy models to a directory, an archive or another program',
+    summary: 'copy models to a directory, an archive or a program here',
     load: () => import('./commands/export.js'),
   },
   { name: 'list', alias: 'ls', summary: 'what is stored', load: () => import('./commands/list.js') },
