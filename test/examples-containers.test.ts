@@ -112,6 +112,19 @@ describe("the microservice's calls", () => {
       'optimized_model_id',
       'model_only',
       'url',
+      'openvino_config',
+      ...['project_id', 'model_id', 'model_format'],
+    ];
+    const besides = [
+      ...['author', 'search', 'tags', 'limit', 'offset'],
+      ...['id', 'status', 'operation_type', 'output_dir', 'result'],
+      ...['--config-json', '--ovms-release-tag', '--plugins'],
+      ...[
+        'GETI_SERVER_SSL_VERIFY',
+        'EXTERNAL_SOURCES_URL_ALLOWLIST',
+        'MODEL_PATH',
+        'HUGGINGFACEHUB_API_TOKEN',
+      ],
     ];
     const openvino = [
       ...[
@@ -138,7 +151,7 @@ describe("the microservice's calls", () => {
         'max_doc_length',
       ],
     ];
-    const missing = [...endpoints, ...body, ...config, ...openvino].filter(
+    const missing = [...endpoints, ...body, ...config, ...openvino, ...besides].filter(
       (word) => !new RegExp(`[` + '`' + `. /]${word.replace(/[{}/]/g, '\\$&')}(?!\\w)`).test(calls),
     );
     expect(missing).toEqual([]);

@@ -11,7 +11,7 @@ import type { CacheKey } from '../results.js';
 import { layoutVersion } from '../store/layout.js';
 import { readWanted, type ListOptions } from '../sync-list.js';
 import type { StartupHubs } from '../startup.js';
-import { toolchainContext, toolchainNamed } from '../toolchains.js';
+import { toolchainContext } from '../toolchains.js';
 
 export type CacheKeyOptions = Pick<ListOptions, 'file'>;
 
@@ -31,8 +31,20 @@ export async function cacheKey(
     });
   }
   const digests: Record<string, string> = {};
-  for (const name of toolchainsOf(lock))
-    digests[name] = await toolchainNamed(context, name).digest(toolchainContext(context));
+  for (const name of toolchainsOf(lock)) {
+    const toolchain = context.toolchains.find((known) => known.name === name);
+    if (toolchain === undefined) {
+      throw new ModeldlError(
+        'CONFIG',
+        `The lock names a toolchain that this modeldl has not, ${name}: ${list.lockFile}`,
+        {
+          hint: 'update modeldl, or run `modeldl lock` to write it anew',
+          details: { file: list.lockFile },
+        },
+      );
+    }
+    digests[name] = await toolchain.digest(toolchainContext(context));
+  }
   return {
     ...keyOf(lock, digests, platformName()),
     file: list.file,

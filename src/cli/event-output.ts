@@ -2,7 +2,7 @@
 import type { ModeldlError } from '../errors.js';
 import type { Emit, ModeldlEvent } from '../events.js';
 import { redactDocument } from '../redact.js';
-import type { Output } from './output.js';
+import { jsonText, type Output } from './output.js';
 
 export interface EventOutput extends Output {
   readonly emit: Emit;
@@ -15,7 +15,7 @@ export function isEventOutput(output: Output): output is EventOutput {
 /** Writes every event as a line of JSON. */
 export function eventWriter({ stderr, secrets }: Pick<Output, 'stderr' | 'secrets'>): Emit {
   return (event) => {
-    stderr.write(`${JSON.stringify(redactDocument(event, secrets))}\n`);
+    stderr.write(`${jsonText(redactDocument(event, secrets))}\n`);
   };
 }
 

@@ -2,6 +2,7 @@
  * The one place that prints. stdout carries results, stderr everything else; with `--json` stdout is exactly one
  * document.
  */
+import { isAbsolute } from 'node:path';
 import { styleText } from 'node:util';
 import { printable, redactSecrets } from '../redact.js';
 
@@ -64,8 +65,9 @@ export function createOutput(settings: OutputSettings): Output {
     columns: stdout.isTTY === true ? stdout.columns || undefined : undefined,
     secrets,
     result(lines, document) {
-      const text = json ? JSON.stringify(document, null, 2) : lines.join('\n');
-      // Scripts get paths as they are, also when one looks like a token.
+      // Scripts get paths as they are, also when one looks like a token or a command.
+      const fact = (line: string): string => (annotate && !isAbsolute(line) ? withoutCommands(line) : line);
+      const text = json ? jsonText(document, 2) : lines.map(fact).join('\n');
       const shown = stdout.isTTY === true ? printable(text) : text;
       if (shown !== '') stdout.write(`${shown}\n`);
     },
@@ -84,6 +86,11 @@ export function createOutput(settings: OutputSettings): Output {
       for (const line of more) talk(`  ${clean(line)}`);
     },
   };
+}
+
+/** A document in which GitHub Actions finds no command, and everybody else the same texts. */
+export function jsonText(document: unknown, indent?: number): string {
+  return JSON.stringify(document, null, indent).replaceAll('##[', '#\\u0023[');
 }
 
 /** What comes from elsewhere commands no runner of GitHub Actions, which reads commands from both streams. */

@@ -268,13 +268,15 @@ export function rootCommand(cli: CliEnvironment, onHelp: (text: string) => void)
 
 /** An empty path, as of a variable that is not set, would be the current directory. @throws ModeldlError USAGE */
 function refuseEmptyPaths(
-  flags: GlobalFlags & TransferFlags & { readonly output?: string; readonly summary?: string },
+  flags: GlobalFlags &
+    TransferFlags & { readonly output?: string; readonly summary?: string; readonly file?: string },
 ): void {
   const paths = [
     ['--cache-dir', flags.cacheDir],
     ['--config', flags.config],
     ['--output', flags.output],
     ['--summary', flags.summary],
+    ['--file', flags.file],
   ] as const;
   const empty = paths.find(([, path]) => path?.trim() === '');
   if (empty === undefined) return;

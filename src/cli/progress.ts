@@ -46,6 +46,11 @@ function sentence(event: ModeldlEvent): string | undefined {
   }
 }
 
+/** Models have files of the same names. */
+function fileKey({ reference, path }: { readonly reference: string; readonly path: string }): string {
+  return `${reference}\n${path}`;
+}
+
 /** Bytes of everything in flight together. */
 function createTotals(): { see(event: ModeldlEvent): void; received(): number; total(): number } {
   const files = new Map<string, { received: number; total: number }>();
@@ -54,12 +59,12 @@ function createTotals(): { see(event: ModeldlEvent): void; received(): number; t
   return {
     see(event) {
       if (event.type === 'file-start') {
-        files.set(event.path, { received: event.resumedBytes, total: event.bytes ?? 0 });
+        files.set(fileKey(event), { received: event.resumedBytes, total: event.bytes ?? 0 });
       } else if (event.type === 'file-progress') {
-        const file = files.get(event.path);
+        const file = files.get(fileKey(event));
         if (file) file.received = event.receivedBytes;
       } else if (event.type === 'file-done') {
-        files.set(event.path, { received: event.bytes, total: event.bytes });
+        files.set(fileKey(event), { received: event.bytes, total: event.bytes });
       }
     },
     received: () => sum(({ received }) => received),
@@ -187,7 +192,7 @@ async function bars(output: Output): Promise<Progress> {
     total ??= multi.create(0, 0, { name: shorten('total') });
     if ((event.bytes ?? 0) >= SMALL_BYTES && active.size < MAX_BARS) {
       active.set(
-        event.path,
+        fileKey(event),
         multi.create(event.bytes ?? 0, event.resumedBytes, { name: shorten(event.path) }),
       );
     }
@@ -204,11 +209,11 @@ async function bars(output: Output): Promise<Progress> {
       return;
     }
     if (event.type === 'file-start') draw(event);
-    else if (event.type === 'file-progress') active.get(event.path)?.update(event.receivedBytes);
+    else if (event.type === 'file-progress') active.get(fileKey(event))?.update(event.receivedBytes);
     else if (event.type === 'file-done') {
-      const bar = active.get(event.path);
+      const bar = active.get(fileKey(event));
       if (bar) multi?.remove(bar);
-      active.delete(event.path);
+      active.delete(fileKey(event));
     } else if (event.type === 'stage-progress') spin(`${event.stage}: ${event.done} of ${event.total}`);
     else if (text !== undefined) spin(text);
     total?.setTotal(totals.total());

@@ -6,6 +6,7 @@ import { ModeldlError } from '../errors.js';
 import { printable, redactSecrets } from '../redact.js';
 import type { Call } from './command.js';
 import { formatBytes, formatSeconds } from './format.js';
+import { asModeldlError } from './report.js';
 
 export interface SummaryFlags {
   readonly summary?: string;
@@ -16,18 +17,23 @@ export const SUMMARY_OPTION = [
   'append a table of the models as Markdown, such as to "$GITHUB_STEP_SUMMARY"',
 ] as const;
 
-/** Fails before anything is fetched where it cannot be written. @throws ModeldlError DISK */
-export async function createSummary({
-  flags,
-  cli,
-  output,
-}: Call<SummaryFlags>): Promise<(summary: Omit<Summary, 'totalSeconds'>) => Promise<void>> {
-  const { summary: asked } = flags;
-  if (asked === undefined) return () => Promise.resolve();
-  const file = resolve(cli.cwd, asked);
-  const append = (text: string): Promise<void> => appendFile(file, text);
+type Brought = Pick<Summary, 'models' | 'seconds' | 'errors'>;
+
+/**
+ * Runs what a command brings in, and appends its table where one is asked for, also of what fails as a whole.
+ * @throws ModeldlError DISK where it cannot be written, before anything is fetched
+ */
+export async function summarized<Result>(
+  call: Call<SummaryFlags>,
+  command: string,
+  bring: () => Promise<Result>,
+  brought: (result: Result, seconds: number) => Brought,
+): Promise<Result> {
+  const { flags, cli, output } = call;
+  if (flags.summary === undefined) return bring();
+  const file = resolve(cli.cwd, flags.summary);
   try {
-    await append('');
+    await appendFile(file, '');
   } catch (error) {
     throw new ModeldlError('DISK', `The summary cannot be written: ${file}`, {
       hint: 'name a file in a directory that is there and may be written',
@@ -36,18 +42,24 @@ export async function createSummary({
     });
   }
   const started = performance.now();
-  return async (summary) => {
-    const words = {
-      bytes: formatBytes,
-      seconds: formatSeconds,
-      name: (text: string) => printable(redactSecrets(text, output.secrets)),
-    };
+  const append = async (facts: (seconds: number) => Brought): Promise<void> => {
     const totalSeconds = (performance.now() - started) / 1000;
+    const name = (text: string): string => printable(redactSecrets(text, output.secrets));
+    const words = { bytes: formatBytes, seconds: formatSeconds, name };
     try {
-      await append(summarize({ ...summary, totalSeconds }, words));
+      await appendFile(file, summarize({ command, ...facts(totalSeconds), totalSeconds }, words));
     } catch (error) {
       // The models are there, and whoever called waits for their paths.
       output.warn(`The summary is not written: ${error instanceof Error ? error.message : file}`);
     }
   };
+  let result: Result;
+  try {
+    result = await bring();
+  } catch (thrown) {
+    await append(() => ({ models: [], seconds: [], errors: [asModeldlError(thrown)] }));
+    throw thrown;
+  }
+  await append((seconds) => brought(result, seconds));
+  return result;
 }

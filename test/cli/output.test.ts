@@ -1,4 +1,6 @@
+import { resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { asEventOutput } from '../../src/cli/event-output.js';
 import { createOutput, type OutputSettings } from '../../src/cli/output.js';
 import { reportErrors } from '../../src/cli/report.js';
 import { ModeldlError } from '../../src/errors.js';
@@ -51,6 +53,39 @@ describe('results', () => {
     expect(terminal.stdout.text()).toBe('/a\\x1b[2J\n');
   });
 });
+
+describe('in GitHub Actions', () => {
+  /** What the runner takes for commands, in either stream: the older spelling anywhere in a line. */
+  const COMMAND = /^\s*::|##\[/m;
+  const hostile = ['::add-mask::a', '  file  ##[add-mask]b  1 B', 'x\n ::add-mask::c', '###[add-mask]d'];
+
+  it('no result is a command, and a document says the same', () => {
+    const opened = open({ annotate: true });
+    opened.output.result(hostile, {});
+    expect(opened.stdout.text()).not.toMatch(COMMAND);
+    expect(opened.stdout.text()).toContain('\\x23[add-mask]b');
+    const document = { ok: true, files: hostile, '##[add-mask]': '\\##[' };
+    const json = open({ annotate: true, json: true });
+    json.output.result([], document);
+    expect(json.stdout.text()).not.toMatch(COMMAND);
+    expect(JSON.parse(json.stdout.text())).toEqual(document);
+  });
+
+  it('nor is an event, and scripts get paths as they are', () => {
+    const events = open({ annotate: true });
+    for (const message of hostile) asEventOutput(events.output).warn(message);
+    expect(events.stderr.text()).not.toMatch(COMMAND);
+    expect(events.stderr.text().split('\n').filter(Boolean).map(messageOf)).toEqual(hostile);
+    const path = resolve('##[add-mask]');
+    const script = open({ annotate: true });
+    script.output.result([path], {});
+    expect(script.stdout.text()).toBe(`${path}\n`);
+  });
+});
+
+function messageOf(line: string): unknown {
+  return (JSON.parse(line) as { message: unknown }).message;
+}
 
 describe('talk', () => {
   it.each([

@@ -94,6 +94,7 @@ describe('what cannot be read', () => {
     [['pull'], 'Missing a reference', 'modeldl pull hf:org/name'],
     [['pull', './x', '-o', ''], 'The path after `--output` is empty', 'leave the option out'],
     [['convert', './x', '--output='], 'The path after `--output` is empty', 'leave the option out'],
+    [['ci', 'key', '--file', ''], 'The path after `--file` is empty', 'leave the option out'],
     [['list', '--cache-dir', ''], 'The path after `--cache-dir` is empty', 'leave the option out'],
     [['config', 'path', '--config', ' '], 'The path after `--config` is empty', 'leave the option out'],
     [['toolchain'], "Missing required argument 'action'", 'see `modeldl toolchain --help`'],

@@ -58,6 +58,15 @@ describe('progress off a terminal', () => {
     expect(lines[1]).toBe('Reading the model');
   });
 
+  it('counts files of one name in two models, and a file that is fetched again once', async () => {
+    const { progress, lines } = await offTerminal();
+    for (const reference of ['hf:a/one', 'hf:a/two', 'hf:a/two'])
+      progress.emit({ type: 'file-start', reference, path: 'model.onnx', bytes: 100, resumedBytes: 0 });
+    vi.advanceTimersByTime(10_001);
+    progress.emit({ type: 'file-progress', reference: 'hf:a/one', path: 'model.onnx', receivedBytes: 30 });
+    expect(lines).toEqual(['30 B of 200 B']);
+  });
+
   it('never holds back warnings, notes and what is waited for', async () => {
     const { progress, lines } = await offTerminal();
     progress.emit(collecting(1));

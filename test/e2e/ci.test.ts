@@ -1,5 +1,5 @@
 /** What CI systems do with modeldl: the shell steps of the workflows in `examples/ci`, and what these stand on. */
-import { cp, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
@@ -48,11 +48,7 @@ beforeEach(async () => {
   await mkdir(at('.config/modeldl'), { recursive: true });
   const config = { toolchains: { interpreters: { openvino: python } } };
   await writeFile(at('.config/modeldl/config.json'), JSON.stringify(config));
-  const models = LIST.map((line) => {
-    const [reference = '', precision] = line.split(' --');
-    return { reference, ...(precision === undefined ? {} : { precision }) };
-  });
-  await writeFile(at('modeldl.config.json'), JSON.stringify({ models }));
+  await writeList(LIST);
 });
 
 afterEach(async () => {
@@ -60,6 +56,13 @@ afterEach(async () => {
 });
 
 const at = (...names: readonly string[]): string => join(world.directory, ...names);
+async function writeList(lines: readonly string[]): Promise<void> {
+  const models = lines.map((line) => {
+    const [reference = '', precision] = line.split(' --');
+    return { reference, ...(precision === undefined ? {} : { precision }) };
+  });
+  await writeFile(at('modeldl.config.json'), JSON.stringify({ models }));
+}
 /** Files of models that were asked for. */
 const fetched = (): readonly string[] =>
   hub.requests.flatMap(({ server, method, url }) =>
@@ -114,6 +117,19 @@ describe('modeldl ci key', () => {
     const run = await world.run('ci', 'key');
     expect([run.exitCode, run.stdout]).toEqual([2, '']);
     expect(run.stderr).toContain(at('modeldl.lock'));
+  });
+
+  it('of a lock with a toolchain that is not known names both', async () => {
+    await locked();
+    const lock = await readFile(at('modeldl.lock'), 'utf8');
+    await writeFile(
+      at('modeldl.lock'),
+      lock.replace('"toolchain": "openvino"', '"toolchain": "of-tomorrow"'),
+    );
+    const run = await world.run('ci', 'key');
+    expect([run.exitCode, run.stdout]).toEqual([2, '']);
+    expect(run.stderr).toContain(`of-tomorrow: ${at('modeldl.lock')}`);
+    expect(run.stderr).toContain('update modeldl, or run `modeldl lock`');
   });
 });
 
@@ -204,10 +220,15 @@ describe('a summary', () => {
     expect((await world.run('pull', 'org/net', '--summary', '')).exitCode).toBe(2);
   });
 
-  it('of a conversion that fails says so', async () => {
+  it('of a command that fails as a whole says so', async () => {
     const run = await world.run('convert', 'org/gated', '--summary', at('summary.md'));
     expect(run.exitCode).toBe(4);
     expect(await readFile(at('summary.md'), 'utf8')).toMatch(/\*\*(AUTH|GATED)\*\*/);
+    const unlocked = await world.run('sync', '--frozen', '--summary', at('sync.md'));
+    expect(unlocked.exitCode).toBe(2);
+    expect(await readFile(at('sync.md'), 'utf8')).toMatch(
+      /^### modeldl sync\n[^]*\*\*CONFIG\*\*: There is no lock/,
+    );
   });
 });
 
@@ -235,7 +256,7 @@ const githubSchema = v.object({
           name: v.optional(v.string()),
           uses: v.optional(v.string()),
           run: v.optional(v.string()),
-          env: v.optional(v.record(v.string(), v.string())),
+          if: v.optional(v.string()),
           with: v.optional(v.record(v.string(), v.unknown())),
         }),
       ),
@@ -263,6 +284,7 @@ async function newMachine(name: string, secrets: Readonly<Record<string, string>
   await cp(at('.config/modeldl/config.json'), join(home, '.config/modeldl/config.json'));
   await writeScript(join(bin, 'modeldl'), `exec ${process.execPath} ${PROGRAM} "$@"`);
   await writeScript(join(bin, 'npm'), 'echo "$*"; [ "$*" = "install --global modeldl" ]');
+  await writeScript(join(bin, 'apt-get'), 'case "$*" in update*|*" python3-venv") ;; *) exit 100 ;; esac');
   return {
     checkout,
     home,
@@ -293,20 +315,32 @@ async function runGithub(machine: Machine, caches: string, event: 'push' | 'pull
   const outputs = join(machine.home, 'outputs');
   const summary = join(machine.home, 'summary.md');
   await writeFile(outputs, '');
-  const output = async (name: string): Promise<string> =>
-    new RegExp(`^${name}=(.*)$`, 'm').exec(await readFile(outputs, 'utf8'))?.[1] ?? '';
+  await mkdir(caches, { recursive: true });
+  /** What an expression stands for: an output of the first step. */
+  const value = async (text: unknown): Promise<string> => {
+    const name = /^\$\{\{ steps\.cache\.outputs\.(\w+) \}\}$/.exec(String(text))?.[1];
+    return new RegExp(`^${name}=(.*)$`, 'm').exec(await readFile(outputs, 'utf8'))?.[1] ?? '';
+  };
+  const copy = (from: string, to: string): Promise<void> =>
+    cp(from, to, { recursive: true, preserveTimestamps: true });
   const cacheDir = join(machine.home, '.cache/modeldl');
-  for (const { uses = '', run, with: options = {}, name = '' } of workflow.jobs.models.steps) {
+  let hit = false;
+  for (const { uses = '', run, if: condition, with: options = {} } of workflow.jobs.models.steps) {
+    if (condition !== undefined) {
+      expect(condition).toBe("github.event_name == 'push' && steps.restored.outputs.cache-hit != 'true'");
+      if (event !== 'push' || hit) continue;
+    }
     if (uses.startsWith('actions/cache/')) expect(options['path']).toBe('~/.cache/modeldl');
-    const kept = join(caches, await output('key'));
-    const hit = await stat(kept).then(
-      () => true,
-      () => false,
-    );
-    if (uses.startsWith('actions/cache/restore@') && hit) await cp(kept, cacheDir, { recursive: true });
-    const saves = event === 'push' && !hit;
-    if (uses.startsWith('actions/cache/save@') && saves) await cp(cacheDir, kept, { recursive: true });
-    if (run === undefined || (name.startsWith('Drop') && !saves)) continue;
+    if (uses.startsWith('actions/cache/restore@')) {
+      const [key, prefix] = [await value(options['key']), await value(options['restore-keys'])];
+      const kept = await readdir(caches);
+      hit = kept.includes(key);
+      const found = hit ? key : kept.find((name) => prefix !== '' && name.startsWith(prefix));
+      if (found !== undefined) await copy(join(caches, found), cacheDir);
+    }
+    if (uses.startsWith('actions/cache/save@'))
+      await copy(cacheDir, join(caches, await value(options['key'])));
+    if (run === undefined) continue;
     await machine.run(run, {
       GITHUB_ACTIONS: 'true',
       GITHUB_OUTPUT: outputs,
@@ -314,6 +348,13 @@ async function runGithub(machine: Machine, caches: string, event: 'push' | 'pull
     });
   }
   return readFile(summary, 'utf8');
+}
+
+/** All that was used before now was used this many days earlier. */
+async function age(cacheDir: string, days: number): Promise<void> {
+  const then = new Date(Date.now() - days * 86_400_000);
+  const used = join(cacheDir, 'v1/used');
+  for (const name of await readdir(used)) await utimes(join(used, name), then, then);
 }
 
 describe('the workflow for GitHub', () => {
@@ -328,13 +369,39 @@ describe('the workflow for GitHub', () => {
     expect(fork).not.toContain('converted');
     expect(await jobs()).toEqual(['convert', 'check']);
     expect([...fetched()].sort()).toEqual(['org/plain/config.json', 'org/plain/model.onnx']);
+    expect(await readdir(caches)).toHaveLength(1);
+  });
+
+  it('has the conversions of an earlier lock, until no lock named them for a month', async () => {
+    await writeList(['org/net --fp16']);
+    await locked();
+    const caches = at('caches');
+    await runGithub(await newMachine('one', {}), caches, 'push');
+    const [earlier = ''] = await readdir(caches);
+
+    await writeList(['org/net --fp16', 'org/plain']);
+    await locked();
+    await runGithub(await newMachine('two', {}), caches, 'push');
+    expect(await jobs()).toEqual(['convert', 'check']);
+    expect(await readdir(caches)).toHaveLength(2);
+
+    await rm(join(caches, earlier), { recursive: true });
+    const [later = ''] = await readdir(caches);
+    await age(join(caches, later), 31);
+    await writeList(['org/plain']);
+    await locked();
+    const machine = await newMachine('three', {});
+    await runGithub(machine, caches, 'push');
+    expect(await machine.run('modeldl list --quiet')).toBe('');
   });
 
   requirePeer('actionlint', hasProgram('actionlint'))('is what actionlint takes', async () => {
     const file = at('.github/workflows/models.yml');
     await mkdir(dirname(file), { recursive: true });
     await cp(join(EXAMPLES, 'github.yml'), file);
-    const { stdout } = await execa('actionlint', ['-no-color', file], { reject: false });
+    const { stdout } = await execa('actionlint', ['-no-color', '-shellcheck=', '-pyflakes=', file], {
+      reject: false,
+    });
     expect(stdout).toBe('');
   });
 });
@@ -349,7 +416,7 @@ describe('the workflow for GitLab', () => {
     const kept = at('gitlab-cache');
     for (const [name, token] of [
       ['first', TOKEN],
-      ['fork', undefined],
+      ['later', undefined],
     ] as const) {
       const machine = await newMachine(name, token === undefined ? {} : { HF_TOKEN: token });
       const [path = ''] = jobsOf.models.cache.paths;
@@ -364,7 +431,7 @@ describe('the workflow for GitLab', () => {
       expect(await readFile(join(machine.checkout, 'modeldl.env'), 'utf8')).toMatch(
         /^MODELDL_CACHE_KEY=modeldl-v1-[\w-]+\n$/,
       );
-      if (name === 'fork') await cp(kept, cache, { recursive: true });
+      if (name === 'later') await cp(kept, cache, { recursive: true });
       await machine.run(jobsOf.models.script.join('\n'), variables);
       if (name === 'first') await cp(cache, kept, { recursive: true });
       expect(await readFile(join(machine.checkout, 'modeldl-summary.md'), 'utf8')).toContain(
@@ -397,7 +464,10 @@ describe('the workflow for GitLab', () => {
         'cache-key',
         'models',
       ]);
-      const wrong = (await readFile(at('.gitlab-ci.yml'), 'utf8')).replace('policy: $', 'policy: nonsense$');
+      const wrong = (await readFile(at('.gitlab-ci.yml'), 'utf8')).replace(
+        '  cache:\n',
+        '$&    policy: nonsense\n',
+      );
       await writeFile(at('.gitlab-ci.yml'), wrong);
       await expect(list()).rejects.toThrow('policy');
     },

@@ -39,6 +39,9 @@ const PREPARE_MS = 3_600_000;
 const TEST_MS = 300_000;
 
 let containers: Containers;
+/** Built beside the first tests, which do not need it. */
+let converting: Promise<void> = Promise.resolve();
+let python: string;
 let hub: HfHub;
 let directory: string;
 let token: string;
@@ -75,25 +78,19 @@ beforeAll(async () => {
     join(directory, 'npmrc'),
     await npmConfiguration(certificates === undefined ? {} : { cafile: '/run/secrets/ca' }),
   );
-  await containers.build({
-    file: join(EXAMPLES, 'docker', 'modeldl.Dockerfile'),
-    context: ROOT,
-    tag: MODELDL,
-    args: { BASE: containers.base },
-    secrets,
+  [python] = await Promise.all([containers.python(), buildModeldl(secrets), buildServer()]);
+  converting = containers.build({
+    file: join(EXAMPLES, 'docker', 'converting.Dockerfile'),
+    context: join(EXAMPLES, 'docker'),
+    tag: CONVERTING,
+    args: { MODELDL },
   });
-  const server = join(directory, 'server');
-  await mkdir(server);
-  await writeFile(join(server, 'server.mjs'), SERVER_PROGRAM);
-  await writeFile(
-    join(server, 'Dockerfile'),
-    `FROM ${containers.base}\nCOPY server.mjs /\nUSER 5000:5000\nENTRYPOINT ["node", "/server.mjs"]\n`,
-  );
-  await containers.build({ file: join(server, 'Dockerfile'), context: server, tag: SERVER });
+  converting.catch(() => undefined);
 }, PREPARE_MS);
 
 afterAll(async () => {
   if (!HAVE_CONTAINERS) return;
+  await Promise.allSettled([converting]);
   await containers.remove();
   await hub.close();
   await rm(directory, { recursive: true, force: true });
@@ -105,6 +102,27 @@ beforeEach(() => {
   hub.clearRequests();
 });
 
+function buildModeldl(secrets: Readonly<Record<string, string>>): Promise<void> {
+  return containers.build({
+    file: join(EXAMPLES, 'docker', 'modeldl.Dockerfile'),
+    context: ROOT,
+    tag: MODELDL,
+    args: { BASE: containers.base },
+    secrets,
+  });
+}
+
+async function buildServer(): Promise<void> {
+  const server = join(directory, 'server');
+  await mkdir(server);
+  await writeFile(join(server, 'server.mjs'), SERVER_PROGRAM);
+  await writeFile(
+    join(server, 'Dockerfile'),
+    `FROM ${containers.base}\nCOPY server.mjs /\nUSER 5000:5000\nENTRYPOINT ["node", "/server.mjs"]\n`,
+  );
+  await containers.build({ file: join(server, 'Dockerfile'), context: server, tag: SERVER });
+}
+
 /** This machine's registry, where it has one of its own. */
 async function npmConfiguration(more: Readonly<Record<string, string>>): Promise<string> {
   const { stdout } = await execa('npm', ['config', 'get', 'registry'], { cwd: directory });
@@ -113,9 +131,22 @@ async function npmConfiguration(more: Readonly<Record<string, string>>): Promise
     .join('');
 }
 
-/** An example with its lock, as `modeldl lock` in the image writes it. */
+/** Examples with their locks, by name. */
+const locked = new Map<string, Promise<string>>();
+
+/** A copy of an example with its lock. */
 async function lockedExample(name: string): Promise<string> {
-  const project = join(directory, `${name}-${String(Math.random()).slice(2)}`);
+  const made = locked.get(name) ?? lockExample(name);
+  locked.set(name, made);
+  const project = await mkdtemp(join(directory, `${name}-`));
+  await cp(await made, project, { recursive: true });
+  hub.clearRequests();
+  return project;
+}
+
+/** As `modeldl lock` in the image writes it. */
+async function lockExample(name: string): Promise<string> {
+  const project = join(directory, name);
   await cp(join(EXAMPLES, name), project, { recursive: true });
   const run = await containers.run(
     [
@@ -127,7 +158,6 @@ async function lockedExample(name: string): Promise<string> {
     'lock',
   );
   expect(run.exitCode, run.stderr).toBe(0);
-  hub.clearRequests();
   return project;
 }
 
@@ -314,23 +344,29 @@ describe('the image of modeldl', () => {
 });
 
 describe('the image that converts', () => {
-  beforeAll(async () => {
-    if (!HAVE_CONTAINERS) return;
-    await containers.build({
-      file: join(EXAMPLES, 'docker', 'converting.Dockerfile'),
-      context: join(EXAMPLES, 'docker'),
-      tag: CONVERTING,
-      args: { MODELDL },
-    });
-  }, TEST_MS);
+  beforeAll(() => converting, PREPARE_MS);
+
+  withContainers(
+    'has the Python that environments of converters are made with',
+    async () => {
+      const run = await containers.run(['--tmpfs', '/cache'], CONVERTING, 'doctor', 'programs', '--json');
+      const { checks } = JSON.parse(run.stdout) as { checks: readonly { name: string; status: string }[] };
+      const found = checks.filter(({ name }) => ['programs.python', 'programs.venv'].includes(name));
+      expect(
+        found.map(({ status }) => status),
+        run.stdout,
+      ).toEqual(['ok', 'ok']);
+    },
+    TEST_MS,
+  );
 
   withContainers(
     "refuses a conversion that the container's limit of memory does not allow",
     async () => {
-      const limited = ['--memory', '96m', '--memory-swap', '96m', '--tmpfs', '/cache', ...reach()];
+      const limited = ['--memory', '192m', '--memory-swap', '192m', '--tmpfs', '/cache', ...reach()];
       const run = await containers.run(limited, CONVERTING, 'convert', 'org/onnx');
       expect(run.exitCode, run.stderr).toBe(9);
-      expect(run.stderr).toMatch(/needs about .* of memory, and the control group .* allows 0\.1 GiB/);
+      expect(run.stderr).toMatch(/needs about .* of memory, and the control group .* allows 0\.2 GiB/);
     },
     TEST_MS,
   );
@@ -398,7 +434,7 @@ describe('the image with models', () => {
 
 describe('the composed services', () => {
   withContainers(
-    'bring the models into a volume that the server reads, once',
+    'bring the models into a volume, once, before the server that reads it starts',
     async () => {
       const project = await lockedExample('compose');
       // There is no network of containers on a machine without its programs.
@@ -406,7 +442,6 @@ describe('the composed services', () => {
       const local = { services: { models: network, server: network } };
       await writeFile(join(project, 'local.yaml'), JSON.stringify(local));
       await chmod(token, 0o644);
-      const python = await containers.python();
       const compose = (...args: readonly string[]) =>
         execa(
           python,
@@ -414,6 +449,7 @@ describe('the composed services', () => {
             '-m',
             'podman_compose',
             '--in-pod=false',
+            '--project-name=composed',
             '--file',
             'compose.yaml',
             '--file',
@@ -433,13 +469,19 @@ describe('the composed services', () => {
           },
         );
       try {
-        // podman-compose may start what waits for a service before that one has begun: Docker's does not.
-        await compose('up', 'models');
+        // Attached, podman-compose may take a service that has not begun for one that has ended. Here the server is not
+        // started before, and one that is finds no configuration.
+        await compose('up', '--detach');
         expect(bytesAsked()).toBe(WEIGHTS.length);
+        await containers.podman('wait', 'composed_server_1');
+        const { stdout: said, stderr } = await containers.podman('logs', 'composed_server_1');
+        expect(said, stderr).toBe(`${SERVED} 5000`);
         hub.clearRequests();
-        const { all } = await compose('up', '--no-color');
-        expect(all).toContain(`${SERVED} 5000`);
-        expect(all).not.toContain(TOKEN);
+        // podman-compose may have started it once more, as what the server requires.
+        await containers.podman('wait', 'composed_models_1');
+        const again = await containers.podman('start', '--attach', 'composed_models_1');
+        expect(again.exitCode, again.stderr).toBe(0);
+        expect(again.stderr).not.toContain(TOKEN);
         expect(bytesAsked()).toBe(0);
       } finally {
         await chmod(token, 0o600);
@@ -454,7 +496,6 @@ describe('the manifests for Kubernetes', () => {
   withContainers(
     'are valid, and run the command of the composed services',
     async () => {
-      const python = await containers.python();
       const folder = join(EXAMPLES, 'kubernetes');
       const files = (await readdir(folder))
         .filter((name) => name.endsWith('.yaml'))
@@ -473,13 +514,17 @@ describe('the manifests for Kubernetes', () => {
 
       const composed = yaml(await readFile(join(EXAMPLES, 'compose', 'compose.yaml'), 'utf8')) as {
         services: {
-          models: { command: string; environment: { MODELDL_CONFIG: string } };
-          server: { depends_on: unknown };
+          models: {
+            command: string;
+            environment: { MODELDL_CONFIG: string };
+            volumes: readonly string[];
+          };
+          server: { command: string; volumes: readonly string[] };
         };
       };
-      expect(composed.services.server.depends_on).toEqual({
-        models: { condition: 'service_completed_successfully' },
-      });
+      const { models, server } = composed.services;
+      const targets = ({ volumes }: { volumes: readonly string[] }): readonly string[] =>
+        volumes.map((volume) => volume.split(':')[1] ?? '').sort();
       for (const file of files) {
         const documents = (await readFile(file, 'utf8'))
           .split('\n---\n')
@@ -488,10 +533,18 @@ describe('the manifests for Kubernetes', () => {
         expect(pods).toHaveLength(1);
         for (const { initContainers = [], containers: rest, securityContext } of pods) {
           const modeldl = [...initContainers, ...rest].find(({ image }) => image === 'modeldl');
-          expect(modeldl?.args.join(' ')).toBe(composed.services.models.command);
+          const mounts = modeldl?.volumeMounts.map(({ mountPath }) => mountPath) ?? [];
+          const secrets = '/run/secrets/hub-tokens';
+          expect([...mounts].sort()).toEqual([...targets(models), secrets].sort());
+          expect(modeldl?.env).toContainEqual({ name: 'HF_TOKEN_PATH', value: `${secrets}/hf_token` });
+          for (const served of rest.filter((one) => one !== modeldl)) {
+            expect(served.args.join(' ')).toBe(server.command);
+            expect(served.volumeMounts.map(({ mountPath }) => mountPath)).toEqual(targets(server));
+          }
+          expect(modeldl?.args.join(' ')).toBe(models.command);
           expect(modeldl?.env).toContainEqual({
             name: 'MODELDL_CONFIG',
-            value: composed.services.models.environment.MODELDL_CONFIG,
+            value: models.environment.MODELDL_CONFIG,
           });
           expect(securityContext).toMatchObject({ runAsNonRoot: true, runAsUser: 1000 });
           for (const one of [...initContainers, ...rest]) {
@@ -509,6 +562,7 @@ interface Container {
   readonly image: string;
   readonly args: readonly string[];
   readonly env?: readonly object[];
+  readonly volumeMounts: readonly { readonly mountPath: string }[];
   readonly securityContext: { readonly readOnlyRootFilesystem: boolean };
   readonly resources: { readonly limits: Readonly<Record<string, string>> };
 }

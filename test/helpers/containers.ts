@@ -2,7 +2,7 @@
  * Containers without an engine that runs beside: buildah and podman, with a storage that ends with the test and a base
  * image that is made once a machine, since no public image can be pulled everywhere.
  */
-import { copyFile, mkdir, mkdtemp, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { geteuid } from 'node:process';
@@ -70,11 +70,11 @@ export async function startContainers(): Promise<Containers> {
     'containers',
   );
   await mkdir(cache, { recursive: true });
-  const driver = await storageDriver(cache);
+  const directory = await mkdtemp(join(tmpdir(), 'modeldl-containers-'));
+  const driver = await storageDriver(cache, directory);
   const base = join(cache, `base-${SUITE}-node${NODE}-${driver}`);
   await once(base, (aside) => makeBase(aside, driver));
 
-  const directory = await mkdtemp(join(tmpdir(), 'modeldl-containers-'));
   const environment = await configure(directory, driver, base);
   const podman: Containers['podman'] = async (...args) => {
     const {
@@ -127,10 +127,20 @@ export async function startContainers(): Promise<Containers> {
     },
     remove: async () => {
       await podman('rm', '--all', '--force', '--time', '0');
-      await podman('system', 'reset', '--force');
+      // Each holds one of the machine's locks. A reset of podman would take much longer, and takes what is not ours.
+      await podman('volume', 'prune', '--force');
+      await unmountBelow(directory);
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** The storage mounts its own directory. */
+async function unmountBelow(directory: string): Promise<void> {
+  const table = await readFile('/proc/self/mounts', 'utf8');
+  const mounts = table.split('\n').map((line) => line.split(' ')[1] ?? '');
+  const below = mounts.filter((path) => path.startsWith(`${directory}/`));
+  for (const path of below.reverse()) await execa('umount', [path]);
 }
 
 /** Made aside and renamed, so that an interruption leaves nothing half made. */
@@ -147,24 +157,39 @@ async function once(directory: string, make: (aside: string) => Promise<void>): 
   }
 }
 
-/** Overlays save copying an image for every container; where they cannot be mounted, copies do. */
-async function storageDriver(cache: string): Promise<'overlay' | 'vfs'> {
-  const directory = await mkdtemp(join(cache, 'probe-'));
-  const [lower, upper, work, target] = ['lower', 'upper', 'work', 'target'].map((name) =>
-    join(directory, name),
-  );
-  if (lower === undefined || upper === undefined || work === undefined || target === undefined) return 'vfs';
+/**
+ * Overlays save copying an image for every container; where they cannot be mounted, copies do. The base lies in the cache,
+ * what is above it in the other directory, and only one of the two may be on a disk that can.
+ */
+async function storageDriver(cache: string, directory: string): Promise<'overlay' | 'vfs'> {
+  const lower = await mkdtemp(join(cache, 'probe-'));
   try {
-    for (const path of [lower, upper, work, target]) await mkdir(path);
-    const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+    for (const upper of [lower, directory]) if (!(await canOverlay(lower, upper))) return 'vfs';
+    return 'overlay';
+  } finally {
+    await rm(lower, { recursive: true, force: true });
+  }
+}
+
+async function canOverlay(lower: string, upper: string): Promise<boolean> {
+  const probe = await mkdtemp(join(upper, 'probe-'));
+  const [below, above, work, target] = [
+    join(lower, 'below'),
+    join(probe, 'above'),
+    join(probe, 'work'),
+    join(probe, 'target'),
+  ];
+  try {
+    for (const path of [below, above, work, target]) await mkdir(path, { recursive: true });
+    const options = `lowerdir=${below},upperdir=${above},workdir=${work}`;
     const { exitCode } = await execa('mount', ['-t', 'overlay', 'overlay', '-o', options, target], {
       reject: false,
     });
-    if (exitCode !== 0) return 'vfs';
+    if (exitCode !== 0) return false;
     await execa('umount', [target]);
-    return 'overlay';
+    return true;
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    await rm(probe, { recursive: true, force: true });
   }
 }
 
@@ -180,7 +205,7 @@ async function configure(directory: string, driver: string, base?: string): Prom
   );
   await writeFile(
     join(directory, 'containers.conf'),
-    '[containers]\nnetns = "host"\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\n' +
+    '[containers]\nnetns = "host"\ndefault_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]\nlog_driver = "k8s-file"\n' +
       '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n' +
       `tmp_dir = ${quoted('libpod')}\nvolume_path = ${quoted('volumes')}\n`,
   );

@@ -7,8 +7,7 @@ import type { ConvertPlan } from '../../results.js';
 import { collect, missingArgument, type CommandDefinition } from '../command.js';
 import { formatBytes } from '../format.js';
 import { tellCommand } from '../prompts.js';
-import { asModeldlError } from '../report.js';
-import { createSummary, SUMMARY_OPTION } from '../summary.js';
+import { summarized, SUMMARY_OPTION } from '../summary.js';
 import { pullOptions, type PullFlags } from './pull.js';
 
 interface ConvertFlags extends PullFlags {
@@ -87,16 +86,13 @@ export const command: CommandDefinition<ConvertFlags> = {
       call.output.result(planLines(plan), { ok: true, models: [plan] });
       return undefined;
     }
-    const writeSummary = await createSummary(call);
-    const started = performance.now();
-    const model = await modeldl.convert(reference, options).catch(async (thrown: unknown) => {
-      const error = asModeldlError(thrown);
-      await writeSummary({ command: 'convert', models: [], seconds: [], errors: [error] });
-      throw thrown;
-    });
+    const model = await summarized(
+      call,
+      'convert',
+      () => modeldl.convert(reference, options),
+      (converted, seconds) => ({ models: [converted], seconds: [seconds], errors: [] }),
+    );
     call.settle();
-    const seconds = [(performance.now() - started) / 1000];
-    await writeSummary({ command: 'convert', models: [model], seconds, errors: [] });
     call.output.result([model.output ?? model.path], { ok: true, models: [model] });
     return undefined;
   },

@@ -5,7 +5,7 @@ import { collect, missingArgument, type Call, type CommandDefinition } from '../
 import { formatBytes, formatCount } from '../format.js';
 import { tellCommand } from '../prompts.js';
 import { reportErrors } from '../report.js';
-import { createSummary, SUMMARY_OPTION, type SummaryFlags } from '../summary.js';
+import { summarized, SUMMARY_OPTION, type SummaryFlags } from '../summary.js';
 
 export interface PullFlags extends SummaryFlags {
   readonly revision?: string;
@@ -65,13 +65,12 @@ export const command: CommandDefinition<PullFlags> = {
       call.output.result(lines, { ok: true, models: results });
       return undefined;
     }
-    const writeSummary = await createSummary(call);
-    const {
-      results,
-      errors,
-      seconds = [],
-    } = await withQuantization(call, references, options, (given) => modeldl.pull(references, given));
-    await writeSummary({ command: 'pull', models: results, seconds, errors });
+    const { results, errors } = await summarized(
+      call,
+      'pull',
+      () => withQuantization(call, references, options, (given) => modeldl.pull(references, given)),
+      ({ results: models, errors, seconds = [] }) => ({ models, errors, seconds }),
+    );
     for (const { leftOut, reference } of results) {
       if (leftOut.length === 0) continue;
       const bytes = leftOut.reduce((sum, file) => sum + (file.bytes ?? 0), 0);

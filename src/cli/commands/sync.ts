@@ -4,7 +4,7 @@ import type { SyncPlan } from '../../results.js';
 import type { Call, CommandDefinition } from '../command.js';
 import { formatBytes, formatCount } from '../format.js';
 import { reportErrors } from '../report.js';
-import { createSummary, SUMMARY_OPTION, type SummaryFlags } from '../summary.js';
+import { summarized, SUMMARY_OPTION, type SummaryFlags } from '../summary.js';
 
 export interface ListFlags {
   readonly file?: string;
@@ -50,10 +50,13 @@ export const command: CommandDefinition<SyncFlags> = {
       const lines = call.output.quiet ? results.map(({ reference }) => reference) : results.map(planLine);
       return report(call, lines, { file, lock, models: results }, errors);
     }
-    const writeSummary = await createSummary(call);
-    const { results, errors, file, lock, seconds = [] } = await modeldl.sync(options);
+    const { results, errors, file, lock } = await summarized(
+      call,
+      'sync',
+      () => modeldl.sync(options),
+      ({ results: models, errors, seconds = [] }) => ({ models, errors, seconds }),
+    );
     call.settle();
-    await writeSummary({ command: 'sync', models: results, seconds, errors });
     const fetched = results.reduce((sum, { downloadedBytes }) => sum + downloadedBytes, 0);
     if (results.length > 0)
       call.output.note(
