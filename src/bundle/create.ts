@@ -65,10 +65,11 @@ export async function createBundle(
   const collected = await collect(context, loaded, startup, options);
   if ('errors' in collected) return collected;
   const { models, listings, references, list, lock } = collected;
+  const sources = new Map(collected.sources);
   // A cache that is only read is not pruned from here either.
   if (context.store.writable) {
     const session = await context.session();
-    await session.want(models.flatMap(({ record }) => record.files.map(({ sha256 }) => sha256)));
+    await session.want([...sources.keys()]);
   }
   const made = models.flatMap(({ record }) => record.conversion?.toolchain.name ?? []);
   const names = toolchainsFor(context, options, made);
@@ -76,18 +77,15 @@ export async function createBundle(
   try {
     const kits = await kitsOf(context, names, wheels);
     const text = printIndex({
-      models: await Promise.all(models.map((model) => bundledModel(context, model))),
+      models: await Promise.all(models.map((model) => bundledModel(context, model, sources))),
       listings: [...listings],
       references: [...references],
       toolchains: kits.map(({ kit }) => kit),
     });
     // As it will be read: what cannot be imported is not made.
     const index = parseIndex(output, text);
-    const sources = new Map<string, string>();
     for (const { kit, directory } of kits)
       for (const { name, sha256 } of kit.files) sources.set(sha256, join(directory, name));
-    for (const { record, directory } of models)
-      for (const { path, sha256 } of record.files) sources.set(sha256, join(directory, ...path.split('/')));
     const fileBytes = await write(context, archive, text, [...contentsOf(index)], sources);
     return {
       bundle: { ...shownBundle(output, { index, digest: indexDigest(text), fileBytes }), list, lock },

@@ -3,7 +3,7 @@
  * listings, models and wheels, is written when all were read. So whatever ends an import, only blobs are left of it,
  * which the next one finds and which a sweep takes.
  */
-import { open, readdir, stat } from 'node:fs/promises';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { format, hubNamed, parse, waitingFor, type Context } from '../context.js';
 import { discard } from '../directories.js';
@@ -25,10 +25,12 @@ import {
   updateRecord,
   type StoredModel,
 } from '../store/models.js';
+import { keptInputs, type ConversionInput } from '../store/record.js';
 import { readRef, readSnapshot, saveRef, saveSnapshot, type StoredSnapshot } from '../store/snapshots.js';
 import { moveIntoPlace } from '../store/tree.js';
 import { toolchainContext } from '../toolchains.js';
 import { writeAll } from '../transfer/assembly.js';
+import { createHasher } from '../transfer/digest.js';
 import {
   contentsOf,
   damaged,
@@ -280,7 +282,7 @@ async function neededNoMore(
   kits: ReadonlyMap<BundledToolchain, string>,
 ): Promise<ReadonlySet<string>> {
   const needless = new Set<string>();
-  const needed = new Set(index.models.flatMap(({ files }) => files.map(({ sha256 }) => sha256)));
+  const needed = new Set(contentsOf({ ...index, toolchains: [] }).keys());
   for (const one of index.toolchains) {
     const directory = kits.get(one);
     const isThere = directory === undefined || (await holdsKit(directory, one));
@@ -370,15 +372,25 @@ async function keptPromises(
   model: BundledModel,
   listing: StoredSnapshot | undefined,
 ): Promise<boolean> {
-  // Of what only a lock has told, no listing knows.
-  if (model.unproven === true) return true;
   try {
-    return await keepsPromises(context, { record: model }, listing);
+    for (const input of keptInputs(model)) await checkInput(context, input);
+    // Of what only a lock has told, no listing knows.
+    return model.unproven === true || (await keepsPromises(context, { record: model }, listing));
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return false;
     if (!(error instanceof ModeldlError) || error.code !== 'INTEGRITY') throw error;
     throw damaged(file, `it contradicts itself (${error.message})`, error);
   }
+}
+
+/** Later plans of the same revision read it in place of the file whose digest of its hub it claims to have. */
+async function checkInput(
+  { store }: Context,
+  { path, bytes, sha256, upstream }: ConversionInput,
+): Promise<void> {
+  const hasher = createHasher(upstream, bytes);
+  hasher.update(await readFile(blobPath(store, sha256)));
+  hasher.finish(path, bytes);
 }
 
 async function publishOne(

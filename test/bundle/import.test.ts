@@ -1,18 +1,20 @@
 /** Bundles made of what a hub has, brought to machines that may ask nobody. */
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import type { Toolchain } from '../../src/converter.js';
+import type { Converter, Toolchain } from '../../src/converter.js';
 import type { CreateBundleOptions, CreatedBundle, Modeldl } from '../../src/index.js';
 import { INDEX_NAME, parseIndex, type BundleIndex } from '../../src/bundle/bundle-index.js';
+import { builtInPlugins } from '../../src/plugins.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { rejected } from '../helpers/refused.js';
-import { noToolchain } from '../helpers/small-converter.js';
+import { noToolchain, smallConverter } from '../helpers/small-converter.js';
 import { tar, tarMember, type TarMember } from '../transfer/make-archive.js';
 import { bundleOf, contentMember, machine, type Machine } from './machines.js';
 
 const WEIGHTS = Buffer.alloc(300_000, 'weights');
+const NOTES = '{"notes":1}';
 const sha256 = (bytes: string | Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
 let hub: HfHub;
@@ -31,6 +33,7 @@ beforeEach(async () => {
         id: 'org/two',
         files: { 'config.json': '{"two":2}', 'model.onnx': 'two', 'copy.safetensors': WEIGHTS },
       },
+      { id: 'org/noted', files: { 'model.onnx': Buffer.alloc(5_000_000, 'noted'), 'notes.json': NOTES } },
     ],
   });
   onTestFinished(() => hub.close());
@@ -208,6 +211,68 @@ describe('what a lock names', () => {
     expect(await readFile(join(there.directory, 'out', 'model.xml'), 'utf8')).toBe('converted');
     const converted = await offline.convert('org/two', { precision: 'fp16' });
     expect(converted).toMatchObject({ cached: true, precision: 'fp16' });
+  });
+
+  /** Looks at a text that it does not read, as those of real models do. */
+  const small = smallConverter(['model.onnx']);
+  const looking: Converter = {
+    ...small,
+    plan: async (model, request) => {
+      await model.text('notes.json');
+      return small.plan(model, request);
+    },
+  };
+  const plugins = { ...builtInPlugins(), converters: [looking], toolchains: [noToolchain] };
+
+  async function convertedBundle(isPruned: boolean): Promise<ReturnType<typeof made>> {
+    const modeldl = await here.open({ plugins });
+    await modeldl.convert('org/noted', { precision: 'fp16' });
+    if (isPruned) await modeldl.prune(await modeldl.planPrune({ ci: true }), {});
+    const offline = await here.open({ plugins, offline: true });
+    return bundle({ references: ['org/noted+fp16-cpu'] }, offline);
+  }
+
+  it('finds a conversion by what it was planned by, as after `prune --ci`', async () => {
+    const { file, models } = await convertedBundle(true);
+    expect(models.map(({ kind }) => kind)).toEqual(['converted']);
+    expect(here.told.at(-1)).toContain('so that another conversion of it asks its hub');
+    const offline = await there.open({ plugins });
+    await offline.importBundle(file);
+    expect(await offline.convert('org/noted', { precision: 'fp16' })).toMatchObject({ cached: true });
+    await offline.prune(await offline.planPrune({}), {});
+    expect(await offline.convert('org/noted', { precision: 'fp16' })).toMatchObject({ cached: true });
+  });
+
+  it('converts otherwise without network, where what a conversion was made of came along', async () => {
+    const { file } = await convertedBundle(false);
+    const offline = await there.open({ plugins });
+    await offline.importBundle(file);
+    expect(await offline.convert('org/noted', { precision: 'fp32' })).toMatchObject({ cached: false });
+  });
+
+  it('tells what a conversion was planned by and is gone', async () => {
+    await (await here.open({ plugins })).convert('org/noted', { precision: 'fp16' });
+    const notes = sha256(NOTES);
+    await rm(join(here.cacheDir, 'v1', 'blobs', 'sha256', notes.slice(0, 2), notes));
+    const { file } = await bundle({ references: ['org/noted+fp16-cpu'] }, await here.open({ offline: true }));
+    expect(here.told.at(-1)).toMatch(/^notes\.json, by which hf:org\/noted@.* is no longer stored/);
+    await (await there.open()).importBundle(file);
+  });
+
+  it('is refused where a text that later plans would read is not what its hub has', async () => {
+    const { file } = await convertedBundle(false);
+    const { index, contents } = await membersOf(file);
+    const evil = NOTES.replace('1', '2');
+    const forged = JSON.stringify(index).replaceAll(sha256(NOTES), sha256(evil));
+    const others = contents.filter(({ name }) => name !== contentMember(sha256(NOTES), '').name);
+    const members = [...others, contentMember(sha256(evil), evil)];
+    members.sort((a, b) => (String(a.name) < String(b.name) ? -1 : 1));
+    const error = await rejected(importAs(bundleOf(forged, ...members)));
+    expect([error.code, error.message]).toEqual([
+      'INTEGRITY',
+      expect.stringMatching(/contradicts itself \(The bytes of notes\.json do not match their digest/),
+    ]);
+    expect(await left(there)).toMatchObject({ models: 0, temporary: [] });
   });
 
   it('has to be what the list asks for', async () => {
