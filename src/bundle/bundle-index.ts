@@ -13,6 +13,8 @@ import { snapshotSchema } from '../store/snapshots.js';
 
 /** The first member of every bundle, of whatever version. */
 export const INDEX_NAME = 'modeldl-bundle.json';
+/** The second one tells the digest of the index, so that damage to that shows like any other. */
+export const SEAL_NAME = 'modeldl-bundle.sha256';
 const FORMAT = 'modeldl-bundle';
 /** Of the format: another one is not read. */
 const VERSION = 1;
@@ -98,6 +100,10 @@ export function indexDigest(text: Uint8Array): string {
   return `sha256:${createHash('sha256').update(text).digest('hex')}`;
 }
 
+export function sealOf(text: Uint8Array): Buffer {
+  return Buffer.from(`${indexDigest(text)}\n`);
+}
+
 /** What the models and toolchains of an index consist of, in the order of the bundle. */
 export function contentsOf({ models, toolchains }: Pick<BundleIndex, 'models' | 'toolchains'>): Contents {
   const contents = new Map<string, number>();
@@ -106,10 +112,7 @@ export function contentsOf({ models, toolchains }: Pick<BundleIndex, 'models' | 
 }
 
 /** Files of models, small ones that conversions are planned by, and wheels. */
-function namedContents({
-  models,
-  toolchains,
-}: Pick<BundleIndex, 'models' | 'toolchains'>): readonly {
+function namedContents({ models, toolchains }: Pick<BundleIndex, 'models' | 'toolchains'>): readonly {
   readonly sha256: string;
   readonly bytes: number;
 }[] {

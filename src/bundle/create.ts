@@ -21,6 +21,8 @@ import { downloadToolchain, toolchainContext, toolchainNamed } from '../toolchai
 import {
   contentsOf,
   INDEX_NAME,
+  SEAL_NAME,
+  sealOf,
   indexDigest,
   memberName,
   parseIndex,
@@ -95,7 +97,7 @@ export async function createBundle(
   }
 }
 
-/** Before anything is fetched. @throws ModeldlError USAGE, UNSUPPORTED without zstd, DISK */
+/** Before anything is fetched. @throws ModeldlError USAGE, CONFIG, UNSUPPORTED without zstd, DISK */
 export async function requireOptions(
   context: Context,
   { output, overwrite = false, toolchain = [] }: CreateBundleOptions,
@@ -104,7 +106,7 @@ export async function requireOptions(
   const archive = archiveOf(context, output);
   await checkArchive(archive.path, overwrite);
   await refuseInCache(context, archive.path);
-  return archive;
+  return { ...archive, time: reproducibleTime(context.environment) };
 }
 
 /**
@@ -133,9 +135,11 @@ export function toolchainsFor(
 interface Archive {
   readonly path: string;
   readonly compression: Compression;
+  /** Of its members, seconds since 1970. */
+  readonly time: number;
 }
 
-function archiveOf(context: Context, output: string): Archive {
+function archiveOf(context: Context, output: string): Omit<Archive, 'time'> {
   const isNamed = /\.(tar|tar\.zst|tzst)$/i.test(output);
   const target = isNamed ? withZstd(() => readTarget(context.cwd, output)) : undefined;
   if (target?.kind === 'archive') return target;
@@ -191,7 +195,7 @@ async function kitsOf(context: Context, names: readonly string[], below: string)
 /** @returns bytes of the bundle */
 async function write(
   context: Context,
-  { path: output, compression }: Archive,
+  { path: output, compression, time }: Archive,
   index: Buffer,
   contents: readonly (readonly [sha256: string, bytes: number])[],
   sources: ReadonlyMap<string, string>,
@@ -202,7 +206,12 @@ async function write(
     if (from === undefined) throw new Error(`No file has the content ${sha256}`);
     return { path: memberName(sha256), bytes, sha256, from };
   });
-  const entries: readonly PackedFile[] = [{ path: INDEX_NAME, bytes: index.length, from: index }, ...files];
+  const seal = sealOf(index);
+  const entries: readonly PackedFile[] = [
+    { path: INDEX_NAME, bytes: index.length, from: index },
+    { path: SEAL_NAME, bytes: seal.length, from: seal },
+    ...files,
+  ];
   const tarBytes = await packedBytes(entries);
   await requireRoom(context, dirname(output), tarBytes);
   const progress = { reference: output, path: basename(output) };
@@ -217,7 +226,7 @@ async function write(
     });
   };
   try {
-    const tar = packTar(entries, { time: reproducibleTime(context.environment), signal, onFile });
+    const tar = packTar(entries, { time, signal, onFile });
     const written = await writeArchive(tar, output, { compression, tarBytes, signal });
     context.emit({ type: 'file-done', ...progress, ...written });
     return written.bytes;

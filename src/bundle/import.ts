@@ -12,8 +12,9 @@ import { decidingRequest } from '../listing.js';
 import { anySnapshot, keepsPromises } from '../lower.js';
 import { requireSpace, cacheNeed } from '../space.js';
 import { modelLocation } from '../stored.js';
-import { adoptBlob, blobPath, hasBlob, isSettled } from '../store/blobs.js';
+import { adoptBlob, blobPath, hasBlob, settleBlob } from '../store/blobs.js';
 import { withClaim } from '../store/claim.js';
+import { compareFile } from '../store/hash.js';
 import { assertWritable, inStore, uniqueName, type Store } from '../store/layout.js';
 import { createLinker, workingMode, type LinkMode } from '../store/link.js';
 import {
@@ -94,6 +95,8 @@ interface Read {
   readonly bundle: OpenedBundle;
   /** Where the wheels of each toolchain go. */
   readonly kits: ReadonlyMap<BundledToolchain, string>;
+  /** The sha256 of what the store lacked. */
+  readonly written: ReadonlySet<string>;
   readonly writtenBytes: number;
 }
 
@@ -106,6 +109,7 @@ async function readContents(
   const progress = { reference: file, path: file };
   let kits: ReadonlyMap<BundledToolchain, string> = new Map();
   let needless: ReadonlySet<string> = new Set();
+  const written = new Set<string>();
   let writtenBytes = 0;
   const bundle = await readBundle(context, file, {
     begin: async ({ index, digest: actual }) => {
@@ -126,7 +130,8 @@ async function readContents(
       return true;
     },
     take: async (hex, bytes) => {
-      if (needless.has(hex) || (await isSettled(store, hex, bytes))) return undefined;
+      if (needless.has(hex) || (await holdsBlob(context, hex, bytes))) return undefined;
+      written.add(hex);
       writtenBytes += bytes;
       return blobSink(store, hex, bytes);
     },
@@ -136,7 +141,18 @@ async function readContents(
   });
   const bytes = [...contentsOf(bundle.index)].reduce((sum, [, one]) => sum + one, 0);
   context.emit({ type: 'file-done', ...progress, bytes, sha256: bundle.digest.slice('sha256:'.length) });
-  return { bundle, kits, writtenBytes };
+  return { bundle, kits, written, writtenBytes };
+}
+
+/** Hashes what is here: a bundle is what mends a machine that can ask nobody. */
+async function holdsBlob({ store, signal }: Context, hex: string, bytes: number): Promise<boolean> {
+  if ((await hasBlob(store, hex, bytes)) === undefined) return false;
+  try {
+    return await settleBlob(store, hex, signal);
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOENT') throw error;
+    return false;
+  }
 }
 
 async function blobSink(store: Store, hex: string, bytes: number): Promise<ContentSink> {
@@ -285,19 +301,25 @@ async function neededNoMore(
   const needed = new Set(contentsOf({ ...index, toolchains: [] }).keys());
   for (const one of index.toolchains) {
     const directory = kits.get(one);
-    const isThere = directory === undefined || (await holdsKit(directory, one));
+    const isThere = directory === undefined || (await holdsKit(context, directory, one));
     for (const { sha256 } of one.files) (isThere ? needless : needed).add(sha256);
   }
   for (const sha256 of needed) needless.delete(sha256);
   return needless;
 }
 
-async function holdsKit(directory: string, { files }: BundledToolchain): Promise<boolean> {
+async function holdsKit(
+  { signal }: Context,
+  directory: string,
+  { files }: BundledToolchain,
+): Promise<boolean> {
   const names = await readdir(directory).catch(() => []);
   if (names.length !== files.length) return false;
-  for (const { name, bytes } of files) {
-    const found = await stat(join(directory, name)).catch(() => undefined);
+  for (const { name, bytes, sha256 } of files) {
+    const wheel = join(directory, name);
+    const found = await stat(wheel).catch(() => undefined);
     if (found?.isFile() !== true || found.size !== bytes) return false;
+    if ((await compareFile(wheel, sha256, signal)) !== 'same') return false;
   }
   return true;
 }
@@ -330,7 +352,7 @@ async function requireRoom(
 async function publish(
   context: Context,
   file: string,
-  { bundle, kits }: Read,
+  { bundle, kits, written }: Read,
   writtenBytes: number,
 ): Promise<ImportedBundle | undefined> {
   const { index } = bundle;
@@ -347,7 +369,7 @@ async function publish(
   }
   const models: ImportedBundle['models'][number][] = [];
   for (const model of index.models) {
-    const published = await publishOne(context, model);
+    const published = await publishOne(context, model, written);
     if (published === undefined) return undefined;
     const { stored } = published;
     models.push({ ...describeModel(model), path: modelLocation(published.model), stored });
@@ -396,13 +418,16 @@ async function checkInput(
 async function publishOne(
   context: Context,
   model: BundledModel,
+  written: ReadonlySet<string>,
 ): Promise<{ readonly model: StoredModel; readonly stored: boolean } | undefined> {
   const { store, signal } = context;
   const { hub, id, revision, conversion } = model;
   const name = conversion === undefined ? `model ${hub} ${id} ${revision}` : `conversion ${conversion.key}`;
   return exclusively(context, name, model.reference, async () => {
     const before = await findModel(store, model);
-    if (before !== undefined && isIntact(await checkModel(store, before, false, signal))) {
+    // Its file may be another name of a blob that was wrong.
+    const isSuspect = model.files.some(({ sha256 }) => written.has(sha256));
+    if (before !== undefined && isIntact(await checkModel(store, before, isSuspect, signal))) {
       await touchUsed(store, before.path);
       return { model: await withRequest(store, before, model), stored: true };
     }
@@ -439,7 +464,7 @@ async function importReference(
 async function publishKit(context: Context, kit: BundledToolchain, directory: string): Promise<boolean> {
   const { store } = context;
   return exclusively(context, `the wheels at ${directory}`, `the wheels of ${kit.name}`, async () => {
-    if (await holdsKit(directory, kit)) return true;
+    if (await holdsKit(context, directory, kit)) return true;
     const staging = inStore(store, 'tmp', uniqueName());
     const linker = createLinker([...WAYS]);
     try {

@@ -1,11 +1,11 @@
 /** Bundles made of what a hub has, brought to machines that may ask nobody. */
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { Converter, Toolchain } from '../../src/converter.js';
 import type { CreateBundleOptions, CreatedBundle, Modeldl } from '../../src/index.js';
-import { INDEX_NAME, parseIndex, type BundleIndex } from '../../src/bundle/bundle-index.js';
+import { INDEX_NAME, parseIndex, SEAL_NAME, type BundleIndex } from '../../src/bundle/bundle-index.js';
 import { builtInPlugins } from '../../src/plugins.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { rejected } from '../helpers/refused.js';
@@ -70,9 +70,9 @@ async function membersOf(file: string): Promise<{ index: BundleIndex; contents: 
     members.push({ name, content: bytes.subarray(at + 512, at + 512 + size) });
     at += 512 + Math.ceil(size / 512) * 512;
   }
-  const [first, ...contents] = members;
-  if (first?.name !== INDEX_NAME)
-    throw new Error(`Expected the index first, got ${first?.name ?? 'nothing'}`);
+  const [first, seal, ...contents] = members;
+  if (first?.name !== INDEX_NAME || seal?.name !== SEAL_NAME)
+    throw new Error(`Expected index and seal first, got ${first?.name ?? 'nothing'}`);
   return { index: parseIndex(file, first.content), contents };
 }
 
@@ -179,7 +179,34 @@ describe('importing', () => {
     expect(again.models.map(({ stored }) => stored)).toEqual([false]);
     expect(await readFile(join(path, 'config.json'), 'utf8')).toBe('{"one":1}');
   });
+
+  it.each(['config.json', 'model.safetensors'])(
+    'mends what its disk changed, which no time tells: %s',
+    async (name) => {
+      const { file } = await bundle({ references: ['org/one'] });
+      const modeldl = await there.open();
+      await modeldl.importBundle(file);
+      const damaged = join((await modeldl.path('org/one')).path, name);
+      const before = await readFile(damaged);
+      await rot(damaged, Buffer.alloc(before.length, 'rot'));
+      const again = await (await there.open()).importBundle(file);
+      expect([again.writtenBytes, again.models.map(({ stored }) => stored)]).toEqual([
+        before.length,
+        [false],
+      ]);
+      expect((await readFile(damaged)).equals(before)).toBe(true);
+      expect((await modeldl.verify([], { repair: false })).map(({ ok }) => ok)).toEqual([true]);
+    },
+  );
 });
+
+/** Other bytes under the same size and time, as a disk gives them that fails. */
+async function rot(path: string, content: string | Buffer): Promise<void> {
+  const { atime, mtime } = await stat(path);
+  await chmod(path, 0o644);
+  await writeFile(path, content);
+  await utimes(path, atime, mtime);
+}
 
 describe('what a lock names', () => {
   const MODELS = ['org/one', { reference: 'org/two', precision: 'fp16', output: './out' }];
@@ -353,6 +380,22 @@ describe('a bundle that is not what it was made', () => {
       'has a content of another size',
       (_bytes, { index, contents }) => bundleOf(index, { ...firstOf(contents), content: 'short' }),
       /bytes instead of/,
+    ],
+    [
+      'has another byte in its index',
+      (bytes) => flipped(bytes, bytes.indexOf('apache-2.0') + 3),
+      /its index is not what modeldl-bundle\.sha256 says/,
+    ],
+    [
+      'has nothing that tells the digest of its index',
+      (_bytes, { index, contents }) =>
+        tar([{ name: INDEX_NAME, content: JSON.stringify(index) }, ...contents]),
+      /its index is not what modeldl-bundle\.sha256 says/,
+    ],
+    [
+      'ends after its index',
+      (_bytes, { index }) => tar([{ name: INDEX_NAME, content: JSON.stringify(index) }]),
+      /ends after its index/,
     ],
     ['does not begin with its index', (_bytes, { contents }) => tar(contents), /Not a bundle of modeldl/],
     [
@@ -587,6 +630,9 @@ describe('wheels', () => {
     await writeFile(join(kit?.directory ?? '', 'stray'), '');
     await offline.importBundle(file);
     expect(await readdir(kit?.directory ?? '')).toHaveLength(2);
+    await rot(join(kit?.directory ?? '', 'b-1.0-py3-none-any.whl'), 'wheel X');
+    expect((await offline.importBundle(file)).writtenBytes).toBe('wheel b'.length);
+    expect(await readFile(join(kit?.directory ?? '', 'b-1.0-py3-none-any.whl'), 'utf8')).toBe('wheel b');
     expect((await readdir(join(here.cacheDir, 'v1', 'tmp'))).length).toBe(0);
   });
 
@@ -640,6 +686,15 @@ describe('where a bundle may be written', () => {
     expect(await readFile(join(here.directory, 'taken.tar'), 'utf8')).toBe('mine');
   });
 
+  it('nothing is fetched under a time that is none', async () => {
+    const environment = { HF_ENDPOINT: hub.endpoint, SOURCE_DATE_EPOCH: 'yesterday' };
+    const modeldl = await here.open({ environment });
+    const options = { output: join(here.directory, 'models.tar'), references: ['org/one'] };
+    expect((await rejected(modeldl.createBundle(options))).code).toBe('CONFIG');
+    expect((await rejected(modeldl.planBundle(options))).code).toBe('CONFIG');
+    expect(hub.requests).toEqual([]);
+  });
+
   it('nothing is made where one model fails', async () => {
     const modeldl = await here.open();
     const output = join(here.directory, 'models.tar');
@@ -676,11 +731,7 @@ describe('where a bundle may be written', () => {
     await bundle({ references: ['org/one'] }, modeldl);
     const { path } = await modeldl.path('org/one');
     const weights = join(path, 'model.safetensors');
-    const { mtime, atime } = await stat(weights);
-    await chmod(weights, 0o644);
-    await writeFile(weights, flippedWeights());
-    const { utimes } = await import('node:fs/promises');
-    await utimes(weights, atime, mtime);
+    await rot(weights, flippedWeights());
     const output = join(here.directory, 'damaged.tar');
     const error = await rejected(
       (await here.open({ offline: true })).createBundle({ output, references: ['org/one'] }),
