@@ -55,7 +55,9 @@ export async function collect(
         });
   if (errors.length > 0) return { errors };
   const models = new Map<string, StoredModel>();
-  for (const { model } of results)
+  // What a server gets with a model, a machine without network needs as well.
+  const wanted = results.flatMap(({ beside = [], ...one }) => [one, ...beside]);
+  for (const { model } of wanted)
     for (const one of [model, ...(await originsOf(context, model))]) models.set(one.path, one);
   const all = [...models.values()];
   const listings = await listingsOf(context, all);
@@ -63,7 +65,7 @@ export async function collect(
     models: all,
     sources: await sourcesOf(context, all),
     listings,
-    references: referencesOf(context, results, listings),
+    references: referencesOf(context, wanted, listings),
     list: from.file,
     lock: from.lock,
   };

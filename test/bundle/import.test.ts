@@ -1,6 +1,6 @@
 /** Bundles made of what a hub has, brought to machines that may ask nobody. */
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { Converter, Toolchain } from '../../src/converter.js';
@@ -300,6 +300,43 @@ describe('what a lock names', () => {
       expect.stringMatching(/contradicts itself \(The bytes of notes\.json do not match their digest/),
     ]);
     expect(await left(there)).toMatchObject({ models: 0, temporary: [] });
+  });
+
+  it('comes with the draft model that a server gets with it, which no lock names', async () => {
+    const served = [
+      'openvino_model.xml',
+      'openvino_model.bin',
+      'openvino_tokenizer.xml',
+      'openvino_detokenizer.xml',
+    ];
+    const serving: Converter = {
+      ...small,
+      plan: async (model, request) => ({
+        ...(await small.plan(model, request)),
+        task: 'text-generation-with-past',
+      }),
+      run: async ({ id }, _plan, directory) => {
+        for (const name of served) await writeFile(join(directory, name), `${name} of ${id}`);
+        return { versions: {}, warnings: [] };
+      },
+    };
+    const models = [
+      {
+        ...{ reference: 'org/two', precision: 'fp16', layout: 'ovms', output: './served' },
+        settings: { draft_source_model: 'org/noted' },
+      },
+    ];
+    const machines = { models, plugins: { ...plugins, converters: [serving] } };
+    await (await here.open(machines)).lock();
+    const { file, models: bundled } = await bundle({ references: [] }, await here.open(machines));
+    const converted = bundled.filter(({ kind }) => kind === 'converted');
+    expect(converted.map(({ id }) => id).sort()).toEqual(['org/noted', 'org/two']);
+    await copyFile(join(here.directory, 'modeldl.lock'), join(there.directory, 'modeldl.lock'));
+    const offline = await there.open(machines);
+    await offline.importBundle(file);
+    expect((await offline.sync({})).errors).toEqual([]);
+    const draft = join(there.directory, 'served', 'org', 'two', 'org-noted', 'openvino_model.bin');
+    expect(await readFile(draft, 'utf8')).toBe('openvino_model.bin of org/noted');
   });
 
   it('has to be what the list asks for', async () => {
