@@ -42,7 +42,7 @@ import {
 } from './bundle-index.js';
 import { readBundle, type ContentSink, type OpenedBundle } from './read.js';
 import type { ImportedBundle } from './results.js';
-import { describeModel, describeToolchain, shownBundle } from './show.js';
+import { describeModels, describeToolchain, shownBundle } from './show.js';
 
 export interface ImportBundleOptions {
   /** `sha256:<hex>`, as `bundle create` printed it. */
@@ -368,11 +368,13 @@ async function publish(
     if (before === undefined) await saveSnapshot(context.store, listing);
   }
   const models: ImportedBundle['models'][number][] = [];
-  for (const model of index.models) {
+  const described = describeModels(index.models);
+  for (const [at, model] of index.models.entries()) {
     const published = await publishOne(context, model, written);
     if (published === undefined) return undefined;
-    const { stored } = published;
-    models.push({ ...describeModel(model), path: modelLocation(published.model), stored });
+    const state = described[at];
+    if (state === undefined) throw new Error(`Expected a description of ${model.reference}`);
+    models.push({ ...state, path: modelLocation(published.model), stored: published.stored });
   }
   for (const reference of index.references) await importReference(context, reference);
   const toolchains: ImportedBundle['toolchains'][number][] = [];

@@ -139,6 +139,19 @@ describe('importing', () => {
     expect((await readFile(other.file)).equals(bytes)).toBe(true);
   });
 
+  it('tells parts of a revision apart, by names that commands take', async () => {
+    const modeldl = await here.open();
+    await modeldl.pull(['org/one'], { include: ['*.json'] });
+    const [{ reference } = { reference: '' }] = (await modeldl.list()).models;
+    const { file, models } = await bundle({ references: ['org/one', reference] }, modeldl);
+    expect(models.map((model) => model.reference).sort()).toEqual(
+      [reference.split('+')[0], reference].sort(),
+    );
+    const offline = await there.open();
+    const imported = await offline.importBundle(file);
+    for (const model of imported.models) expect((await offline.path(model.reference)).path).toBe(model.path);
+  });
+
   it('is made again of what it brought', async () => {
     const { file, digest } = await bundle();
     const modeldl = await there.open();
