@@ -60,6 +60,51 @@ export async function convert(
   return { ...describe(prepared, model, redactReference(text), output, !fresh), layout: written };
 }
 
+/** A model in the store, and the reference that asked for it. */
+export interface NamedModel {
+  readonly text: string;
+  readonly model: StoredModel;
+}
+
+/**
+ * As {@link convert}, into the store alone: no output, and nothing for a server, though a layout decides how it is
+ * converted. @returns also the other models that the layout needs
+ */
+export async function convertStored(
+  context: Context,
+  text: string,
+  given: ConvertOptions,
+): Promise<{ readonly model: StoredModel; readonly beside: readonly NamedModel[] }> {
+  const options = await withLayout(context, text, given);
+  const published = await takePublished(context, text, options, requestOf(context, options));
+  if (published !== undefined) {
+    const { model, layout } = published;
+    return { model, beside: await besideLayout(context, layout, options) };
+  }
+  const prepared = await prepare(context, text, options);
+  const { model } = await storedOrMade(context, prepared, options);
+  return { model, beside: await besideLayout(context, prepared.layout, options) };
+}
+
+async function besideLayout(
+  context: Context,
+  layout: PlannedLayout | undefined,
+  options: ConvertOptions,
+): Promise<readonly NamedModel[]> {
+  if (layout === undefined) return [];
+  const { draft, loras } = await bringCompanions(context, layout, options);
+  const adapters = layout.serving.source_loras?.adapters ?? [];
+  return [
+    ...(draft === undefined || layout.draft === undefined
+      ? []
+      : [{ text: layout.draft.reference, model: draft }]),
+    ...adapters.flatMap(({ alias, repository }) => {
+      const model = loras.get(alias);
+      return model === undefined ? [] : [{ text: repository, model }];
+    }),
+  ];
+}
+
 /** Writes to the output that is asked for, if any. */
 async function writeResult(
   context: Context,
@@ -67,7 +112,6 @@ async function writeResult(
   layout: PlannedLayout | undefined,
   options: ConvertOptions,
 ): Promise<WrittenLayout | null> {
-  if (options.storeOnly === true) return null;
   if (layout === undefined) {
     await writeModelOutput(context, model, options);
     return null;

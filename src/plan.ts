@@ -76,8 +76,6 @@ export interface ConvertOptions extends PullOptions {
   readonly name?: string;
   /** What becomes of a conversion that is published already; default `tell`. */
   readonly prebuilt?: PrebuiltChoice;
-  /** Write no output, and nothing for a server: a layout still decides how it is converted. */
-  readonly storeOnly?: boolean;
 }
 
 /** With the layout that was asked for, once it is read. */

@@ -2,7 +2,7 @@
 import pLimit from 'p-limit';
 import type { LoadedConfig } from './config/load.js';
 import { format, hubNamed, withFileHint, type Context } from './context.js';
-import { convert } from './convert.js';
+import { convert, convertStored, type NamedModel } from './convert.js';
 import { ModeldlError } from './errors.js';
 import {
   listingDifferences,
@@ -15,7 +15,7 @@ import {
 } from './lock-file.js';
 import type { Snapshot } from './hub.js';
 import { heldContext, lockedContext } from './locked-hub.js';
-import { anySnapshot, visibleModels } from './lower.js';
+import { anySnapshot } from './lower.js';
 import { planConvert, prepare, type ConvertOptions } from './plan.js';
 import {
   describePulled,
@@ -32,7 +32,6 @@ import type { Outcome, PulledModel, SyncedModel, SyncOutcome, SyncPlan } from '.
 import { withLayout } from './repository.js';
 import { forEach } from './several.js';
 import { requireOutput, writeModelOutput } from './space.js';
-import { modelLocation } from './stored.js';
 import type { StoredModel } from './store/models.js';
 import { readWanted, type ListOptions, type Wanted, type WantedList } from './sync-list.js';
 import type { StartupHubs } from './startup.js';
@@ -70,6 +69,8 @@ export interface StoredWanted {
   /** As the list has it. */
   readonly text: string;
   readonly model: StoredModel;
+  /** Draft models and adapters that a server gets with it, which no lock names. */
+  readonly beside?: readonly NamedModel[];
 }
 
 /** As {@link sync}, into the store alone: no copies, and nothing for a server. */
@@ -90,28 +91,18 @@ export async function syncStored(
     const text = job.locked === undefined ? format(context, named) : job.locked.asked.reference;
     if (wanted.convert === undefined) return { text, model: (await bringIn(job, pull)).model };
     const given = wanted.convert;
-    return oneAtATime(async () => ({ text, model: await convertStored(job, given) }));
+    return oneAtATime(async () => ({ text, ...(await convertIntoStore(job, given)) }));
   });
   return { ...outcome, file: work.list.file, lock: work.lock === undefined ? null : work.list.lockFile };
 }
 
-async function convertStored(job: Job, given: ConvertOptions): Promise<StoredModel> {
+async function convertIntoStore(job: Job, given: ConvertOptions): ReturnType<typeof convertStored> {
   const { context, text, work } = job;
   const { output, ...plain } = convertOptionsOf(job, given);
   const isPlain = (given.layout ?? 'plain') === 'plain';
-  const options: ConvertOptions = {
-    ...(isPlain || output === undefined ? plain : { ...plain, output }),
-    storeOnly: true,
-  };
+  const options: ConvertOptions = isPlain || output === undefined ? plain : { ...plain, output };
   if (work.frozen) await refuseOtherKey(job, options);
-  const { hub, id, path } = await convert(context, text, options);
-  const model = (await visibleModels(context, hub, [id])).find((one) => modelLocation(one) === path);
-  if (model === undefined) {
-    throw new ModeldlError('BUSY', `Another process removed a conversion of ${text}`, {
-      hint: 'run the command again',
-    });
-  }
-  return model;
+  return convertStored(context, text, options);
 }
 
 /** What {@link sync} would do. */

@@ -8,11 +8,13 @@ import * as v from 'valibot';
 import { ModeldlError } from '../errors.js';
 import { parseJson, sortedKeys } from '../json.js';
 import { checkListing, fileSystemRules, shownName } from '../paths.js';
-import { digest, modelPath, recordSchema, sha256, size, treePath } from '../store/record.js';
+import { digest, keptInputs, modelPath, recordSchema, sha256, size, treePath } from '../store/record.js';
 import { snapshotSchema } from '../store/snapshots.js';
 
 /** The first member of every bundle, of whatever version. */
 export const INDEX_NAME = 'modeldl-bundle.json';
+/** The second one tells the digest of the index, so that damage to that shows like any other. */
+export const SEAL_NAME = 'modeldl-bundle.sha256';
 const FORMAT = 'modeldl-bundle';
 /** Of the format: another one is not read. */
 const VERSION = 1;
@@ -98,13 +100,26 @@ export function indexDigest(text: Uint8Array): string {
   return `sha256:${createHash('sha256').update(text).digest('hex')}`;
 }
 
+export function sealOf(text: Uint8Array): Buffer {
+  return Buffer.from(`${indexDigest(text)}\n`);
+}
+
 /** What the models and toolchains of an index consist of, in the order of the bundle. */
 export function contentsOf({ models, toolchains }: Pick<BundleIndex, 'models' | 'toolchains'>): Contents {
   const contents = new Map<string, number>();
-  for (const { files } of [...models, ...toolchains]) {
-    for (const { sha256: hex, bytes } of files) contents.set(hex, bytes);
-  }
+  for (const { sha256: hex, bytes } of namedContents({ models, toolchains })) contents.set(hex, bytes);
   return new Map([...contents].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Files of models, small ones that conversions are planned by, and wheels. */
+function namedContents({ models, toolchains }: Pick<BundleIndex, 'models' | 'toolchains'>): readonly {
+  readonly sha256: string;
+  readonly bytes: number;
+}[] {
+  return [
+    ...models.flatMap((one) => [...one.files, ...keptInputs(one)]),
+    ...toolchains.flatMap(({ files }) => files),
+  ];
 }
 
 /**
@@ -165,10 +180,8 @@ export function parseIndex(file: string, text: Buffer): BundleIndex {
     index.references.map(({ reference }) => reference),
   );
   const contents = contentsOf(index);
-  for (const { files: all } of [...index.models, ...index.toolchains]) {
-    const odd = all.find(({ sha256: hex, bytes }) => contents.get(hex) !== bytes);
-    if (odd !== undefined) throw damaged(file, `its index gives ${odd.sha256} two sizes`);
-  }
+  const odd = namedContents(index).find(({ sha256: hex, bytes }) => contents.get(hex) !== bytes);
+  if (odd !== undefined) throw damaged(file, `its index gives ${odd.sha256} two sizes`);
   return index;
 }
 

@@ -21,6 +21,8 @@ import { downloadToolchain, toolchainContext, toolchainNamed } from '../toolchai
 import {
   contentsOf,
   INDEX_NAME,
+  SEAL_NAME,
+  sealOf,
   indexDigest,
   memberName,
   parseIndex,
@@ -65,10 +67,11 @@ export async function createBundle(
   const collected = await collect(context, loaded, startup, options);
   if ('errors' in collected) return collected;
   const { models, listings, references, list, lock } = collected;
+  const sources = new Map(collected.sources);
   // A cache that is only read is not pruned from here either.
   if (context.store.writable) {
     const session = await context.session();
-    await session.want(models.flatMap(({ record }) => record.files.map(({ sha256 }) => sha256)));
+    await session.want([...sources.keys()]);
   }
   const made = models.flatMap(({ record }) => record.conversion?.toolchain.name ?? []);
   const names = toolchainsFor(context, options, made);
@@ -76,18 +79,15 @@ export async function createBundle(
   try {
     const kits = await kitsOf(context, names, wheels);
     const text = printIndex({
-      models: await Promise.all(models.map((model) => bundledModel(context, model))),
+      models: await Promise.all(models.map((model) => bundledModel(context, model, sources))),
       listings: [...listings],
       references: [...references],
       toolchains: kits.map(({ kit }) => kit),
     });
     // As it will be read: what cannot be imported is not made.
     const index = parseIndex(output, text);
-    const sources = new Map<string, string>();
     for (const { kit, directory } of kits)
       for (const { name, sha256 } of kit.files) sources.set(sha256, join(directory, name));
-    for (const { record, directory } of models)
-      for (const { path, sha256 } of record.files) sources.set(sha256, join(directory, ...path.split('/')));
     const fileBytes = await write(context, archive, text, [...contentsOf(index)], sources);
     return {
       bundle: { ...shownBundle(output, { index, digest: indexDigest(text), fileBytes }), list, lock },
@@ -97,7 +97,7 @@ export async function createBundle(
   }
 }
 
-/** Before anything is fetched. @throws ModeldlError USAGE, UNSUPPORTED without zstd, DISK */
+/** Before anything is fetched. @throws ModeldlError USAGE, CONFIG, UNSUPPORTED without zstd, DISK */
 export async function requireOptions(
   context: Context,
   { output, overwrite = false, toolchain = [] }: CreateBundleOptions,
@@ -106,7 +106,7 @@ export async function requireOptions(
   const archive = archiveOf(context, output);
   await checkArchive(archive.path, overwrite);
   await refuseInCache(context, archive.path);
-  return archive;
+  return { ...archive, time: reproducibleTime(context.environment) };
 }
 
 /**
@@ -135,9 +135,11 @@ export function toolchainsFor(
 interface Archive {
   readonly path: string;
   readonly compression: Compression;
+  /** Of its members, seconds since 1970. */
+  readonly time: number;
 }
 
-function archiveOf(context: Context, output: string): Archive {
+function archiveOf(context: Context, output: string): Omit<Archive, 'time'> {
   const isNamed = /\.(tar|tar\.zst|tzst)$/i.test(output);
   const target = isNamed ? withZstd(() => readTarget(context.cwd, output)) : undefined;
   if (target?.kind === 'archive') return target;
@@ -193,7 +195,7 @@ async function kitsOf(context: Context, names: readonly string[], below: string)
 /** @returns bytes of the bundle */
 async function write(
   context: Context,
-  { path: output, compression }: Archive,
+  { path: output, compression, time }: Archive,
   index: Buffer,
   contents: readonly (readonly [sha256: string, bytes: number])[],
   sources: ReadonlyMap<string, string>,
@@ -204,7 +206,12 @@ async function write(
     if (from === undefined) throw new Error(`No file has the content ${sha256}`);
     return { path: memberName(sha256), bytes, sha256, from };
   });
-  const entries: readonly PackedFile[] = [{ path: INDEX_NAME, bytes: index.length, from: index }, ...files];
+  const seal = sealOf(index);
+  const entries: readonly PackedFile[] = [
+    { path: INDEX_NAME, bytes: index.length, from: index },
+    { path: SEAL_NAME, bytes: seal.length, from: seal },
+    ...files,
+  ];
   const tarBytes = await packedBytes(entries);
   await requireRoom(context, dirname(output), tarBytes);
   const progress = { reference: output, path: basename(output) };
@@ -219,7 +226,7 @@ async function write(
     });
   };
   try {
-    const tar = packTar(entries, { time: reproducibleTime(context.environment), signal, onFile });
+    const tar = packTar(entries, { time, signal, onFile });
     const written = await writeArchive(tar, output, { compression, tarBytes, signal });
     context.emit({ type: 'file-done', ...progress, ...written });
     return written.bytes;

@@ -3,7 +3,7 @@
  * listings, models and wheels, is written when all were read. So whatever ends an import, only blobs are left of it,
  * which the next one finds and which a sweep takes.
  */
-import { open, readdir, stat } from 'node:fs/promises';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { format, hubNamed, parse, waitingFor, type Context } from '../context.js';
 import { discard } from '../directories.js';
@@ -12,8 +12,9 @@ import { decidingRequest } from '../listing.js';
 import { anySnapshot, keepsPromises } from '../lower.js';
 import { requireSpace, cacheNeed } from '../space.js';
 import { modelLocation } from '../stored.js';
-import { adoptBlob, blobPath, hasBlob, isSettled } from '../store/blobs.js';
+import { adoptBlob, blobPath, hasBlob, settleBlob } from '../store/blobs.js';
 import { withClaim } from '../store/claim.js';
+import { compareFile } from '../store/hash.js';
 import { assertWritable, inStore, uniqueName, type Store } from '../store/layout.js';
 import { createLinker, workingMode, type LinkMode } from '../store/link.js';
 import {
@@ -25,10 +26,12 @@ import {
   updateRecord,
   type StoredModel,
 } from '../store/models.js';
+import { keptInputs, type ConversionInput } from '../store/record.js';
 import { readRef, readSnapshot, saveRef, saveSnapshot, type StoredSnapshot } from '../store/snapshots.js';
 import { moveIntoPlace } from '../store/tree.js';
 import { toolchainContext } from '../toolchains.js';
 import { writeAll } from '../transfer/assembly.js';
+import { createHasher } from '../transfer/digest.js';
 import {
   contentsOf,
   damaged,
@@ -39,7 +42,7 @@ import {
 } from './bundle-index.js';
 import { readBundle, type ContentSink, type OpenedBundle } from './read.js';
 import type { ImportedBundle } from './results.js';
-import { describeModel, describeToolchain, shownBundle } from './show.js';
+import { describeModels, describeToolchain, shownBundle } from './show.js';
 
 export interface ImportBundleOptions {
   /** `sha256:<hex>`, as `bundle create` printed it. */
@@ -92,6 +95,8 @@ interface Read {
   readonly bundle: OpenedBundle;
   /** Where the wheels of each toolchain go. */
   readonly kits: ReadonlyMap<BundledToolchain, string>;
+  /** The sha256 of what the store lacked. */
+  readonly written: ReadonlySet<string>;
   readonly writtenBytes: number;
 }
 
@@ -104,6 +109,7 @@ async function readContents(
   const progress = { reference: file, path: file };
   let kits: ReadonlyMap<BundledToolchain, string> = new Map();
   let needless: ReadonlySet<string> = new Set();
+  const written = new Set<string>();
   let writtenBytes = 0;
   const bundle = await readBundle(context, file, {
     begin: async ({ index, digest: actual }) => {
@@ -124,7 +130,8 @@ async function readContents(
       return true;
     },
     take: async (hex, bytes) => {
-      if (needless.has(hex) || (await isSettled(store, hex, bytes))) return undefined;
+      if (needless.has(hex) || (await holdsBlob(context, hex, bytes))) return undefined;
+      written.add(hex);
       writtenBytes += bytes;
       return blobSink(store, hex, bytes);
     },
@@ -134,7 +141,18 @@ async function readContents(
   });
   const bytes = [...contentsOf(bundle.index)].reduce((sum, [, one]) => sum + one, 0);
   context.emit({ type: 'file-done', ...progress, bytes, sha256: bundle.digest.slice('sha256:'.length) });
-  return { bundle, kits, writtenBytes };
+  return { bundle, kits, written, writtenBytes };
+}
+
+/** Hashes what is here: a bundle is what mends a machine that can ask nobody. */
+async function holdsBlob({ store, signal }: Context, hex: string, bytes: number): Promise<boolean> {
+  if ((await hasBlob(store, hex, bytes)) === undefined) return false;
+  try {
+    return await settleBlob(store, hex, signal);
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOENT') throw error;
+    return false;
+  }
 }
 
 async function blobSink(store: Store, hex: string, bytes: number): Promise<ContentSink> {
@@ -280,22 +298,28 @@ async function neededNoMore(
   kits: ReadonlyMap<BundledToolchain, string>,
 ): Promise<ReadonlySet<string>> {
   const needless = new Set<string>();
-  const needed = new Set(index.models.flatMap(({ files }) => files.map(({ sha256 }) => sha256)));
+  const needed = new Set(contentsOf({ ...index, toolchains: [] }).keys());
   for (const one of index.toolchains) {
     const directory = kits.get(one);
-    const isThere = directory === undefined || (await holdsKit(directory, one));
+    const isThere = directory === undefined || (await holdsKit(context, directory, one));
     for (const { sha256 } of one.files) (isThere ? needless : needed).add(sha256);
   }
   for (const sha256 of needed) needless.delete(sha256);
   return needless;
 }
 
-async function holdsKit(directory: string, { files }: BundledToolchain): Promise<boolean> {
+async function holdsKit(
+  { signal }: Context,
+  directory: string,
+  { files }: BundledToolchain,
+): Promise<boolean> {
   const names = await readdir(directory).catch(() => []);
   if (names.length !== files.length) return false;
-  for (const { name, bytes } of files) {
-    const found = await stat(join(directory, name)).catch(() => undefined);
+  for (const { name, bytes, sha256 } of files) {
+    const wheel = join(directory, name);
+    const found = await stat(wheel).catch(() => undefined);
     if (found?.isFile() !== true || found.size !== bytes) return false;
+    if ((await compareFile(wheel, sha256, signal)) !== 'same') return false;
   }
   return true;
 }
@@ -328,7 +352,7 @@ async function requireRoom(
 async function publish(
   context: Context,
   file: string,
-  { bundle, kits }: Read,
+  { bundle, kits, written }: Read,
   writtenBytes: number,
 ): Promise<ImportedBundle | undefined> {
   const { index } = bundle;
@@ -344,11 +368,13 @@ async function publish(
     if (before === undefined) await saveSnapshot(context.store, listing);
   }
   const models: ImportedBundle['models'][number][] = [];
-  for (const model of index.models) {
-    const published = await publishOne(context, model);
+  const described = describeModels(index.models);
+  for (const [at, model] of index.models.entries()) {
+    const published = await publishOne(context, model, written);
     if (published === undefined) return undefined;
-    const { stored } = published;
-    models.push({ ...describeModel(model), path: modelLocation(published.model), stored });
+    const state = described[at];
+    if (state === undefined) throw new Error(`Expected a description of ${model.reference}`);
+    models.push({ ...state, path: modelLocation(published.model), stored: published.stored });
   }
   for (const reference of index.references) await importReference(context, reference);
   const toolchains: ImportedBundle['toolchains'][number][] = [];
@@ -370,10 +396,10 @@ async function keptPromises(
   model: BundledModel,
   listing: StoredSnapshot | undefined,
 ): Promise<boolean> {
-  // Of what only a lock has told, no listing knows.
-  if (model.unproven === true) return true;
   try {
-    return await keepsPromises(context, { record: model }, listing);
+    for (const input of keptInputs(model)) await checkInput(context, input);
+    // Of what only a lock has told, no listing knows.
+    return model.unproven === true || (await keepsPromises(context, { record: model }, listing));
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return false;
     if (!(error instanceof ModeldlError) || error.code !== 'INTEGRITY') throw error;
@@ -381,16 +407,29 @@ async function keptPromises(
   }
 }
 
+/** Later plans of the same revision read it in place of the file whose digest of its hub it claims to have. */
+async function checkInput(
+  { store }: Context,
+  { path, bytes, sha256, upstream }: ConversionInput,
+): Promise<void> {
+  const hasher = createHasher(upstream, bytes);
+  hasher.update(await readFile(blobPath(store, sha256)));
+  hasher.finish(path, bytes);
+}
+
 async function publishOne(
   context: Context,
   model: BundledModel,
+  written: ReadonlySet<string>,
 ): Promise<{ readonly model: StoredModel; readonly stored: boolean } | undefined> {
   const { store, signal } = context;
   const { hub, id, revision, conversion } = model;
   const name = conversion === undefined ? `model ${hub} ${id} ${revision}` : `conversion ${conversion.key}`;
   return exclusively(context, name, model.reference, async () => {
     const before = await findModel(store, model);
-    if (before !== undefined && isIntact(await checkModel(store, before, false, signal))) {
+    // Its file may be another name of a blob that was wrong.
+    const isSuspect = model.files.some(({ sha256 }) => written.has(sha256));
+    if (before !== undefined && isIntact(await checkModel(store, before, isSuspect, signal))) {
       await touchUsed(store, before.path);
       return { model: await withRequest(store, before, model), stored: true };
     }
@@ -427,7 +466,7 @@ async function importReference(
 async function publishKit(context: Context, kit: BundledToolchain, directory: string): Promise<boolean> {
   const { store } = context;
   return exclusively(context, `the wheels at ${directory}`, `the wheels of ${kit.name}`, async () => {
-    if (await holdsKit(directory, kit)) return true;
+    if (await holdsKit(context, directory, kit)) return true;
     const staging = inStore(store, 'tmp', uniqueName());
     const linker = createLinker([...WAYS]);
     try {

@@ -19,6 +19,8 @@ import {
   MAX_INDEX_BYTES,
   memberName,
   parseIndex,
+  SEAL_NAME,
+  sealOf,
   type BundleIndex,
 } from './bundle-index.js';
 
@@ -70,14 +72,20 @@ export async function readBundle(
   reader: BundleReader,
 ): Promise<OpenedBundle> {
   const { bytes: fileBytes, format } = await lookAt(file);
+  let read: { readonly index: BundleIndex; readonly text: Buffer } | undefined;
   let opened: OpenedBundle | undefined;
   let expected: [sha256: string, bytes: number][] = [];
   let most = MAX_INDEX_BYTES + LOOK_AHEAD;
   let done = 0;
   const member = async (raw: RawMember): Promise<void> => {
-    if (opened === undefined) {
+    if (read === undefined) {
       const text = await indexText(file, raw);
-      const index = parseIndex(file, text);
+      read = { index: parseIndex(file, text), text };
+      return;
+    }
+    if (opened === undefined) {
+      const { index, text } = read;
+      await checkSeal(file, raw, sealOf(text));
       opened = { index, digest: indexDigest(text), fileBytes };
       expected = [...contentsOf(index)];
       const contents = expected.reduce((sum, [, bytes]) => sum + bytes + MEMBER_OVERHEAD, 0);
@@ -91,8 +99,8 @@ export async function readBundle(
     if (raw.kind !== 'file') throw damaged(file, `${shownName(raw.name)} is no plain file`);
     if (raw.bytes !== bytes) throw damaged(file, `${raw.name} has ${raw.bytes} bytes instead of ${bytes}`);
     const before = done;
-    await readContent(file, await raw.open(), hex, await reader.take(hex, bytes), (read) => {
-      done = before + read;
+    await readContent(file, await raw.open(), hex, await reader.take(hex, bytes), (received) => {
+      done = before + received;
       reader.onProgress?.(done);
     });
   };
@@ -110,7 +118,8 @@ export async function readBundle(
     if (disk instanceof ModeldlError) throw disk;
     throw damaged(file, `it is damaged or cut off (${error instanceof Error ? error.message : ''})`, error);
   }
-  if (opened === undefined) throw noBundle(file);
+  if (read === undefined) throw noBundle(file);
+  if (opened === undefined) throw damaged(file, 'it ends after its index');
   const [missing] = expected;
   if (missing !== undefined) throw damaged(file, `it lacks ${memberName(missing[0])}`);
   return opened;
@@ -164,11 +173,21 @@ function noBundle(file: string): ModeldlError {
 async function indexText(file: string, raw: RawMember): Promise<Buffer> {
   if (raw.name !== INDEX_NAME || raw.kind !== 'file') throw noBundle(file);
   if (raw.bytes > MAX_INDEX_BYTES) throw damaged(file, `its index has more than ${MAX_INDEX_BYTES} bytes`);
-  const chunks: Buffer[] = [];
-  for await (const chunk of await raw.open()) chunks.push(chunk as Buffer);
-  const text = Buffer.concat(chunks);
+  const text = await bytesOf(raw);
   if (text.length !== raw.bytes) throw damaged(file, 'its index is cut off');
   return text;
+}
+
+async function checkSeal(file: string, raw: RawMember, seal: Buffer): Promise<void> {
+  const isSeal = raw.name === SEAL_NAME && raw.kind === 'file' && raw.bytes === seal.length;
+  if (isSeal && (await bytesOf(raw)).equals(seal)) return;
+  throw damaged(file, `its index is not what ${SEAL_NAME} says`);
+}
+
+async function bytesOf(raw: RawMember): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of await raw.open()) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
 }
 
 async function readContent(

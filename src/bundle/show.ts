@@ -1,5 +1,7 @@
 /** What is in a bundle, by its index alone. */
 import type { Context } from '../context.js';
+import { modelPath } from '../store/record.js';
+import { namesAmong, type NamedModel } from '../stored-names.js';
 import { contentsOf, type BundledModel, type BundledToolchain } from './bundle-index.js';
 import { readBundle, type OpenedBundle } from './read.js';
 import type { BundledModelState, BundledToolchainState, ShownBundle } from './results.js';
@@ -19,21 +21,30 @@ export function shownBundle(file: string, { index, digest, fileBytes }: OpenedBu
     digest,
     bytes: fileBytes,
     contentBytes: [...contentsOf(index).values()].reduce((sum, bytes) => sum + bytes, 0),
-    models: index.models.map(describeModel),
+    models: describeModels(index.models),
     references: index.references.map(({ reference, revision }) => ({ reference, revision })),
     toolchains: index.toolchains.map(describeToolchain),
   };
 }
 
-export function describeModel({
-  reference,
-  hub,
-  id,
-  revision,
-  license,
-  conversion,
-  files,
-}: BundledModel): BundledModelState {
+/** Each by a name that no other of them has: parts of one revision are told apart as `modeldl list` does. */
+export function describeModels(models: readonly BundledModel[]): readonly BundledModelState[] {
+  const named = models.map((record): NamedModel => ({
+    path: modelPath(record, 64),
+    directory: '',
+    record: { ...record, pulledAt: '' },
+  }));
+  const nameOf = namesAmong(named);
+  return models.map((model, at) => {
+    const name = named[at];
+    return describeModel(model, name === undefined ? model.reference : nameOf(name));
+  });
+}
+
+function describeModel(
+  { hub, id, revision, license, conversion, files }: BundledModel,
+  reference: string,
+): BundledModelState {
   return {
     reference,
     kind: conversion === undefined ? 'pulled' : 'converted',

@@ -71,6 +71,11 @@ function quoteWord(word: string): string {
   return `$'${escaped}'`;
 }
 
+/** What comes from elsewhere may have line ends, and is no line of its own. */
+export function asLine(text: string): string {
+  return text.replaceAll(/[\r\n\u2028\u2029]+/g, ' ');
+}
+
 /** Lines of at most `columns` characters, broken between words; a longer word has a line of its own. */
 export function wrapWords(text: string, columns = Infinity): readonly string[] {
   const lines: string[] = [];
@@ -95,10 +100,11 @@ const NARROWEST = 20;
  */
 export function formatTable(
   header: readonly string[],
-  rows: readonly (readonly string[])[],
+  given: readonly (readonly string[])[],
   right: readonly number[] = [],
   columns?: number,
 ): readonly string[] {
+  const rows = given.map((row) => row.map(asLine));
   const widths = header.map((title, column) =>
     // Not one call with all rows: it would take no more arguments than the stack holds.
     rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), title.length),

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { inOrder, type PackedEntry, type PackedFile } from '../pack.js';
 import type { StoredModel } from '../store/models.js';
-import { MANIFEST } from '../store/output.js';
+import { MANIFEST, refuseReserved } from '../store/output.js';
 
 /**
  * An entry without a role is the model's alone. `named`: by what it holds, as stores of blobs do; `latest`: replaces what
@@ -32,12 +32,16 @@ export function distinct(entries: readonly TreeEntry[]): readonly TreeEntry[] {
   return inOrder([...byPath.values()]);
 }
 
-/** A model's own files below a directory, and beside them what tells where they come from and what they are. */
+/**
+ * A model's own files below a directory, and beside them what tells where they come from and what they are.
+ * @throws ModeldlError USAGE for a model that brings such a file: later exports would believe it
+ */
 export function modelEntries(
   { directory, record }: StoredModel,
   { place, origin, time }: { readonly place: string; readonly origin: string; readonly time: number },
   texts: readonly { readonly path: string; readonly text: string }[] = [],
 ): readonly TreeEntry[] {
+  refuseReserved(record, 'export it with `--layout hf-cache`, which has no such file of modeldl');
   const prefix = place === '' ? '' : `${place}/`;
   const written = new Set(texts.map(({ path }) => path));
   const own = record.files

@@ -239,13 +239,16 @@ async function writeManifest(
 }
 
 /** What lists modeldl's files there cannot be one of them; on some file systems case does not tell names apart. */
-function refuseReserved({ reference, files }: Pick<ModelRecord, 'reference' | 'files'>): void {
+export function refuseReserved(
+  { reference, files }: Pick<ModelRecord, 'reference' | 'files'>,
+  otherwise = `use it in the store: \`modeldl path ${reference}\``,
+): void {
   if (!files.some(({ path }) => path.toLowerCase() === MANIFEST)) return;
   throw new ModeldlError(
     'USAGE',
     `${reference} has a file ${MANIFEST}, as modeldl itself writes beside models`,
     {
-      hint: `pull it with \`--exclude ${MANIFEST}\`, or use it in the store: \`modeldl path ${reference}\``,
+      hint: `pull it with \`--exclude ${MANIFEST}\`, or ${otherwise}`,
       details: { file: MANIFEST },
     },
   );

@@ -113,7 +113,7 @@ export type ConversionRecord = v.InferOutput<typeof conversion>;
 export const LARGEST_TEXT_BYTES = 4 * 1024 * 1024;
 
 /** Inputs of a conversion that stay with it, so that it is found by the plan that led to it. */
-export function keptInputs({ conversion }: ModelRecord): readonly ConversionInput[] {
+export function keptInputs({ conversion }: Pick<ModelRecord, 'conversion'>): readonly ConversionInput[] {
   return (conversion?.inputs ?? []).filter(({ bytes }) => bytes <= LARGEST_TEXT_BYTES);
 }
 

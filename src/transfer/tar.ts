@@ -1,5 +1,6 @@
 /** tar, plain or compressed, read as a stream. */
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { type Duplex, Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import * as zlib from 'node:zlib';
@@ -38,7 +39,15 @@ export const readTar: ReadArchive = async (file, format, visitor, signal) => {
     entry.resume();
   }
   await feeding;
+  if (format === 'tar.zst') await refuseRest(file, decompressed);
 };
+
+/** The decoder of Node.js ends with the first frame, and says nothing of what follows in the same chunk. */
+async function refuseRest(file: string, [, decoder]: readonly (Readable | Duplex)[]): Promise<void> {
+  const read: unknown = decoder === undefined ? undefined : Reflect.get(decoder, 'bytesWritten');
+  if (typeof read === 'number' && read < (await stat(file)).size)
+    throw new Error('it goes on after its first frame of zstd');
+}
 
 /** The contents of a sparse file are a map and pieces: what GNU tar marks with type `S`, or in PAX with these keys. */
 function kindOf(header: Header): 'file' | 'directory' | 'other' {

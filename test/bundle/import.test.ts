@@ -1,18 +1,20 @@
 /** Bundles made of what a hub has, brought to machines that may ask nobody. */
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import type { Toolchain } from '../../src/converter.js';
+import type { Converter, Toolchain } from '../../src/converter.js';
 import type { CreateBundleOptions, CreatedBundle, Modeldl } from '../../src/index.js';
-import { INDEX_NAME, parseIndex, type BundleIndex } from '../../src/bundle/bundle-index.js';
+import { INDEX_NAME, parseIndex, SEAL_NAME, type BundleIndex } from '../../src/bundle/bundle-index.js';
+import { builtInPlugins } from '../../src/plugins.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { rejected } from '../helpers/refused.js';
-import { noToolchain } from '../helpers/small-converter.js';
+import { noToolchain, smallConverter } from '../helpers/small-converter.js';
 import { tar, tarMember, type TarMember } from '../transfer/make-archive.js';
 import { bundleOf, contentMember, machine, type Machine } from './machines.js';
 
 const WEIGHTS = Buffer.alloc(300_000, 'weights');
+const NOTES = '{"notes":1}';
 const sha256 = (bytes: string | Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
 let hub: HfHub;
@@ -31,6 +33,7 @@ beforeEach(async () => {
         id: 'org/two',
         files: { 'config.json': '{"two":2}', 'model.onnx': 'two', 'copy.safetensors': WEIGHTS },
       },
+      { id: 'org/noted', files: { 'model.onnx': Buffer.alloc(5_000_000, 'noted'), 'notes.json': NOTES } },
     ],
   });
   onTestFinished(() => hub.close());
@@ -67,9 +70,9 @@ async function membersOf(file: string): Promise<{ index: BundleIndex; contents: 
     members.push({ name, content: bytes.subarray(at + 512, at + 512 + size) });
     at += 512 + Math.ceil(size / 512) * 512;
   }
-  const [first, ...contents] = members;
-  if (first?.name !== INDEX_NAME)
-    throw new Error(`Expected the index first, got ${first?.name ?? 'nothing'}`);
+  const [first, seal, ...contents] = members;
+  if (first?.name !== INDEX_NAME || seal?.name !== SEAL_NAME)
+    throw new Error(`Expected index and seal first, got ${first?.name ?? 'nothing'}`);
   return { index: parseIndex(file, first.content), contents };
 }
 
@@ -136,6 +139,19 @@ describe('importing', () => {
     expect((await readFile(other.file)).equals(bytes)).toBe(true);
   });
 
+  it('tells parts of a revision apart, by names that commands take', async () => {
+    const modeldl = await here.open();
+    await modeldl.pull(['org/one'], { include: ['*.json'] });
+    const [{ reference } = { reference: '' }] = (await modeldl.list()).models;
+    const { file, models } = await bundle({ references: ['org/one', reference] }, modeldl);
+    expect(models.map((model) => model.reference).sort()).toEqual(
+      [reference.split('+')[0], reference].sort(),
+    );
+    const offline = await there.open();
+    const imported = await offline.importBundle(file);
+    for (const model of imported.models) expect((await offline.path(model.reference)).path).toBe(model.path);
+  });
+
   it('is made again of what it brought', async () => {
     const { file, digest } = await bundle();
     const modeldl = await there.open();
@@ -176,7 +192,34 @@ describe('importing', () => {
     expect(again.models.map(({ stored }) => stored)).toEqual([false]);
     expect(await readFile(join(path, 'config.json'), 'utf8')).toBe('{"one":1}');
   });
+
+  it.each(['config.json', 'model.safetensors'])(
+    'mends what its disk changed, which no time tells: %s',
+    async (name) => {
+      const { file } = await bundle({ references: ['org/one'] });
+      const modeldl = await there.open();
+      await modeldl.importBundle(file);
+      const damaged = join((await modeldl.path('org/one')).path, name);
+      const before = await readFile(damaged);
+      await rot(damaged, Buffer.alloc(before.length, 'rot'));
+      const again = await (await there.open()).importBundle(file);
+      expect([again.writtenBytes, again.models.map(({ stored }) => stored)]).toEqual([
+        before.length,
+        [false],
+      ]);
+      expect((await readFile(damaged)).equals(before)).toBe(true);
+      expect((await modeldl.verify([], { repair: false })).map(({ ok }) => ok)).toEqual([true]);
+    },
+  );
 });
+
+/** Other bytes under the same size and time, as a disk gives them that fails. */
+async function rot(path: string, content: string | Buffer): Promise<void> {
+  const { atime, mtime } = await stat(path);
+  await chmod(path, 0o644);
+  await writeFile(path, content);
+  await utimes(path, atime, mtime);
+}
 
 describe('what a lock names', () => {
   const MODELS = ['org/one', { reference: 'org/two', precision: 'fp16', output: './out' }];
@@ -208,6 +251,105 @@ describe('what a lock names', () => {
     expect(await readFile(join(there.directory, 'out', 'model.xml'), 'utf8')).toBe('converted');
     const converted = await offline.convert('org/two', { precision: 'fp16' });
     expect(converted).toMatchObject({ cached: true, precision: 'fp16' });
+  });
+
+  /** Looks at a text that it does not read, as those of real models do. */
+  const small = smallConverter(['model.onnx']);
+  const looking: Converter = {
+    ...small,
+    plan: async (model, request) => {
+      await model.text('notes.json');
+      return small.plan(model, request);
+    },
+  };
+  const plugins = { ...builtInPlugins(), converters: [looking], toolchains: [noToolchain] };
+
+  async function convertedBundle(isPruned: boolean): Promise<ReturnType<typeof made>> {
+    const modeldl = await here.open({ plugins });
+    await modeldl.convert('org/noted', { precision: 'fp16' });
+    if (isPruned) await modeldl.prune(await modeldl.planPrune({ ci: true }), {});
+    const offline = await here.open({ plugins, offline: true });
+    return bundle({ references: ['org/noted+fp16-cpu'] }, offline);
+  }
+
+  it('finds a conversion by what it was planned by, as after `prune --ci`', async () => {
+    const { file, models } = await convertedBundle(true);
+    expect(models.map(({ kind }) => kind)).toEqual(['converted']);
+    expect(here.told.at(-1)).toContain('so that another conversion of it asks its hub');
+    const offline = await there.open({ plugins });
+    await offline.importBundle(file);
+    expect(await offline.convert('org/noted', { precision: 'fp16' })).toMatchObject({ cached: true });
+    await offline.prune(await offline.planPrune({}), {});
+    expect(await offline.convert('org/noted', { precision: 'fp16' })).toMatchObject({ cached: true });
+  });
+
+  it('converts otherwise without network, where what a conversion was made of came along', async () => {
+    const { file } = await convertedBundle(false);
+    const offline = await there.open({ plugins });
+    await offline.importBundle(file);
+    expect(await offline.convert('org/noted', { precision: 'fp32' })).toMatchObject({ cached: false });
+  });
+
+  it('tells what a conversion was planned by and is gone', async () => {
+    await (await here.open({ plugins })).convert('org/noted', { precision: 'fp16' });
+    const notes = sha256(NOTES);
+    await rm(join(here.cacheDir, 'v1', 'blobs', 'sha256', notes.slice(0, 2), notes));
+    const { file } = await bundle({ references: ['org/noted+fp16-cpu'] }, await here.open({ offline: true }));
+    expect(here.told.at(-1)).toMatch(/^notes\.json, by which hf:org\/noted@.* is no longer stored/);
+    await (await there.open()).importBundle(file);
+  });
+
+  it('is refused where a text that later plans would read is not what its hub has', async () => {
+    const { file } = await convertedBundle(false);
+    const { index, contents } = await membersOf(file);
+    const evil = NOTES.replace('1', '2');
+    const forged = JSON.stringify(index).replaceAll(sha256(NOTES), sha256(evil));
+    const others = contents.filter(({ name }) => name !== contentMember(sha256(NOTES), '').name);
+    const members = [...others, contentMember(sha256(evil), evil)];
+    members.sort((a, b) => (String(a.name) < String(b.name) ? -1 : 1));
+    const error = await rejected(importAs(bundleOf(forged, ...members)));
+    expect([error.code, error.message]).toEqual([
+      'INTEGRITY',
+      expect.stringMatching(/contradicts itself \(The bytes of notes\.json do not match their digest/),
+    ]);
+    expect(await left(there)).toMatchObject({ models: 0, temporary: [] });
+  });
+
+  it('comes with the draft model that a server gets with it, which no lock names', async () => {
+    const served = [
+      'openvino_model.xml',
+      'openvino_model.bin',
+      'openvino_tokenizer.xml',
+      'openvino_detokenizer.xml',
+    ];
+    const serving: Converter = {
+      ...small,
+      plan: async (model, request) => ({
+        ...(await small.plan(model, request)),
+        task: 'text-generation-with-past',
+      }),
+      run: async ({ id }, _plan, directory) => {
+        for (const name of served) await writeFile(join(directory, name), `${name} of ${id}`);
+        return { versions: {}, warnings: [] };
+      },
+    };
+    const models = [
+      {
+        ...{ reference: 'org/two', precision: 'fp16', layout: 'ovms', output: './served' },
+        settings: { draft_source_model: 'org/noted' },
+      },
+    ];
+    const machines = { models, plugins: { ...plugins, converters: [serving] } };
+    await (await here.open(machines)).lock();
+    const { file, models: bundled } = await bundle({ references: [] }, await here.open(machines));
+    const converted = bundled.filter(({ kind }) => kind === 'converted');
+    expect(converted.map(({ id }) => id).sort()).toEqual(['org/noted', 'org/two']);
+    await copyFile(join(here.directory, 'modeldl.lock'), join(there.directory, 'modeldl.lock'));
+    const offline = await there.open(machines);
+    await offline.importBundle(file);
+    expect((await offline.sync({})).errors).toEqual([]);
+    const draft = join(there.directory, 'served', 'org', 'two', 'org-noted', 'openvino_model.bin');
+    expect(await readFile(draft, 'utf8')).toBe('openvino_model.bin of org/noted');
   });
 
   it('has to be what the list asks for', async () => {
@@ -288,6 +430,22 @@ describe('a bundle that is not what it was made', () => {
       'has a content of another size',
       (_bytes, { index, contents }) => bundleOf(index, { ...firstOf(contents), content: 'short' }),
       /bytes instead of/,
+    ],
+    [
+      'has another byte in its index',
+      (bytes) => flipped(bytes, bytes.indexOf('apache-2.0') + 3),
+      /its index is not what modeldl-bundle\.sha256 says/,
+    ],
+    [
+      'has nothing that tells the digest of its index',
+      (_bytes, { index, contents }) =>
+        tar([{ name: INDEX_NAME, content: JSON.stringify(index) }, ...contents]),
+      /its index is not what modeldl-bundle\.sha256 says/,
+    ],
+    [
+      'ends after its index',
+      (_bytes, { index }) => tar([{ name: INDEX_NAME, content: JSON.stringify(index) }]),
+      /ends after its index/,
     ],
     ['does not begin with its index', (_bytes, { contents }) => tar(contents), /Not a bundle of modeldl/],
     [
@@ -522,6 +680,9 @@ describe('wheels', () => {
     await writeFile(join(kit?.directory ?? '', 'stray'), '');
     await offline.importBundle(file);
     expect(await readdir(kit?.directory ?? '')).toHaveLength(2);
+    await rot(join(kit?.directory ?? '', 'b-1.0-py3-none-any.whl'), 'wheel X');
+    expect((await offline.importBundle(file)).writtenBytes).toBe('wheel b'.length);
+    expect(await readFile(join(kit?.directory ?? '', 'b-1.0-py3-none-any.whl'), 'utf8')).toBe('wheel b');
     expect((await readdir(join(here.cacheDir, 'v1', 'tmp'))).length).toBe(0);
   });
 
@@ -575,6 +736,15 @@ describe('where a bundle may be written', () => {
     expect(await readFile(join(here.directory, 'taken.tar'), 'utf8')).toBe('mine');
   });
 
+  it('nothing is fetched under a time that is none', async () => {
+    const environment = { HF_ENDPOINT: hub.endpoint, SOURCE_DATE_EPOCH: 'yesterday' };
+    const modeldl = await here.open({ environment });
+    const options = { output: join(here.directory, 'models.tar'), references: ['org/one'] };
+    expect((await rejected(modeldl.createBundle(options))).code).toBe('CONFIG');
+    expect((await rejected(modeldl.planBundle(options))).code).toBe('CONFIG');
+    expect(hub.requests).toEqual([]);
+  });
+
   it('nothing is made where one model fails', async () => {
     const modeldl = await here.open();
     const output = join(here.directory, 'models.tar');
@@ -611,11 +781,7 @@ describe('where a bundle may be written', () => {
     await bundle({ references: ['org/one'] }, modeldl);
     const { path } = await modeldl.path('org/one');
     const weights = join(path, 'model.safetensors');
-    const { mtime, atime } = await stat(weights);
-    await chmod(weights, 0o644);
-    await writeFile(weights, flippedWeights());
-    const { utimes } = await import('node:fs/promises');
-    await utimes(weights, atime, mtime);
+    await rot(weights, flippedWeights());
     const output = join(here.directory, 'damaged.tar');
     const error = await rejected(
       (await here.open({ offline: true })).createBundle({ output, references: ['org/one'] }),

@@ -7,7 +7,13 @@ import { createModeldl, type Modeldl, type ModeldlOptions } from '../../src/inde
 import { builtInPlugins } from '../../src/plugins.js';
 import { noToolchain, smallConverter } from '../helpers/small-converter.js';
 import { temporaryDirectory } from '../helpers/store.js';
-import { INDEX_NAME, memberName, type BundleIndex } from '../../src/bundle/bundle-index.js';
+import {
+  INDEX_NAME,
+  memberName,
+  SEAL_NAME,
+  sealOf,
+  type BundleIndex,
+} from '../../src/bundle/bundle-index.js';
 import { tar, type TarMember } from '../transfer/make-archive.js';
 
 export interface Machine {
@@ -63,7 +69,8 @@ export async function machine(endpoint?: string): Promise<Machine> {
 /** A bundle of an index and contents as they are given, right or wrong. */
 export function bundleOf(index: unknown, ...contents: readonly TarMember[]): Buffer {
   const text = typeof index === 'string' ? index : JSON.stringify(index);
-  return tar([{ name: INDEX_NAME, content: text }, ...contents]);
+  const seal = { name: SEAL_NAME, content: sealOf(Buffer.from(text)) };
+  return tar([{ name: INDEX_NAME, content: text }, seal, ...contents]);
 }
 
 export function contentMember(sha256: string, content: string | Buffer): TarMember {

@@ -163,6 +163,18 @@ describe('a bundle that is compressed', () => {
     expect([error.exitCode, error.message]).toEqual([6, expect.stringContaining('cut off')]);
   });
 
+  withZstd('is refused where something follows it', async () => {
+    const bytes = compress(await make());
+    const long = join(there.directory, 'long.tar.zst');
+    const modeldl = await there.open();
+    for (const more of [Buffer.from('more'), Buffer.alloc(600), bytes]) {
+      await writeFile(long, Buffer.concat([bytes, more]));
+      const error = await rejected(modeldl.importBundle(long));
+      expect([error.code, error.exitCode]).toEqual(['INTEGRITY', 6]);
+      expect((await modeldl.list()).models).toEqual([]);
+    }
+  });
+
   withZstd('is no bomb', async () => {
     const zeros = Buffer.alloc(100 * MiB);
     const sha256 = createHash('sha256').update(zeros).digest('hex');

@@ -85,6 +85,13 @@ describe('formatTable', () => {
     ]);
   });
 
+  it('has a line for each row, whatever is in it', () => {
+    expect(formatTable(['LICENCE', 'MODEL'], [['mit\npulled', 'a\r\nb\u2028c']])).toEqual([
+      'LICENCE     MODEL',
+      'mit pulled  a b c',
+    ]);
+  });
+
   it('takes more rows than a call takes arguments', () => {
     const rows = Array.from({ length: 200_000 }, () => ['model']);
     expect(formatTable(['REFERENCE'], rows)).toHaveLength(200_001);

@@ -40,6 +40,7 @@ beforeEach(async () => {
     repos: [
       { id: 'org/model', files: FILES, license: 'apache-2.0' },
       { id: 'org/other', files: { 'config.json': '{}' } },
+      { id: 'org/claiming', files: { 'config.json': '{}', '.modeldl.json': '{"reference":"x","files":[]}' } },
       { id: 'OpenVINO/Chat-int8-ov', files: { 'config.json': '{}', 'openvino_model.xml': '<net/>' } },
     ],
   });
@@ -432,6 +433,12 @@ describe('what cannot be exported', () => {
       ['org/other', 'x', '--layout', 'hf-cache', '--name', '../y'],
       /\.\.\/y/,
       /org\/model/,
+    ],
+    [
+      'a model that claims to be of modeldl',
+      ['org/claiming', 'x.tar'],
+      /claiming@.* has a file \.modeldl\.json/,
+      /--exclude .*--layout hf-cache/,
     ],
     ['the same model twice', ['org/other', 'org/other', 'x'], /Named twice: org\/other/, /once/],
     [

@@ -1,7 +1,7 @@
 import type { ConversionOutlook, FormatShare, ModelHeader, ModelPort, ShownModel } from '../../results.js';
 import { missingArgument, type CommandDefinition } from '../command.js';
 import { addFilter, filterOf, type FilterFlags } from '../filter.js';
-import { formatBytes, formatCount, formatNumber, wrapWords } from '../format.js';
+import { asLine, formatBytes, formatCount, formatNumber, wrapWords } from '../format.js';
 
 export const command: CommandDefinition<FilterFlags> = {
   onlyLooks: true,
@@ -42,8 +42,6 @@ const MOST_FILES = 8;
 const INDENT = 13;
 /** Values are not broken where the terminal is narrower. */
 const NARROWEST = 12;
-/** What a model calls its inputs may have some, and is no fact of its own. */
-const LINE_ENDS = /[\r\n\u2028\u2029]+/g;
 
 function lines(model: ShownModel, cacheDir: string, columns: number | undefined): readonly string[] {
   const isLocal = model.kind !== 'remote';
@@ -87,7 +85,7 @@ function lines(model: ShownModel, cacheDir: string, columns: number | undefined)
     model.reference,
     ...facts.flatMap(([name, value]) => {
       if (value === null || value === '') return [];
-      const line = value.replaceAll(LINE_ENDS, ' ');
+      const line = asLine(value);
       const parts = line.includes('  ') || width < NARROWEST ? [line] : wrapWords(line, width);
       return parts.map((part, index) => `  ${(index === 0 ? name : '').padEnd(10)} ${part}`.trimEnd());
     }),
