@@ -2,8 +2,9 @@
  * The package as it is published: three entries and the chunks that they load when they need them, instead of a file for
  * every module, which each cost a start. `tsc` has checked the code and written the declarations before.
  */
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { defineConfig } from 'rolldown';
 
@@ -42,8 +43,25 @@ async function packRequirements() {
   return 'requirements.br';
 }
 
+/** Runs at build and is not published: it writes the manual pages by the commands that were built. */
+const MANUAL = 'manual';
+
+async function writeManual() {
+  const { manualPages } = await import(pathToFileURL(join(DIST, `${MANUAL}.js`)).href);
+  const { version } = JSON.parse(await readFile(resolve(import.meta.dirname, 'package.json'), 'utf8'));
+  await mkdir(join(DIST, 'man'), { recursive: true });
+  const pages = await manualPages(version);
+  for (const [name, text] of pages) await writeFile(join(DIST, 'man', name), text);
+  return [...pages.keys()].map((name) => `man/${name}`);
+}
+
 export default defineConfig({
-  input: { 'bin/modeldl': 'bin/modeldl.ts', 'src/index': 'src/index.ts', 'test/testing': 'test/testing.ts' },
+  input: {
+    'bin/modeldl': 'bin/modeldl.ts',
+    'src/index': 'src/index.ts',
+    'test/testing': 'test/testing.ts',
+    [MANUAL]: 'src/cli/manual/pages.ts',
+  },
   platform: 'node',
   external: /^[^./]/,
   output: {
@@ -63,7 +81,9 @@ export default defineConfig({
           ...Object.keys(bundle),
           ...(await reachable(DECLARED)).map((path) => path.replaceAll('\\', '/')),
           await packRequirements(),
+          ...(await writeManual()),
         ]);
+        kept.delete(`${MANUAL}.js`);
         for (const entry of await readdir(DIST, { recursive: true, withFileTypes: true })) {
           const path = relative(DIST, join(entry.parentPath, entry.name)).replaceAll('\\', '/');
           if (!entry.isDirectory() && !kept.has(path)) await rm(join(DIST, path));

@@ -132,7 +132,9 @@ function home(): string {
   try {
     return userInfo().homedir;
   } catch {
-    // A user that the system does not know, as containers have them, is at home where Docker puts it.
+    // A user that the system does not know, as containers have them, is at home where Docker puts it. Libraries that
+    // ask by themselves as they are loaded would fail.
+    process.env['HOME'] = '/';
     return '/';
   }
 }

@@ -45,7 +45,10 @@ import type { OpenedArchive } from './unpack.js';
 export interface BringOptions extends OutputRequest, SelectionRequest {
   /** Fetch again what is stored. */
   readonly force?: boolean;
-  /** Small files of the listing that were fetched to plan by, by their paths there. */
+  /**
+   * Small files of the listing that were fetched to plan by, by their paths there.
+   * @internal
+   */
   readonly fetched?: ReadonlyMap<string, SmallDownload>;
 }
 

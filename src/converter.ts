@@ -185,33 +185,48 @@ export interface ConversionReport {
   readonly check?: CheckReport;
 }
 
-const checkedOutput = v.object({
-  name: v.string(),
-  shape: v.pipe(v.array(v.number()), v.readonly()),
-  type: v.string(),
-  finite: v.boolean(),
+export interface CheckedOutput {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly type: string;
+  readonly finite: boolean;
   /** Largest absolute difference to the original's output, in the output's own unit. */
-  maxDifference: v.exactOptional(v.number()),
+  readonly maxDifference?: number;
   /** Cosine similarity to the original's output, -1 to 1. */
-  cosine: v.exactOptional(v.number()),
+  readonly cosine?: number;
   /** Largest absolute value of the original's output. */
-  magnitude: v.exactOptional(v.number()),
-});
+  readonly magnitude?: number;
+}
 
-export type CheckedOutput = Readonly<v.InferOutput<typeof checkedOutput>>;
+export interface CheckReport {
+  readonly passed: boolean;
+  /** Whether outputs were compared with the original's, or the model only ran. */
+  readonly compared: boolean;
+  /** Why not compared, or what failed. */
+  readonly reason?: string;
+  readonly outputs: readonly CheckedOutput[];
+  /** What falls short of what is expected of the precision, without being wrong. */
+  readonly warnings: readonly string[];
+}
 
 /** As a worker reports it and a record keeps it. */
-export const checkReport = v.object({
+export const checkReport: v.GenericSchema<unknown, CheckReport> = v.object({
   passed: v.boolean(),
-  /** Whether outputs were compared with the original's, or the model only ran. */
   compared: v.boolean(),
-  /** Why not compared, or what failed. */
   reason: v.exactOptional(v.string()),
-  outputs: v.pipe(v.array(v.pipe(checkedOutput, v.readonly())), v.readonly()),
-  /** What falls short of what is expected of the precision, without being wrong. */
-  warnings: v.optional(v.pipe(v.array(v.string()), v.readonly()), []),
+  outputs: v.array(
+    v.object({
+      name: v.string(),
+      shape: v.array(v.number()),
+      type: v.string(),
+      finite: v.boolean(),
+      maxDifference: v.exactOptional(v.number()),
+      cosine: v.exactOptional(v.number()),
+      magnitude: v.exactOptional(v.number()),
+    }),
+  ),
+  warnings: v.optional(v.array(v.string()), []),
 });
-export type CheckReport = Readonly<v.InferOutput<typeof checkReport>>;
 
 /** Where toolchains live and how they may be made. */
 export interface ToolchainContext {

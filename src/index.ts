@@ -45,7 +45,7 @@ import { createConnectionBudget } from './transfer/helpers.js';
 import { createHttpClient, HTTP_DEFAULTS, type HttpClient } from './transfer/http.js';
 import { userConfigDirectory, userDirectory } from './user-directories.js';
 
-export { EXIT_CODES, ModeldlError, type ErrorCode } from './errors.js';
+export { EXIT_CODES, ModeldlError, type ErrorCode, type ErrorDetails, type ErrorOptions } from './errors.js';
 export { userConfigDirectory };
 export type { Emit, ModeldlEvent } from './events.js';
 export type * from './hub.js';
@@ -53,6 +53,13 @@ export type * from './converter.js';
 export type * from './results.js';
 export type * from './bundle/results.js';
 export type { CreateBundleOptions, CreatedBundle, ImportBundleOptions };
+export type { ConfigFile } from './config/load.js';
+export type { HubValue, HubValues } from './config/schema.js';
+export type { Plugins } from './plugins.js';
+export type { PrebuiltChoice } from './prebuilt.js';
+export type { StartupEntry, StartupHub, StartupHubs, StartupReading, StartupRefusal } from './startup.js';
+export type { ListOptions } from './sync-list.js';
+export type { Environment } from './user-directories.js';
 export type { Reference, ReferenceParts, ReferenceSyntax, ParseOptions } from './reference.js';
 export type { DoctorOptions, LockOptions, SyncOptions };
 export type {

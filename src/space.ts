@@ -11,7 +11,10 @@ export interface OutputRequest {
   /** Hard links instead of an independent copy at `output`. */
   readonly link?: boolean;
   readonly overwrite?: boolean;
-  /** Files beside the model's own. */
+  /**
+   * Files beside the model's own.
+   * @internal
+   */
   readonly texts?: readonly OutputText[];
 }
 

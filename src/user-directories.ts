@@ -3,7 +3,8 @@ import { isAbsolute, join } from 'node:path';
 import { platform } from 'node:process';
 import envPaths from 'env-paths';
 
-type Environment = Readonly<Record<string, string | undefined>>;
+/** Environment variables, as `process.env` has them. */
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where the user's own configuration lies. */
 export function userConfigDirectory(environment: Environment, home: string): string {

@@ -1,6 +1,6 @@
 import { execa } from 'execa';
 import { createHash } from 'node:crypto';
-import { cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { platform } from 'node:process';
@@ -10,10 +10,15 @@ import { formatMessage } from 'publint/utils';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../src/cli/program.js';
+import { canRunAs } from './helpers/program.js';
+import { requirePeer } from './helpers/require.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const INSTALL_MS = 300_000;
 const MAX_BYTES = 1_000_000;
+/** No system has a user of this number. */
+const NOBODY_AT_ALL = 54_321;
+const asStranger = requirePeer('root, and a repository that all may read', canRunAs(NOBODY_AT_ALL));
 
 const packed = v.pipe(
   v.string(),
@@ -89,6 +94,44 @@ describe('the package', () => {
       const digest = createHash('sha256').update(requirements).digest('hex');
       expect(key).toMatchObject({ toolchains: { openvino: digest } });
       expect(await modeldl('hubs', '--quiet')).toContain('hf');
+      // Windows has no `man`, and npm links none there.
+      if (platform === 'win32') return;
+      const pages = join(prefix, 'share/man/man1');
+      expect(await readFile(join(pages, 'modeldl.1'), 'utf8')).toContain('.SH COMMANDS');
+      for (const { name } of COMMANDS)
+        expect(await readFile(join(pages, `modeldl-${name}.1`), 'utf8')).toContain(`modeldl ${name}`);
+    },
+    INSTALL_MS,
+  );
+
+  asStranger(
+    'runs without its optional packages, for a user without a name or a home, who may write nothing but the cache',
+    async () => {
+      const prefix = join(directory, 'bare');
+      await chmod(directory, 0o755);
+      const install = ['install', '--global', '--omit=optional', '--prefix', prefix];
+      await npm(directory, ...install, join(directory, tarball.filename));
+      const model = join(directory, 'model.onnx');
+      await writeFile(model, 'a model');
+      const cache = await mkdtemp(join(directory, 'cache-'));
+      await chmod(cache, 0o777);
+      const modeldl = (environment: Readonly<Record<string, string>>, ...args: readonly string[]) =>
+        execa(process.execPath, [join(prefix, 'lib/node_modules/modeldl/dist/bin/modeldl.js'), ...args], {
+          cwd: directory,
+          env: environment,
+          extendEnv: false,
+          reject: false,
+          uid: NOBODY_AT_ALL,
+          gid: NOBODY_AT_ALL,
+        });
+      for (const home of [{}, { HOME: '' }, { HOME: join(directory, 'nowhere') }]) {
+        const { stdout, stderr } = await modeldl({ ...home, MODELDL_CACHE_DIR: cache }, 'pull', model);
+        expect(stderr).not.toContain('error');
+        expect(await readFile(stdout, 'utf8')).toBe('a model');
+        const refused = await modeldl(home, 'pull', model);
+        expect([refused.exitCode, refused.stdout]).toEqual([7, '']);
+        expect(refused.stderr).toMatch(/^error: .*\.cache/m);
+      }
     },
     INSTALL_MS,
   );

@@ -1,18 +1,26 @@
 /** What the README says is what the program does. */
-import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { converters } from '../converters/index.js';
 import { hubs } from '../hubs/index.js';
-import { COMMANDS } from '../src/cli/program.js';
+import { EXIT_STATUSES, VARIABLES } from '../src/cli/manual/facts.js';
+import { COMMANDS, rootCommand } from '../src/cli/program.js';
 import { DEFAULTS, knownKeys, leaves, needsTrust } from '../src/config/schema.js';
+import { PRECISIONS } from '../src/converter.js';
 import { EXIT_CODES } from '../src/errors.js';
 import { configurationSchema } from '../src/index.js';
 import { settingsOf } from '../src/layout/settings.js';
 import { OVMS_TASKS } from '../src/layout/tasks.js';
+import { OVMS_VERSIONS } from '../src/layout/versions.js';
+import { DOCTOR_TOPICS } from '../src/results.js';
+import { SEARCH_ORDERS } from '../src/search.js';
+import { fakeStream } from './helpers/fake-stream.js';
+import { gguf } from './helpers/gguf.js';
 import { startHfHub, type HfHub } from './helpers/hf-hub.js';
 import { createWorld, type World } from './helpers/program.js';
 
@@ -54,6 +62,20 @@ function codes(text: string | undefined): readonly string[] {
   return [...(text ?? '').matchAll(/`([^`]+)`/g)].map(([, code = '']) => code);
 }
 
+function precisionsIn(text: string): readonly string[] {
+  return PRECISIONS.filter((precision) => new RegExp(`\\b${precision}\\b`).test(text));
+}
+
+/** What every program here reads; the rules of the system say what they mean. */
+const OF_THE_SYSTEM: readonly string[] = ['HOME', 'TMPDIR', 'TEMP', 'TMP'];
+
+async function sourcesBelow(directory: string): Promise<readonly string[]> {
+  const entries = await readdir(join(ROOT, directory), { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .map((entry) => join(entry.parentPath, entry.name));
+}
+
 /** The keys of the schema; what every hub has alike is one row. */
 function documentedKeys(): readonly string[] {
   const keys = knownKeys(configurationSchema()).filter((key) => key !== '$schema');
@@ -66,6 +88,59 @@ describe('the tables of the README', () => {
       names === '' ? [] : names.split(', ').map((name) => [name, Number(code)]),
     );
     expect(Object.fromEntries(said)).toEqual(EXIT_CODES);
+  });
+
+  it('exit codes are explained as in the manual', () => {
+    const said = rows('Exit codes').map(([code, names, meaning]) => [Number(code), names, meaning]);
+    expect(said).toEqual(EXIT_STATUSES.map(({ code, names, meaning }) => [code, names.join(', '), meaning]));
+  });
+
+  it('options of every command are those of the program, explained as in its help', () => {
+    const root = rootCommand({ version: '1.2.3', stdout: fakeStream().stream }, () => undefined);
+    const help = root.createHelp();
+    const said = rows('Options').map(([option, what]) => ({ option: codes(option)[0], what }));
+    expect(said).toEqual(
+      help.visibleOptions(root).map((option) => {
+        const choices = option.argChoices?.map((choice) => `\`${choice}\``).join(', ');
+        const what = choices === undefined ? option.description : `${option.description}: ${choices}`;
+        return { option: option.flags, what };
+      }),
+    );
+  });
+
+  it('filters and orders of searches are those of the hubs', () => {
+    const said = rows('Searching').map(([hub, filters, orders = '']) => [
+      codes(hub)[0],
+      { filters: [...codes(filters)].sort(), orders: orders.split(', ').filter((order) => order !== '') },
+    ]);
+    const abilities = hubs.flatMap((hub) => {
+      if (!('searches' in hub)) return [];
+      const filters = hub.searches.filters.map((filter) => `--${filter}`).sort();
+      return [[hub.name, { filters, orders: [...hub.searches.orders] }]] as const;
+    });
+    expect(Object.fromEntries(said)).toEqual(Object.fromEntries(abilities));
+    const text = section('Searching');
+    for (const order of SEARCH_ORDERS) expect(text).toContain(order);
+  });
+
+  it('converters are those of the program, with the precisions that they make', () => {
+    const said = rows('Converting').map(([name, , makes = '']) => [codes(name)[0], precisionsIn(makes)]);
+    expect(Object.fromEntries(said)).toEqual(
+      Object.fromEntries(converters.map(({ name, makes }) => [name, precisionsIn(makes)])),
+    );
+  });
+
+  it('topics of `doctor` are those of the program, of which models are named by references', () => {
+    const said = rows('When something does not work').map(([topic]) => codes(topic)[0] ?? 'models');
+    expect(said).toEqual(DOCTOR_TOPICS);
+  });
+
+  it('versions of the model server are those of the program', () => {
+    const [, said = ''] =
+      /`--ovms-version` chooses what the server's version reads: (.*), by default/.exec(
+        section('For a model server'),
+      ) ?? [];
+    expect(said.split(/, | or /)).toEqual(OVMS_VERSIONS);
   });
 
   it('commands are those of the program, with their other names', () => {
@@ -151,37 +226,29 @@ describe('the tables of the README', () => {
     );
   });
 
+  it('environment variables are explained as in the manual', () => {
+    const said = rows('Configuration').filter((cells) => cells.length === 2);
+    expect(said.map(([names, what]) => [codes(names), what])).toEqual(VARIABLES);
+  });
+
   it('environment variables of hubs and sources are all there', async () => {
-    const said = codes(
-      rows('Configuration')
-        .filter((cells) => cells.length === 2)
-        .map(([name]) => name)
-        .join(' '),
-    );
+    const said = VARIABLES.flatMap(([names]) => names);
     const declared = hubs.flatMap((hub) => [
       ...('credentials' in hub ? hub.credentials.environment : []),
       ...Object.values('settings' in hub ? hub.settings : {}).flatMap((setting: object) =>
         'environment' in setting && Array.isArray(setting.environment) ? setting.environment.map(String) : [],
       ),
     ]);
-    const sources = [
-      'src/index.ts',
-      'src/user-directories.ts',
-      'src/adopt.ts',
-      'src/config/environment.ts',
-      'src/cli/program.ts',
-      'hubs/hf.ts',
-      'hubs/ollama/daemon.ts',
-    ];
-    const texts = await Promise.all(sources.map((path) => readFile(join(ROOT, path), 'utf8')));
+    const sources = (await Promise.all(['src', 'hubs', 'bin'].map(sourcesBelow))).flat();
+    const texts = await Promise.all(sources.map((path) => readFile(path, 'utf8')));
     const read = texts.flatMap((text) =>
       [
-        ...text.matchAll(
-          /'((?:MODELDL|HF|HUGGINGFACE|OLLAMA|XDG|SSL|NODE|HTTPS?|ALL|NO)_[A-Z_]+|CI|GITHUB_ACTIONS)'/g,
-        ),
+        ...text.matchAll(/\benvironment\[\s*'(\w+)'\s*\]/g),
+        ...text.matchAll(/'((?:MODELDL|HF|HUGGINGFACE|OLLAMA|XDG|HTTPS?|ALL|NO)_[A-Z_]+)'/g),
       ].map(([, name = '']) => name),
     );
-    expect([...new Set(said)].sort()).toEqual([...new Set([...declared, ...read])].sort());
+    const own = read.filter((name) => !OF_THE_SYSTEM.includes(name) && name === name.toUpperCase());
+    expect([...new Set(said)].sort()).toEqual([...new Set([...declared, ...own])].sort());
   });
 });
 
@@ -264,18 +331,39 @@ describe('the documents of the README', () => {
   let world: World;
   beforeAll(async () => {
     world = await createWorld();
+    const linear = { weights: [[1, 2]], bias: [0] };
+    await mkdir(join(world.directory, 'linear'));
+    await mkdir(join(world.directory, '.ollama/models'), { recursive: true });
+    await writeFile(join(world.directory, 'linear/linear.json'), JSON.stringify(linear));
+    await writeFile(join(world.directory, 'model.gguf'), gguf());
     await writeFile(join(world.directory, 'model.onnx'), 'x');
     await writeFile(join(world.directory, 'modeldl.config.yaml'), 'models: [./model.onnx]');
     await world.run('pull', './model.onnx');
+    // A conversion without Python.
+    await world.run('config', 'set', 'plugins', JSON.stringify([join(ROOT, 'examples/linear-converter')]));
   });
   afterAll(() => world.remove());
 
-  const documents = () => new Map(rows('JSON').map(([command, ...cells]) => [command, cells.map(codes)]));
+  const documents = () => new Map(rows('JSON').map(([command, ...cells]) => [command, cells]));
+
+  /** What a cell names: each of the sets of keys that one of a list may have. */
+  function keysIn(cell: string): readonly (readonly string[])[] {
+    const [, others, more] = /^those of (`[^`]+`(?: or `[^`]+`)*)(?:, and (.*))?$/.exec(cell) ?? [];
+    if (others === undefined) return [codes(cell)];
+    return codes(others).flatMap((other) => {
+      const [, items = ''] = documents().get(`\`${other}\``) ?? [];
+      return keysIn(items).map((keys) => [...keys, ...codes(more)]);
+    });
+  }
 
   // In this order: the last ones change what is there.
   it.each([
     ['`pull`', 'pull ./model.onnx'],
     ['`pull --dry-run`', 'pull ./model.onnx --dry-run'],
+    ['`convert --dry-run`', 'convert ./linear --precision fp32 --dry-run'],
+    ['`convert`', 'convert ./linear --precision fp32'],
+    ['`sync --dry-run`', 'sync --dry-run'],
+    ['`sync`', 'sync'],
     ['`list`', 'list'],
     ['`list --usage`', 'list --usage'],
     ['`show`', 'show ./model.onnx'],
@@ -298,23 +386,28 @@ describe('the documents of the README', () => {
     ['`config set`', 'config set jobs 2'],
     ['`config path`', 'config path'],
     ['`config trust`', 'config trust'],
+    ['`config init`', 'config init --precision fp16'],
     ['`completion`', 'completion zsh'],
     ['`logout`', 'logout hf'],
     ['`export --dry-run`', 'export ./model.onnx x.tar --dry-run'],
     ['`export`', 'export ./model.onnx x.tar'],
+    ['`export --to`', 'export ./model.gguf --to ollama'],
     ['`remove --dry-run`', 'remove ./model.onnx --dry-run'],
     ['`prune --dry-run`', 'prune --dry-run'],
     ['`remove`', 'remove ./model.onnx -y'],
     ['`prune`', 'prune -y'],
   ])('%s has the keys that are said', async (command, line) => {
+    if (command === '`config init`') await rm(join(world.directory, 'modeldl.config.yaml'));
     const { stdout } = await world.run(...line.split(' '), '--json');
     const { ok, ...document } = JSON.parse(stdout) as Record<string, unknown>;
-    const [keys = [], items = []] = documents().get(command) ?? [];
+    const [said = '', items = ''] = documents().get(command) ?? [];
+    const keys = codes(said);
     expect(ok).toBe(true);
     expect(Object.keys(document).sort()).toEqual([...keys].sort());
     const list = keys.map((key) => document[key]).find(Array.isArray) as readonly unknown[] | undefined;
-    if (items.includes('list') || list?.[0] === undefined || typeof list[0] !== 'object') return;
-    expect(Object.keys(list[0] ?? {}).sort()).toEqual([...items].sort());
+    if (list?.[0] === undefined || typeof list[0] !== 'object') return;
+    const told = keysIn(items).map((alternative) => [...alternative].sort());
+    expect(told).toContainEqual(Object.keys(list[0] ?? {}).sort());
   });
 
   it('are all there', () => {

@@ -13,3 +13,4 @@ export {
   type TestHubContext,
   type TestHubOptions,
 } from './helpers/hub-context.js';
+export type { Certificate } from './transfer/certificate.js';

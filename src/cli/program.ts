@@ -13,7 +13,7 @@ import {
 import { redactReference } from '../redact.js';
 import { asEventOutput } from './event-output.js';
 import type { JobEnd } from './interactive/menu.js';
-import { createOutput, type Output } from './output.js';
+import { createOutput, type Output, type OutputStream } from './output.js';
 import { asModeldlError, reportErrors } from './report.js';
 
 interface Entry {
@@ -231,7 +231,10 @@ function isSet(value: string | undefined): boolean {
   return value !== undefined && !/^(|0|false|no|off)$/i.test(value);
 }
 
-export function rootCommand(cli: CliEnvironment, onHelp: (text: string) => void): Command {
+export function rootCommand(
+  cli: { readonly version: string; readonly stdout: Pick<OutputStream, 'write'> },
+  onHelp: (text: string) => void,
+): Command {
   return new Command('modeldl')
     .description('Pull AI models from many hubs, verify every byte, convert them to OpenVINO IR')
     .version(cli.version)

@@ -160,9 +160,9 @@ const ENTRIES = {
   ),
 };
 
-type HubValue = string | boolean | number | string[];
+export type HubValue = string | boolean | number | string[];
 /** By hub and key. */
-type HubValues = Record<string, Record<string, HubValue | undefined> | undefined>;
+export type HubValues = Record<string, Record<string, HubValue | undefined> | undefined>;
 
 /** What a hub that is not known may be set to: one of a plugin, which is not loaded. */
 const OTHER_HUB = v.pipe(

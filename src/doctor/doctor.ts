@@ -20,7 +20,7 @@ import { networkChecks } from './network.js';
 import { programChecks, toolchainChecks } from './programs.js';
 
 export interface DoctorOptions {
-  /** Milliseconds that each check may take; default {@link LIMIT_MS}. */
+  /** Milliseconds that each check may take; default 5000. */
   readonly limitMs?: number;
 }
 
