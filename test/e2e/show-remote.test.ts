@@ -1,7 +1,8 @@
 /** What `show` tells of a model before a download, by ranges, against a local hub that counts what it sends. */
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 import { pipeline, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -248,6 +249,22 @@ describe('show of a model at its hub', () => {
     expect(after.formats).toEqual(before.formats);
     expect(after.outlook[0]).toMatchObject({ converter: 'optimum', downloadBytes: 0 });
     await world.run('remove', 'hf:org/bert', '-y');
+  });
+});
+
+describe('show of files here that are not stored', () => {
+  it('reads all that they say, also offline, and counts none of it as fetched', async () => {
+    const tokens = Array.from({ length: 60_000 }, (_each, index) => `token-${index}`);
+    const values = { ...LLAMA, 'tokenizer.ggml.tokens': texts(tokens) };
+    await writeFile(join(world.directory, 'own.gguf'), gguf({ values }));
+    for (const option of ['--offline', '--prefer-offline']) {
+      const model = await show('./own.gguf', option);
+      expect(model).toMatchObject({
+        kind: 'remote',
+        headers: [{ parameters: 1600, quantization: 'Q4_K_M', unread: null }],
+        fetchedBytes: 0,
+      });
+    }
   });
 });
 
