@@ -1,7 +1,8 @@
 /** `modeldl doctor` as a user runs it, each state against what brings it about. */
-import { chmod, mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DoctorReport } from '../../src/results.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
@@ -166,6 +167,18 @@ describe('hubs', () => {
       message: expect.stringContaining('the environment variable HF_TOKEN') as string,
     });
     expect(hub.requests).toHaveLength(0);
+  });
+
+  it.each([
+    ['oci', 'network.oci', 'OCI registries: has no server of its own; '],
+    ['geti', 'network.geti', 'Intel Geti: no server is set'],
+  ])('%s has no server to ask, which is said', async (hub, name, message) => {
+    const { exitCode, checks } = await look({}, hub);
+    expect(exitCode).toBe(0);
+    expect(checks.get(name)).toMatchObject({
+      status: 'skipped',
+      message: expect.stringContaining(message) as string,
+    });
   });
 
   it('an interruption ends it', async () => {
@@ -493,7 +506,6 @@ describe('the cache', () => {
   asNobody('one directory of it belongs to another user, as after sudo', async () => {
     await chmod(world.directory, 0o755);
     await mkdir(join(world.cacheDir, 'v1/blobs'), { recursive: true });
-    const { chown } = await import('node:fs/promises');
     await chown(world.cacheDir, NOBODY, NOBODY);
     await chown(join(world.cacheDir, 'v1'), NOBODY, NOBODY);
     const { checks } = await look({ uid: NOBODY }, 'cache');
@@ -503,6 +515,40 @@ describe('the cache', () => {
       fix: expect.stringContaining('chown') as string,
     });
   });
+
+  /** The command that a fix begins with, carried out by the shell that it is for. */
+  async function carriedOut(fix: string | null | undefined, uid?: number): Promise<void> {
+    const [, command = ''] = /^`(.+?)`/.exec(fix ?? '') ?? [];
+    expect(command).not.toBe('');
+    // Root needs no sudo, which a container may lack.
+    const own = uid === undefined ? {} : { uid, gid: uid };
+    await execa('sh', ['-c', command.replace(/^sudo /, '')], { cwd: world.directory, ...own });
+  }
+
+  for (const [what, below, mode, owner, repairer] of [
+    ['a directory within it is another user’s', 'v1/models/hf', 0o755, 0, undefined],
+    ['the modes forbid it', 'v1/blobs/sha256', 0o555, NOBODY, NOBODY],
+    ['it is an empty volume of another user', '', 0o755, 0, undefined],
+  ] as const)
+    asNobody(`${what}, and what is named puts it right`, async () => {
+      await chmod(world.directory, 0o755);
+      const cacheDir = join(world.directory, "a user's cache");
+      const place = join(cacheDir, below);
+      await mkdir(place, { recursive: true });
+      await execa('chown', ['-R', String(NOBODY), cacheDir]);
+      await chown(place, owner, owner);
+      await chmod(place, mode);
+      const asked = { uid: NOBODY, environment: { MODELDL_CACHE_DIR: cacheDir } };
+      const before = await look(asked, 'cache');
+      const found = before.checks.get('cache.place');
+      expect(found).toMatchObject({
+        status: 'failed',
+        message: expect.stringContaining(`${place} may not be written to`) as string,
+      });
+      await carriedOut(found?.fix, repairer);
+      const after = await look(asked, 'cache');
+      expect([after.exitCode, after.checks.get('cache.place')?.status]).toEqual([0, 'ok']);
+    });
 
   const mounted = whereKernelHas('mounts', canMount);
 
