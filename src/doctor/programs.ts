@@ -103,7 +103,7 @@ export function toolchainChecks({ plugins }: Patient): readonly Check[] {
   return plugins.toolchains.map((toolchain): Check => ({
     name: toolchain.name,
     topic: 'toolchains',
-    lateFix: `\`modeldl toolchain remove ${toolchain.name}\`, and the next conversion makes it anew`,
+    lateFix: `\`modeldl doctor programs\` tells whether Python answers; where it does, \`modeldl toolchain remove ${toolchain.name}\`, and the next conversion makes it anew`,
     run: async ({ context }) => [await toolchainFinding(toolchain, toolchainContext(context))],
   }));
 }

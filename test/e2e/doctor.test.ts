@@ -319,6 +319,23 @@ describe('a model', () => {
   });
 });
 
+describe('the address of a hub that is none', () => {
+  it('is told of that hub, and keeps nobody from another one', async () => {
+    const environment = { GETI_HOST: 'https://me:secret@geti.example', GETI_TOKEN: 'tokenOfGeti' };
+    const { exitCode, checks, said } = await lookWith(environment, 'geti', 'hf:org/open');
+    expect(exitCode).toBe(1);
+    expect(checks.get('models.hf:org/open')?.status).toBe('ok');
+    expect(checks.get('network.geti')).toMatchObject({
+      status: 'failed',
+      message: expect.stringContaining('GETI_HOST') as string,
+    });
+    expectNowhere(['me:secret', 'tokenOfGeti'], [{ name: 'what was said', content: said }]);
+    expect((await world.runWith(environment, 'pull', 'hf:org/open')).exitCode).toBe(0);
+    const own = await world.runWith(environment, 'show', 'geti:project/model');
+    expect([own.exitCode, own.stderr]).toEqual([2, expect.stringContaining('GETI_HOST')]);
+  });
+});
+
 describe('the configuration', () => {
   const project = (text: string): Promise<void> =>
     writeFile(join(world.directory, 'modeldl.config.json'), text);
