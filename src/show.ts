@@ -150,11 +150,20 @@ function lookAt(
   allowance: Allowance,
 ): Omit<LookedAt, 'isHere'> {
   const reader = openRemote(context, snapshot, allowance);
+  const counted = new Set<string>();
   // Members of an archive have no address of their own.
   const own = files.filter(({ file }) => file.archive === undefined);
   return {
     files: own.map(({ path, bytes }) => ({ path, bytes: bytes ?? 0 })),
-    text: (path) => what.model.text(path),
+    text(path) {
+      const bytes = own.find((each) => each.path === path)?.bytes ?? 0;
+      if (!counted.has(path)) {
+        if (bytes > allowance.mostBytes - allowance.usedBytes) return Promise.resolve(undefined);
+        counted.add(path);
+        allowance.usedBytes += bytes;
+      }
+      return what.model.text(path);
+    },
     open(path, ahead) {
       const found = own.find((each) => each.path === path);
       if (found === undefined) throw new Error(`Not among the files: ${path}`);

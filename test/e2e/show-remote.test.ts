@@ -76,6 +76,15 @@ beforeAll(async () => {
         },
       },
       {
+        id: 'org/wordy',
+        files: Object.fromEntries(
+          [0, 1, 2, 3, 4, 5].flatMap((folder): readonly (readonly [string, string | Buffer])[] => [
+            [`${folder}/config.json`, CONFIG.replace('{', `{"words":"${'w'.repeat(200_000 + folder)}",`)],
+            [`${folder}/model.safetensors`, safetensors({ a: { dtype: 'F16', shape: [100_000] } })],
+          ]),
+        ),
+      },
+      {
         id: 'org/quantized',
         files: {
           'model-Q4_K_M.gguf': gguf({ values: { ...LLAMA, 'llama.context_length': uint32(4096) } }),
@@ -171,6 +180,14 @@ describe('show of a model at its hub', () => {
       { file: 'model-00001-of-00002.safetensors', files: 2, parameters: 3 * 512 * 1024, unread: null },
     ]);
     expect(sentBytes()).toBeLessThan(FEW_HUNDRED_KB);
+  });
+
+  it('counts the texts beside weights among what may be read', async () => {
+    const { headers, fetchedBytes } = await show('hf:org/wordy');
+    expect(headers).toHaveLength(6);
+    expect(headers[0]).toMatchObject({ architecture: 'BertModel', parameters: 100_000 });
+    expect(sentBytes()).toBeLessThan(FEW_HUNDRED_KB);
+    expect(fetchedBytes).toBeGreaterThan(200 * 1024);
   });
 
   it('reads one GGUF of several quantizations, and says which there are', async () => {
