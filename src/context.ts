@@ -73,7 +73,12 @@ export type Freshness = 'offline' | 'stored' | 'online' | 'refresh';
 export function parse(context: Context, text: string, unpack = false): Reference {
   const endpoints: Record<string, string | undefined> = {};
   for (const hub of context.hubs) {
-    endpoints[hub.name] = hub.endpoint?.(settingsContext(context, hub));
+    try {
+      endpoints[hub.name] = hub.endpoint?.(settingsContext(context, hub));
+    } catch (error) {
+      // Pasted addresses of that hub are none then; who asks for its models is told, and nobody else.
+      if (!(error instanceof ModeldlError) || error.code !== 'CONFIG') throw error;
+    }
   }
   const { cwd, home } = context;
   return parseReference(text, context.syntaxes, { cwd, home, unpack, endpoints, exists: existsSync });

@@ -415,7 +415,7 @@ export interface ShownModel {
   readonly outlook: readonly ConversionOutlook[];
   /** What could not be told, as sentences. */
   readonly unread: readonly string[];
-  /** Bytes of the model's files that were fetched for this. */
+  /** Bytes of the model's files that were fetched for what they say of themselves; 0 of files here. */
   readonly fetchedBytes: number;
 }
 

@@ -55,7 +55,9 @@ export async function show(
     return await showStored(context, reference, model, siblings, conversion);
   } catch (error) {
     const absent = error instanceof ModeldlError && error.code === 'NOT_FOUND';
-    if (!absent || wantsConversion(reference, filter) || context.freshness === 'offline') throw error;
+    const isBarred =
+      context.freshness === 'offline' && hubNamed(context, reference.hub).syntax.paths !== true;
+    if (!absent || wantsConversion(reference, filter) || isBarred) throw error;
   }
   return showRemote(context, text, await resolveReference(context, reference), conversion);
 }
@@ -74,7 +76,8 @@ async function showRemote(
     listing ?? snapshot.files.map((source) => ({ path: source.path, size: source.size, source }));
   const listed = below(entries, listing === undefined ? undefined : reference.subpath).candidates;
   const files = listed.map(({ path, file }) => ({ path, bytes: file.size ?? null, file }));
-  const allowance: Allowance = { mostBytes: REMOTE_BYTES, usedBytes: 0 };
+  const isHere = snapshot.files.every(({ url }) => url.startsWith('file:'));
+  const allowance: Allowance = { mostBytes: isHere ? LOCAL_BYTES : REMOTE_BYTES, usedBytes: 0 };
   const access = await accessTo(context, snapshot);
   const { what, why } = convertibleOr(context, resolved);
   const contents =
@@ -82,7 +85,7 @@ async function showRemote(
       ? nothing(why)
       : access.state === 'refused'
         ? nothing(access.why)
-        : await describeContents(lookAt(context, snapshot, files, what, allowance));
+        : await describeContents({ ...lookAt(context, snapshot, files, what, allowance), isHere });
   const pinned = revision === undefined ? reference : pinnedReference(context, reference, { id, revision });
   return {
     reference: format(context, pinned),
@@ -116,7 +119,7 @@ async function showRemote(
     formats: formatsOf(files.map(({ path, bytes }) => ({ path, bytes: bytes ?? 0 }))),
     ...contents,
     outlook: what === undefined ? [] : await outlook(context, text, reference, what, conversion),
-    fetchedBytes: allowance.usedBytes,
+    fetchedBytes: isHere ? 0 : allowance.usedBytes,
   };
 }
 
@@ -145,19 +148,27 @@ function lookAt(
   files: readonly { readonly path: string; readonly bytes: number | null; readonly file: ListingEntry }[],
   what: NonNullable<ReturnType<typeof convertible>>,
   allowance: Allowance,
-): LookedAt {
+): Omit<LookedAt, 'isHere'> {
   const reader = openRemote(context, snapshot, allowance);
+  const counted = new Set<string>();
   // Members of an archive have no address of their own.
   const own = files.filter(({ file }) => file.archive === undefined);
   return {
     files: own.map(({ path, bytes }) => ({ path, bytes: bytes ?? 0 })),
-    text: (path) => what.model.text(path),
+    text(path) {
+      const bytes = own.find((each) => each.path === path)?.bytes ?? 0;
+      if (!counted.has(path)) {
+        if (bytes > allowance.mostBytes - allowance.usedBytes) return Promise.resolve(undefined);
+        counted.add(path);
+        allowance.usedBytes += bytes;
+      }
+      return what.model.text(path);
+    },
     open(path, ahead) {
       const found = own.find((each) => each.path === path);
       if (found === undefined) throw new Error(`Not among the files: ${path}`);
       return reader.open(found.file.source, ahead);
     },
-    isHere: false,
   };
 }
 

@@ -40,6 +40,7 @@ function barOf(own: number, shared: number, most: number, width: number): string
   if (most === 0 || width < 1) return ' '.repeat(Math.max(0, width));
   const length = (bytes: number): number =>
     bytes === 0 ? 0 : Math.max(1, Math.round((width * bytes) / most));
-  const bar = `${'#'.repeat(length(own))}${'-'.repeat(length(shared))}`;
+  const room = shared === 0 ? width : width - 1;
+  const bar = `${'#'.repeat(Math.min(length(own), room))}${'-'.repeat(length(shared))}`;
   return bar.slice(0, width).padEnd(width);
 }

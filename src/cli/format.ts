@@ -1,4 +1,6 @@
 /** Sizes, times and tables for people. */
+import { shellWord } from '../shell-word.js';
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const;
 
 /** 1536 → `1.5 KiB`. */
@@ -52,23 +54,7 @@ export function formatAgo(iso: string | null, now: number): string {
 
 /** Words as a POSIX shell reads them back; the words of an operator such as `<` are the caller's. */
 export function formatCommand(words: readonly string[]): string {
-  return words.map(quoteWord).join(' ');
-}
-
-/** What a terminal acts on in place of showing it. */
-const UNSHOWN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
-
-function quoteWord(word: string): string {
-  // A `=` at the beginning is one of zsh's expansions.
-  if (/^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word)) return word;
-  if (!UNSHOWN.test(word)) return `'${word.replaceAll("'", `'\\''`)}'`;
-  const escaped = word
-    .replaceAll(/['\\]/g, (character) => `\\${character}`)
-    .replaceAll(new RegExp(UNSHOWN, 'gu'), (character) =>
-      // In octal, since a digit of the word may follow: no shell reads more than three.
-      [...Buffer.from(character)].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join(''),
-    );
-  return `$'${escaped}'`;
+  return words.map(shellWord).join(' ');
 }
 
 /** What comes from elsewhere may have line ends, and is no line of its own. */

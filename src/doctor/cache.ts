@@ -5,6 +5,7 @@ import { geteuid, platform } from 'node:process';
 import type { Context } from '../context.js';
 import { isReadOnly } from '../directories.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
+import { shellWord } from '../shell-word.js';
 import { checkSpace, existingAncestor, freeBytes } from '../store/space.js';
 import { BLOB_AGE_MS, planSweep } from '../store/sweep.js';
 import { formatSize, type Check, type Finding, type Patient } from './check.js';
@@ -57,21 +58,19 @@ async function placeFinding({ context, cacheSource }: Patient): Promise<Finding>
     ...(fix === undefined ? {} : { fix }),
   });
   if (found instanceof Error) return absentFinding(context, found, finding);
-  const readOnly = await isReadOnly(root);
-  if (readOnly) {
+  if (await isReadOnly(root)) {
     const message = `${cacheDir} is read-only: what is stored can be used, and nothing pulled or converted`;
     return finding('warning', message, OTHER_PLACE);
   }
-  const own = `\`sudo chown -R ${geteuid?.() ?? '$(id -u)'} ${cacheDir}\`, or ${OTHER_PLACE}`;
-  if (!(await isWritable(root)))
-    return finding('failed', `${cacheDir} may not be written to${await whoOwns(root)}`, own);
-  const [unwritable] = await unwritableIn(root, isWritable);
-  if (unwritable !== undefined)
-    return finding('failed', `${unwritable} may not be written to${await whoOwns(unwritable)}`, own);
+  const unwritable = await unwritableIn(root, isWritable);
+  if (unwritable !== undefined) {
+    const { told, fix } = await whyNotWritable(unwritable, cacheDir);
+    return finding('failed', told, fix);
+  }
   const { mode } = await stat(root);
   if (platform !== 'win32' && (mode & MAY_OTHERS_WRITE) !== 0 && (mode & STICKY) === 0) {
     const message = `Everybody on this machine may change models in ${cacheDir}`;
-    return finding('warning', message, `\`chmod -R o-w ${cacheDir}\``);
+    return finding('warning', message, `\`chmod -R o-w ${shellWord(cacheDir)}\``);
   }
   return finding('ok', `${cacheDir} (${cacheSource})`);
 }
@@ -92,25 +91,48 @@ async function absentFinding(
   const why = await withProbe(above, () => Promise.resolve(undefined)).catch((thrown: unknown) =>
     diskError(thrown, above),
   );
+  const isThere = above === cacheDir;
+  if (why !== undefined && isThere && !(await isWritable(above)) && !(await isReadOnly(above))) {
+    const { told, fix } = await whyNotWritable(above, cacheDir);
+    return finding('failed', told, fix);
+  }
   if (why !== undefined) {
     const told = why instanceof ModeldlError ? why.message : `${above} takes no directory`;
-    return finding('failed', `${cacheDir} is not there and cannot be made: ${told}`, OTHER_PLACE);
+    const what = isThere
+      ? `Nothing can be made in ${cacheDir}`
+      : `${cacheDir} is not there and cannot be made`;
+    return finding('failed', `${what}: ${told}`, OTHER_PLACE);
   }
-  return finding('ok', `${cacheDir} is not there yet: it is made on first use`);
+  return finding(
+    'ok',
+    isThere ? `${cacheDir}: nothing is stored yet` : `${cacheDir} is not there yet: it is made on first use`,
+  );
 }
 
 /** Access of an ordinary user; root may write anywhere that is no read-only mount. */
 function isWritable(path: string): Promise<boolean> {
-  return access(path, constants.W_OK | constants.X_OK).then(
+  return access(path, constants.R_OK | constants.W_OK | constants.X_OK).then(
     () => true,
-    () => false,
+    // Others may remove it at this moment.
+    (error: unknown) => systemErrorCode(error) === 'ENOENT',
   );
 }
 
-async function whoOwns(path: string): Promise<string> {
+/** The directory is another user's, or its mode forbids it; blobs stay read-only either way. */
+async function whyNotWritable(
+  path: string,
+  cacheDir: string,
+): Promise<{ readonly told: string; readonly fix: string }> {
   const { uid } = await stat(path);
   const self = geteuid?.();
-  return self === undefined || uid === self ? '' : `: it belongs to user ${uid}, and this is ${self}`;
+  const told = `${path} may not be written to`;
+  const place = shellWord(cacheDir);
+  if (self === undefined || uid === self)
+    return { told, fix: `\`find ${place} -type d -exec chmod u+rwx {} +\`, or ${OTHER_PLACE}` };
+  return {
+    told: `${told}: it belongs to user ${uid}, and this is ${self}`,
+    fix: `\`sudo chown -R ${self} ${place}\`, or ${OTHER_PLACE}`,
+  };
 }
 
 async function spaceFinding({ store }: Context): Promise<Finding> {

@@ -76,7 +76,7 @@ function environmentFindings({ context, loaded, offline }: Patient): readonly Fi
       const [first] = set;
       if (first === undefined || new Set(set.map(of)).size < 2) continue;
       const listed = set.map((variable) => `\`${variable}\``).join(' and ');
-      warn(`${listed} differ, and \`${first}\` counts`, `unset ${set.slice(1).join(' and ')}`);
+      warn(`${listed} differ, and \`${first}\` counts`, `\`unset ${set.slice(1).join(' ')}\``);
     }
   }
   const { http, https, no } = loaded.config.proxy ?? {};
@@ -86,7 +86,10 @@ function environmentFindings({ context, loaded, offline }: Patient): readonly Fi
     warn('A proxy is set for http alone, and hubs are asked by https: directly', 'set `HTTPS_PROXY` too');
   const [own, others] = [of('MODELDL_OFFLINE'), of('HF_HUB_OFFLINE')];
   if (own !== undefined && others !== undefined && isTrue(own) !== isTrue(others))
-    warn('`MODELDL_OFFLINE` and `HF_HUB_OFFLINE` differ, and `MODELDL_OFFLINE` counts', 'unset one of them');
+    warn(
+      '`MODELDL_OFFLINE` and `HF_HUB_OFFLINE` differ, and `MODELDL_OFFLINE` counts',
+      '`unset HF_HUB_OFFLINE`',
+    );
   else if (offline?.includes('HF_HUB_OFFLINE') === true)
     warn(
       '`HF_HUB_OFFLINE` is set: modeldl asks no hub at all',

@@ -171,14 +171,26 @@ export async function runsPrograms(directory: string): Promise<boolean> {
   );
 }
 
-/** Directories at the top of the cache that may not be written to, with those who own them. */
+/** Models, their records and blobs lie so deep; what is in a model is its own. */
+const DEPTH = 3;
+/** Of others, or of no account once they are done. */
+const PASSING = new Set(['claims', 'partials', 'removed', 'sessions', 'tmp', 'toolchains', 'wheels']);
+
+/** The first directory of the cache that may not be written to, as `sudo` leaves them; those of processes that run are passed by. */
 export async function unwritableIn(
   root: string,
   isWritable: (path: string) => Promise<boolean>,
-): Promise<readonly string[]> {
-  const entries = await readdir(root, { withFileTypes: true });
-  const directories = entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(root, name));
-  const found: string[] = [];
-  for (const directory of directories) if (!(await isWritable(directory))) found.push(directory);
-  return found;
+  depth = DEPTH,
+): Promise<string | undefined> {
+  if (!(await isWritable(root))) return root;
+  if (depth === 0) return undefined;
+  // Others may remove it at this moment.
+  const entries = await readdir(root, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) {
+    if (!entry.isDirectory()) continue;
+    const further = depth === DEPTH && PASSING.has(entry.name) ? 0 : depth - 1;
+    const found = await unwritableIn(join(root, entry.name), isWritable, further);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }

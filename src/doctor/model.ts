@@ -8,7 +8,7 @@ export function modelCheck(context: Context, reference: Reference): Check {
   return {
     name: format(context, reference),
     topic: 'models',
-    lateFix: `check the network: \`modeldl doctor ${reference.hub}\``,
+    lateFix: 'check the network: `modeldl doctor network`; `--timeout` waits longer',
     run: async (patient) => [await modelFinding(patient, reference)],
   };
 }

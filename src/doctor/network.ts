@@ -224,7 +224,34 @@ async function hubFindings(
     const replaced = others.some(({ answer }) => isWell(answer));
     return hubFinding(one, replaced, nobody || named.has(one.hub.name) || isUsed(patient, one.hub, stored));
   });
-  return [...broken, ...(await Promise.all(findings)), ...clockFinding(asked)];
+  const silent = wanted.filter(
+    (hub) =>
+      named.has(hub.name) &&
+      [...broken, ...asked.map((one) => one.hub)].every(({ name }) => name !== hub.name),
+  );
+  return [
+    ...broken,
+    ...(await Promise.all(findings)),
+    ...silent.map(addresslessFinding),
+    ...clockFinding(asked),
+  ];
+}
+
+/** Whose name was typed is told of. */
+function addresslessFinding({ name, title, settings = {} }: Hub): Finding {
+  const [variable] = settings['endpoint']?.environment ?? [];
+  if (variable !== undefined)
+    return {
+      name,
+      status: 'skipped',
+      message: `${title}: no server is set`,
+      fix: `set \`${variable}\` or \`hubs.${name}.endpoint\``,
+    };
+  return {
+    name,
+    status: 'skipped',
+    message: `${title}: has no server of its own; what a reference names is asked for by \`modeldl doctor <reference>\``,
+  };
 }
 
 /** Did somebody set this hub up here, or pull from it? */

@@ -9,6 +9,7 @@ import type {
   ToolchainStatus,
 } from '../converter.js';
 import { ModeldlError } from '../errors.js';
+import { shellWord } from '../shell-word.js';
 import { checkSpace } from '../store/space.js';
 import { runtimes, toolchainContext } from '../toolchains.js';
 import { failure, formatSize, type Check, type Finding, type Patient } from './check.js';
@@ -102,7 +103,7 @@ export function toolchainChecks({ plugins }: Patient): readonly Check[] {
   return plugins.toolchains.map((toolchain): Check => ({
     name: toolchain.name,
     topic: 'toolchains',
-    lateFix: `\`modeldl toolchain remove ${toolchain.name}\`, and the next conversion makes it anew`,
+    lateFix: `\`modeldl doctor programs\` tells whether Python answers; where it does, \`modeldl toolchain remove ${toolchain.name}\`, and the next conversion makes it anew`,
     run: async ({ context }) => [await toolchainFinding(toolchain, toolchainContext(context))],
   }));
 }
@@ -167,7 +168,7 @@ async function missingFinding(
       name,
       status: 'failed',
       message: `The folder of \`toolchains.wheels\` is not there: ${wheels}`,
-      fix: `fill it by \`modeldl toolchain download ${name} -o ${wheels}\` with network`,
+      fix: `fill it by \`modeldl toolchain download ${name} -o ${shellWord(wheels)}\` with network`,
       facts,
     };
   if (install === 'never' || (offline && wheels === undefined)) {

@@ -12,7 +12,7 @@ export interface ConfigSummary {
   readonly packing?: QuantizationConfig;
 }
 
-const count = v.pipe(v.number(), v.integer(), v.minValue(1));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const words = v.pipe(v.string(), v.maxLength(200));
 const lenient = <Schema extends v.GenericSchema>(
   schema: Schema,

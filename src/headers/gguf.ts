@@ -32,6 +32,8 @@ const MOST_TEXT_BYTES = 1024 * 1024;
 const MOST_VALUES = 100_000;
 const MOST_TENSORS = 1_000_000;
 const MOST_NESTED = 4;
+/** Weights of one bit. */
+const MOST_PER_BYTE = 8;
 
 /** ggml_type by number: name, numbers in a block, bytes of a block (ggml's ggml.h and ggml-quants.h). */
 const TENSOR_TYPES: ReadonlyMap<number, readonly [name: string, numbers: number, bytes: number]> = new Map([
@@ -199,6 +201,7 @@ async function readTensors(
 ): Promise<{ readonly parameters: number; readonly types: readonly TypeShare[] }> {
   let parameters = 0;
   let end = 0;
+  let held = 0;
   const bytesOf = new Map<string, number>();
   for (let tensor = 0; tensor < count; tensor += 1) {
     await readText(cursor); // its name
@@ -212,11 +215,15 @@ async function readTensors(
     const [type, perBlock, blockBytes] = TENSOR_TYPES.get(number) ?? [`type ${number}`, 1, 0];
     const bytes = Math.ceil(numbers / perBlock) * blockBytes;
     end = Math.max(end, begin + bytes);
+    held += bytes;
     parameters += numbers;
     bytesOf.set(type, (bytesOf.get(type) ?? 0) + bytes);
   }
   const data = Math.ceil(cursor.at() / alignment) * alignment;
-  if (count > 0 && data + end > (file.size() ?? Infinity)) {
+  const most = (file.size() ?? Infinity) - data;
+  // Tensors do not share bytes, and whatever type is unknown here has a bit for each number.
+  const isTooMuch = end > most || held > most || parameters > MOST_PER_BYTE * most;
+  if (count > 0 && (isTooMuch || !Number.isSafeInteger(parameters))) {
     throw new Unread('its header describes more than it holds: it is cut off, or damaged');
   }
   const rest = (file.size() ?? data + end) - data - end;
@@ -236,13 +243,17 @@ function describe(values: Values, types: readonly TypeShare[] | undefined): Gguf
     const value = values.get(name);
     return typeof value === 'number' ? value : undefined;
   };
+  const count = (name: string): number | undefined => {
+    const value = number(name);
+    return value !== undefined && Number.isSafeInteger(value) && value > 0 ? value : undefined;
+  };
   const architecture = text('general.architecture');
   const tokens = values.get('tokenizer.ggml.tokens');
   return defined({
     architecture,
     name: text('general.name'),
     license: text('general.license'),
-    contextLength: number(`${architecture ?? ''}.context_length`),
+    contextLength: count(`${architecture ?? ''}.context_length`),
     quantization: FILE_TYPES.get(number('general.file_type') ?? -1) ?? types?.[0]?.type,
     tokenizer: text('tokenizer.ggml.model'),
     tokens: typeof tokens === 'object' ? tokens.count : undefined,

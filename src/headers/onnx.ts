@@ -61,6 +61,8 @@ const ENDS: readonly number[] = [16 * 1024, 128 * 1024];
 /** What follows a graph: operator sets and properties. */
 const MOST_AFTER_GRAPH = 256 * 1024;
 const LONGEST_PORT = 1024;
+/** So often the bytes before the end are looked at: a model's are few times, made ones could be for minutes. */
+const MOST_LOOKS = 16;
 const MOST_PORTS = 10_000;
 
 /** @throws Unread for what is no ONNX, or damaged before it says anything */
@@ -166,12 +168,17 @@ function firstPorts(bytes: Buffer): Ports | undefined {
   /** Places from where the end is reached, and what lies there. */
   const leads = new Map<number, Field>();
   let first: number | undefined;
+  let left = MOST_LOOKS * bytes.length;
   for (let at = bytes.length - 2; at >= 0; at -= 1) {
     const field = fieldAt(bytes, at);
     if (field?.value !== undefined || field === undefined || !AFTER.has(field.number)) continue;
     if (field.end !== bytes.length && !leads.has(field.end)) continue;
     const isPort = field.number === INPUT || field.number === OUTPUT || field.number === VALUE_INFO;
-    if (isPort && portOf(bytes.subarray(field.begin, field.end)) === undefined) continue;
+    if (isPort) {
+      left -= field.end - field.begin;
+      if (left < 0) return undefined;
+      if (portOf(bytes.subarray(field.begin, field.end)) === undefined) continue;
+    }
     leads.set(at, field);
     if (isPort) first = at;
   }

@@ -24,8 +24,10 @@ const tensor = v.object({
   data_offsets: v.tuple([v.number(), v.number()]),
 });
 
-/** Weights of one bit. */
+/** Weights of one bit: of types whose size is not known. */
 const MOST_PER_BYTE = 8;
+
+const CANNOT_HOLD = 'its header describes a tensor that it cannot hold: it is damaged';
 
 const header = v.record(v.string(), v.unknown());
 
@@ -43,19 +45,31 @@ export async function readTensors(file: PartlyRead): Promise<Tensors> {
   }
   const { validateTensorEntry } = await import('@huggingface/hub');
   const tensors = new Map<string, TensorInfo>();
+  let held = 0;
   for (const [name, value] of Object.entries(parsed.output)) {
     if (name === '__metadata__') continue;
     const found = v.safeParse(tensor, value);
     if (!found.success) throw new Unread('its header describes a tensor that is none: it is damaged');
     const info: TensorInfo = { ...found.output, dtype: found.output.dtype as Dtype };
+    if (!fits(info)) throw new Unread(CANNOT_HOLD);
     try {
       validateTensorEntry('', name, info, size === undefined ? undefined : size - 8 - length);
     } catch (error) {
-      throw new Unread('its header describes a tensor that it cannot hold: it is damaged', { cause: error });
+      throw new Unread(CANNOT_HOLD, { cause: error });
     }
+    held += info.data_offsets[1] - info.data_offsets[0];
     tensors.set(name, info);
   }
+  // No two share bytes, as the format has it.
+  if (held > (size ?? Infinity) - 8 - length)
+    throw new Unread('its header describes more than it holds: it is cut off, or damaged');
   return tensors;
+}
+
+/** A type's name says how many bits a number has: `BF16`, `F8_E4M3`. Of less than a byte they are packed in several ways. */
+function fits({ dtype, shape, data_offsets: [begin, end] }: TensorInfo): boolean {
+  const bits = dtype === 'BOOL' ? 8 : Number(/^[A-Z]+(\d+)/.exec(dtype)?.[1]);
+  return !(bits >= 8) || bits * shape.reduce((product, side) => product * side, 1) === 8 * (end - begin);
 }
 
 /**

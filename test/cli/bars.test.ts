@@ -27,3 +27,8 @@ describe('bars of space', () => {
     expect(usageLines([{ reference: 'a', ownBytes: 0, sharedBytes: 0 }], 60)[1]).not.toMatch(/[#-]/);
   });
 });
+
+it('shows what others have as well, however little it is', () => {
+  const [, line = ''] = usageLines([{ reference: 'a', ownBytes: 10_000_000, sharedBytes: 1 }], 60);
+  expect(line).toMatch(/#- {2}/);
+});

@@ -1,7 +1,8 @@
 /** `modeldl doctor` as a user runs it, each state against what brings it about. */
-import { chmod, mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DoctorReport } from '../../src/results.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
@@ -168,6 +169,18 @@ describe('hubs', () => {
     expect(hub.requests).toHaveLength(0);
   });
 
+  it.each([
+    ['oci', 'network.oci', 'OCI registries: has no server of its own; '],
+    ['geti', 'network.geti', 'Intel Geti: no server is set'],
+  ])('%s has no server to ask, which is said', async (hub, name, message) => {
+    const { exitCode, checks } = await look({}, hub);
+    expect(exitCode).toBe(0);
+    expect(checks.get(name)).toMatchObject({
+      status: 'skipped',
+      message: expect.stringContaining(message) as string,
+    });
+  });
+
   it('an interruption ends it', async () => {
     hub.addFault({ kind: { never: true } });
     const run = world.start({}, 'doctor', 'hf', '--timeout', '5m');
@@ -303,6 +316,23 @@ describe('a model', () => {
   it('that is not there', async () => {
     const { exitCode, checks } = await lookWith({ HF_TOKEN: TOKEN }, 'hf:org/none');
     expect([exitCode, checks.get('models.hf:org/none')?.facts['code']]).toEqual([1, 'NOT_FOUND']);
+  });
+});
+
+describe('the address of a hub that is none', () => {
+  it('is told of that hub, and keeps nobody from another one', async () => {
+    const environment = { GETI_HOST: 'https://me:secret@geti.example', GETI_TOKEN: 'tokenOfGeti' };
+    const { exitCode, checks, said } = await lookWith(environment, 'geti', 'hf:org/open');
+    expect(exitCode).toBe(1);
+    expect(checks.get('models.hf:org/open')?.status).toBe('ok');
+    expect(checks.get('network.geti')).toMatchObject({
+      status: 'failed',
+      message: expect.stringContaining('GETI_HOST') as string,
+    });
+    expectNowhere(['me:secret', 'tokenOfGeti'], [{ name: 'what was said', content: said }]);
+    expect((await world.runWith(environment, 'pull', 'hf:org/open')).exitCode).toBe(0);
+    const own = await world.runWith(environment, 'show', 'geti:project/model');
+    expect([own.exitCode, own.stderr]).toEqual([2, expect.stringContaining('GETI_HOST')]);
   });
 });
 
@@ -493,7 +523,6 @@ describe('the cache', () => {
   asNobody('one directory of it belongs to another user, as after sudo', async () => {
     await chmod(world.directory, 0o755);
     await mkdir(join(world.cacheDir, 'v1/blobs'), { recursive: true });
-    const { chown } = await import('node:fs/promises');
     await chown(world.cacheDir, NOBODY, NOBODY);
     await chown(join(world.cacheDir, 'v1'), NOBODY, NOBODY);
     const { checks } = await look({ uid: NOBODY }, 'cache');
@@ -503,6 +532,40 @@ describe('the cache', () => {
       fix: expect.stringContaining('chown') as string,
     });
   });
+
+  /** The command that a fix begins with, carried out by the shell that it is for. */
+  async function carriedOut(fix: string | null | undefined, uid?: number): Promise<void> {
+    const [, command = ''] = /^`(.+?)`/.exec(fix ?? '') ?? [];
+    expect(command).not.toBe('');
+    // Root needs no sudo, which a container may lack.
+    const own = uid === undefined ? {} : { uid, gid: uid };
+    await execa('sh', ['-c', command.replace(/^sudo /, '')], { cwd: world.directory, ...own });
+  }
+
+  for (const [what, below, mode, owner, repairer] of [
+    ['a directory within it is another user’s', 'v1/models/hf', 0o755, 0, undefined],
+    ['the modes forbid it', 'v1/blobs/sha256', 0o555, NOBODY, NOBODY],
+    ['it is an empty volume of another user', '', 0o755, 0, undefined],
+  ] as const)
+    asNobody(`${what}, and what is named puts it right`, async () => {
+      await chmod(world.directory, 0o755);
+      const cacheDir = join(world.directory, "a user's cache");
+      const place = join(cacheDir, below);
+      await mkdir(place, { recursive: true });
+      await execa('chown', ['-R', String(NOBODY), cacheDir]);
+      await chown(place, owner, owner);
+      await chmod(place, mode);
+      const asked = { uid: NOBODY, environment: { MODELDL_CACHE_DIR: cacheDir } };
+      const before = await look(asked, 'cache');
+      const found = before.checks.get('cache.place');
+      expect(found).toMatchObject({
+        status: 'failed',
+        message: expect.stringContaining(`${place} may not be written to`) as string,
+      });
+      await carriedOut(found?.fix, repairer);
+      const after = await look(asked, 'cache');
+      expect([after.exitCode, after.checks.get('cache.place')?.status]).toEqual([0, 'ok']);
+    });
 
   const mounted = whereKernelHas('mounts', canMount);
 

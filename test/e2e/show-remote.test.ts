@@ -1,7 +1,8 @@
 /** What `show` tells of a model before a download, by ranges, against a local hub that counts what it sends. */
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 import { pipeline, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -73,6 +74,15 @@ beforeAll(async () => {
             },
           }),
         },
+      },
+      {
+        id: 'org/wordy',
+        files: Object.fromEntries(
+          [0, 1, 2, 3, 4, 5].flatMap((folder): readonly (readonly [string, string | Buffer])[] => [
+            [`${folder}/config.json`, CONFIG.replace('{', `{"words":"${'w'.repeat(200_000 + folder)}",`)],
+            [`${folder}/model.safetensors`, safetensors({ a: { dtype: 'F16', shape: [100_000] } })],
+          ]),
+        ),
       },
       {
         id: 'org/quantized',
@@ -172,6 +182,14 @@ describe('show of a model at its hub', () => {
     expect(sentBytes()).toBeLessThan(FEW_HUNDRED_KB);
   });
 
+  it('counts the texts beside weights among what may be read', async () => {
+    const { headers, fetchedBytes } = await show('hf:org/wordy');
+    expect(headers).toHaveLength(6);
+    expect(headers[0]).toMatchObject({ architecture: 'BertModel', parameters: 100_000 });
+    expect(sentBytes()).toBeLessThan(FEW_HUNDRED_KB);
+    expect(fetchedBytes).toBeGreaterThan(200 * 1024);
+  });
+
   it('reads one GGUF of several quantizations, and says which there are', async () => {
     const model = await show('hf:org/quantized');
     expect(model).toMatchObject({
@@ -248,6 +266,22 @@ describe('show of a model at its hub', () => {
     expect(after.formats).toEqual(before.formats);
     expect(after.outlook[0]).toMatchObject({ converter: 'optimum', downloadBytes: 0 });
     await world.run('remove', 'hf:org/bert', '-y');
+  });
+});
+
+describe('show of files here that are not stored', () => {
+  it('reads all that they say, also offline, and counts none of it as fetched', async () => {
+    const tokens = Array.from({ length: 60_000 }, (_each, index) => `token-${index}`);
+    const values = { ...LLAMA, 'tokenizer.ggml.tokens': texts(tokens) };
+    await writeFile(join(world.directory, 'own.gguf'), gguf({ values }));
+    for (const option of ['--offline', '--prefer-offline']) {
+      const model = await show('./own.gguf', option);
+      expect(model).toMatchObject({
+        kind: 'remote',
+        headers: [{ parameters: 1600, quantization: 'Q4_K_M', unread: null }],
+        fetchedBytes: 0,
+      });
+    }
   });
 });
 

@@ -61,6 +61,20 @@ function ggufCounts(tensors: bigint, values: bigint): Buffer {
   return bytes;
 }
 
+function eight(value: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(value);
+  return bytes;
+}
+
+function counted(value: string): Buffer {
+  return Buffer.concat([eight(BigInt(value.length)), Buffer.from(value)]);
+}
+
+function varint(value: number): readonly number[] {
+  return value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...varint(value >> 7)];
+}
+
 const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
 const entry = (shape: readonly number[], offsets: readonly number[]): string =>
   JSON.stringify({ a: { dtype: 'F32', shape, data_offsets: offsets } });
@@ -96,7 +110,32 @@ describe('a header that is not what it says', () => {
       'a tensor of 2^60 numbers',
       'm.safetensors',
       withHeader(entry([2 ** 30, 2 ** 30], [0, 8]), 8),
+      /cannot hold/,
+    ],
+    [
+      'a tensor of 2^60 numbers of an unknown type',
+      'm.safetensors',
+      withHeader(entry([2 ** 30, 2 ** 30], [0, 8]).replace('F32', 'NEW'), 8),
       /more numbers/,
+    ],
+    [
+      'a tensor with fewer bytes than numbers',
+      'm.safetensors',
+      withHeader(entry([9], [0, 8]), 8),
+      /cannot hold/,
+    ],
+    [
+      'tensors that share their bytes',
+      'm.safetensors',
+      withHeader(
+        JSON.stringify(
+          Object.fromEntries(
+            ['a', 'b'].map((name) => [name, { dtype: 'F32', shape: [2], data_offsets: [0, 8] }]),
+          ),
+        ),
+        8,
+      ),
+      /more than it holds/,
     ],
     [
       'a header of 1 MB',
@@ -126,6 +165,54 @@ describe('a header that is not what it says', () => {
     const header = await headerOf(name, bytes);
     expect(header?.unread).toMatch(said);
     expect(header?.parameters).toBeNull();
+  });
+
+  it.each<readonly [string, readonly (readonly [readonly number[], number])[]]>([
+    ['more numbers of an unknown type than it has bits', [[[2 ** 40], 99]]],
+    ['more numbers than can be counted', [[[2 ** 50, 2 ** 50, 2 ** 50], 99]]],
+    ['tensors that share their bytes', Array.from({ length: 20 }, () => [[1000], 0] as const)],
+  ])('of a GGUF with %s nothing is counted', async (_what, tensors) => {
+    const described = tensors.flatMap(([shape, type], index) => [
+      counted(`t${index}`),
+      uint32(shape.length)[1],
+      ...shape.map((side) => eight(BigInt(side))),
+      uint32(type)[1],
+      eight(0n),
+    ]);
+    const begin = ggufCounts(BigInt(tensors.length), 1n).subarray(0, 24);
+    const value = [counted('general.architecture'), uint32(8)[1], counted('x')];
+    const header = await headerOf(
+      'm.gguf',
+      Buffer.concat([begin, ...value, ...described, Buffer.alloc(8192)]),
+    );
+    expect(header).toMatchObject({ architecture: 'x', parameters: null, types: [] });
+    expect(header?.unread).toMatch(/more than it holds/);
+  });
+
+  it.each([
+    ['not a number', 6, [0, 0, 0xc0, 0x7f]],
+    ['negative', 5, [0xff, 0xff, 0xff, 0xff]],
+    ['beyond counting', 10, Array<number>(8).fill(0xff)],
+  ] as const)('of a context that is %s there is none', async (_what, type, bytes) => {
+    const values = { ...LLAMA, 'llama.context_length': [type, Buffer.from(bytes)] as const };
+    expect(await headerOf('m.gguf', gguf({ values }))).toMatchObject({
+      architecture: 'llama',
+      contextLength: null,
+      unread: null,
+    });
+  });
+
+  it('of an ONNX graph whose end can be read in a thousand ways is left soon', async () => {
+    // Fields of 6 bytes, in each of which one begins that leads to the end.
+    const [places, step] = [30_000, 6];
+    const fields = Buffer.alloc(places * step);
+    for (let at = 0; at < fields.length; at += step) {
+      const length = fields.length - at - step;
+      fields.set([0x0a, 4, 0x5a, (length & 0x7f) | 0x80, ((length >> 7) & 0x7f) | 0x80, length >> 14], at);
+    }
+    const before = Buffer.from([0x08, 7, 0x3a, ...varint(fields.length)]);
+    const header = await headerOf('m.onnx', Buffer.concat([before, fields]));
+    expect(header?.unread).toMatch(/inputs and outputs are not where/);
   });
 
   it('of a GGUF that is cut off later, what came before is said', async () => {

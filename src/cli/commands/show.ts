@@ -11,7 +11,8 @@ export const command: CommandDefinition<FilterFlags> = {
       'after',
       [
         '',
-        'Of a model that is not stored the first bytes of its files are read, half a MiB at most; nothing is kept.',
+        'Of a model that is not stored the first bytes of its files are read, half a MiB at most, and the small texts',
+        'such as config.json that `convert` plans by; nothing is kept.',
         '',
         'Examples:',
         '  modeldl show hf:org/name                    # what it is, and what convert would do',
