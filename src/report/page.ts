@@ -180,12 +180,11 @@ function maxWords({ maxDifference, magnitude }: CheckedOutput): string | undefin
   return `${formatMeasure(maxDifference, 3)}${of}`;
 }
 
-/** A number of so many digits that says of what is nearly one how near it is. */
+/** So many digits, and of what is nearly one as many as tell how near it is. */
 function formatMeasure(value: number, digits: number): string {
-  if (!Number.isFinite(value)) return String(value);
   const rest = Math.abs(1 - Math.abs(value));
-  const more = rest > 0 && rest < 0.01 ? Math.ceil(-Math.log10(rest)) : 0;
-  return String(Number(value.toPrecision(Math.min(12, digits + more))));
+  const isNear = rest > 0 && rest < 0.01;
+  return String(Number(value.toPrecision(isNear ? Math.min(12, 1 - Math.floor(Math.log10(rest))) : digits)));
 }
 
 function section(
@@ -221,14 +220,17 @@ function pulledFacts(shown: ShownModel): Markup {
   ]);
 }
 
-function commonFacts({
-  reference,
-  revision,
-  hub,
-  license,
-}: ShownModel): readonly (readonly [string, Value])[] {
+type Fact = readonly [name: string, value: Value];
+
+function referenceFact({ reference }: ShownModel): Fact {
+  return ['reference', code(reference)];
+}
+
+/** What a conversion has from the model that it was made of. */
+function commonFacts(shown: ShownModel): readonly Fact[] {
+  const { revision, hub, license } = shown;
   return [
-    ['reference', code(reference)],
+    referenceFact(shown),
     ['revision', revision === '' ? 'unknown' : code(revision)],
     ['hub', hub],
     ['licence', license ?? 'not told'],
@@ -273,7 +275,7 @@ function convertedFacts(model: ReportedModel, made: MadeBy, models: readonly Rep
         ? html`${code(made.origin)}, not in this report`
         : html`<a href="#m${madeOf}">${code(made.origin)}</a>`,
     ],
-    ...commonFacts(shown),
+    ...(madeOf === null ? commonFacts(shown) : [referenceFact(shown)]),
     ['precision', shown.precision],
     ['device', shown.device],
     ['task', shown.task],
@@ -419,7 +421,7 @@ function layerDetails(layers: Layers, palette: Palette, rows: number): Markup {
         { title: 'Tensors', isNumber: true },
         { title: 'Size', isNumber: true },
       ],
-      shown.map((block) => blockRow(block, palette)),
+      shown.map((block) => blockRow(block, palette, layers.blocks[0]?.bytes ?? 0)),
     )}
     ${rest}
     ${table(
@@ -435,9 +437,10 @@ function layerDetails(layers: Layers, palette: Palette, rows: number): Markup {
   );
 }
 
-function blockRow({ name, types, tensors, bytes }: Block, palette: Palette): readonly Value[] {
+/** @param most bytes of the largest block, which has the longest bar */
+function blockRow({ name, types, tensors, bytes }: Block, palette: Palette, most: number): readonly Value[] {
   const named = name === '' ? 'without a name' : code(name, LONGEST_NAME);
-  return [named, html`${shareBar(types, palette)}${typeWords(types)}`, tensors, formatBytes(bytes)];
+  return [named, html`${shareBar(types, palette, most)}${typeWords(types)}`, tensors, formatBytes(bytes)];
 }
 
 function sumOf<Item>(items: readonly Item[], pick: (item: Item) => number): number {

@@ -54,12 +54,14 @@ export function sizeBar(bytes: number, most: number): Markup {
   return bar([piece(0, width, 'size')]);
 }
 
-/** Element types by their share of the bytes, without a word. */
-export function shareBar(shares: readonly TypeShare[], palette: Palette): Markup {
-  const whole = shares.reduce((sum, { bytes }) => sum + bytes, 0);
+/**
+ * Element types by their share of the bytes, without a word.
+ * @param most bytes that fill all of the bar
+ */
+export function shareBar(shares: readonly TypeShare[], palette: Palette, most: number): Markup {
   let at = 0;
   const pieces = shares.slice(0, MOST_TYPES).map(({ type, bytes }) => {
-    const width = whole === 0 ? 0 : (100 * bytes) / whole;
+    const width = most === 0 ? 0 : (100 * bytes) / most;
     at += width;
     return piece(at - width, width, `t${palette(type)}`);
   });
@@ -80,7 +82,7 @@ export function typeBar(shares: readonly TypeShare[], palette: Palette): Markup 
       </li>`,
   );
   const others = shares.length - shown.length;
-  return html`${shareBar(shares, palette)}
+  return html`${shareBar(shares, palette, whole)}
     <ul class="shares">
       ${legend}${others === 0 ? null : html`<li>${formatCount(others, 'other type')} ${formatShare(rest, whole)}</li>`}
     </ul>`;
