@@ -31,7 +31,9 @@ const ENTITIES: Readonly<Record<string, string>> = {
 const UNSEEN = /(?![\u200c\u200d])[\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 export function html(parts: TemplateStringsArray, ...values: readonly Value[]): Markup {
-  return { [MARKUP]: String.raw({ raw: parts }, ...values.map(markupOf)) };
+  // Indentation is for who reads the source of it here, and would be a third of a page.
+  const raw = parts.map((part) => part.replace(/\s*\n\s*/g, '\n'));
+  return { [MARKUP]: String.raw({ raw }, ...values.map(markupOf)) };
 }
 
 function markupOf(value: Value): string {

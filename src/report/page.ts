@@ -43,9 +43,9 @@ export interface ReportedModel {
   readonly madeOf: number | null;
 }
 
-/** Of all models of a page together. */
-const MOST_BLOCK_ROWS = 1500;
-const LEAST_BLOCK_ROWS = 4;
+/** Of all models of a page together, blocks and as many tensors. */
+const MOST_LAYER_ROWS = 1500;
+const LEAST_LAYER_ROWS = 4;
 /** Of one model. */
 const MOST_SETS = 8;
 const MOST_PORTS = 20;
@@ -64,7 +64,7 @@ export function reportPage(models: readonly ReportedModel[], leftOut = 0): strin
   const ids = [...new Set(models.map(({ shown }) => shown.id))];
   const title = ids.length === 1 ? clip(ids[0] ?? '', LONGEST_NAME) : formatCount(ids.length, 'model');
   const sets = models.reduce((sum, { layers }) => sum + Math.min(MOST_SETS, layers.size), 0);
-  const rows = Math.max(LEAST_BLOCK_ROWS, Math.floor(MOST_BLOCK_ROWS / Math.max(1, sets)));
+  const rows = Math.max(LEAST_LAYER_ROWS, Math.floor(MOST_LAYER_ROWS / Math.max(1, sets)));
   return documentOf(
     `${title}: report of modeldl`,
     STYLE,
@@ -427,12 +427,14 @@ function layerDetails(layers: Layers, palette: Palette, rows: number): Markup {
     ${table(
       'The largest tensors',
       [{ title: 'Tensor' }, { title: 'Type' }, { title: 'Shape' }, { title: 'Size', isNumber: true }],
-      layers.largest.map(({ name, type, shape, bytes }) => [
-        code(name, LONGEST_NAME),
-        code(type, 40),
-        shape.length === 0 ? 'scalar' : clip(shape.join(' × '), 60),
-        formatBytes(bytes),
-      ]),
+      layers.largest
+        .slice(0, rows)
+        .map(({ name, type, shape, bytes }) => [
+          code(name, LONGEST_NAME),
+          code(type, 40),
+          shape.length === 0 ? 'scalar' : clip(shape.join(' × '), 60),
+          formatBytes(bytes),
+        ]),
     )}`,
   );
 }

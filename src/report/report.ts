@@ -22,7 +22,7 @@ export interface ReportOptions {
 }
 
 /** So many models are told of on one page. */
-const MOST_MODELS = 60;
+const MOST_MODELS = 40;
 
 /** A stored model among those of its revision, or one that its hub tells of. */
 type Found =
