@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { parse, type Context } from '../context.js';
-import { ModeldlError } from '../errors.js';
+import { ModeldlError, systemErrorCode } from '../errors.js';
 import { checkFile, refuseInCache, targetError } from '../export/target.js';
 import type { TensorEntry } from '../headers/shares.js';
 import { writeArchive } from '../pack.js';
@@ -57,7 +57,12 @@ export async function report(
   try {
     await writeArchive(Readable.from([page]), file, { compression: 'none', tarBytes: page.length, signal });
   } catch (error) {
-    throw targetError(error, file);
+    if (systemErrorCode(error) !== 'ENOENT') throw targetError(error, file);
+    throw new ModeldlError('DISK', `Cannot write ${file}: its directory takes no files, or was removed`, {
+      hint: 'choose another place',
+      cause: error,
+      details: { file },
+    });
   }
   return document;
 }

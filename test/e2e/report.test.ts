@@ -123,6 +123,11 @@ describe('modeldl report', () => {
     expect(await told(join(world.cacheDir, 'x.html'))).toContain('lies in the cache');
     await symlink(world.cacheDir, at('link'));
     expect(await told('link/x.html')).toContain('lies in the cache');
+    if (process.platform === 'linux') {
+      const { exitCode, stderr } = await world.run('report', './model', '-o', '/proc/report.html');
+      expect(exitCode).toBe(7);
+      expect(stderr).toContain('Cannot write /proc/report.html');
+    }
     expect(await told('')).toContain('The path after `--output` is empty');
     expect(await readFile(at('taken.html'), 'utf8')).toBe('mine');
     expect((await world.run('report', './model', '-o', 'taken.html', '--force')).exitCode).toBe(0);
