@@ -61,6 +61,7 @@ const NOT_MEASURED = 'not measured';
  */
 export function reportPage(models: readonly ReportedModel[], leftOut = 0): string {
   const palette = paletteOf(models.flatMap(({ shown }) => weightsOf(shown)));
+  const labels = labelsOf(models);
   const ids = [...new Set(models.map(({ shown }) => shown.id))];
   const title = ids.length === 1 ? clip(ids[0] ?? '', LONGEST_NAME) : formatCount(ids.length, 'model');
   const sets = models.reduce((sum, { layers }) => sum + Math.min(MOST_SETS, layers.size), 0);
@@ -73,8 +74,8 @@ export function reportPage(models: readonly ReportedModel[], leftOut = 0): strin
         <p class="lead">${leadOf(models)}</p>
       </header>
       <main>
-        ${models.length > 1 ? comparison(models, palette) : null}
-        ${models.map((model, at) => section(model, at, models, palette, Math.min(MOST_BLOCKS, rows)))}
+        ${models.length > 1 ? comparison(models, labels, palette) : null}
+        ${models.map((model, at) => section(model, at, models, labels[at] ?? '', palette, Math.min(MOST_BLOCKS, rows)))}
         ${restOf(models.length + leftOut, models.length, 'model')}
       </main>
       <footer>
@@ -96,9 +97,19 @@ function leadOf(models: readonly ReportedModel[]): string {
   return `Report of modeldl: ${words.filter((word) => word !== null).join(', ')}`;
 }
 
-/** `int8 for CPU`, or whose model it is. */
-function labelOf({ kind, precision, device, id }: ShownModel): string {
-  return kind === 'converted' ? `${precision ?? ''} for ${device ?? ''}` : clip(id, LONGEST_NAME);
+/** The id of a model, and `int8 for CPU` of a conversion: with the id, or its key, where that does not tell which. */
+function labelsOf(models: readonly ReportedModel[]): readonly string[] {
+  const several = new Set(models.map(({ shown }) => shown.id)).size > 1;
+  const labels = models.map(({ shown: { kind, precision, device, id } }) => {
+    const named = clip(id, LONGEST_NAME);
+    if (kind !== 'converted') return named;
+    return `${precision ?? ''} for ${device ?? ''}${several ? `: ${named}` : ''}`;
+  });
+  return labels.map((label, at) => {
+    const key = models[at]?.made?.key;
+    const isUnique = labels.filter((other) => other === label).length === 1;
+    return isUnique || key === undefined ? label : `${label} (${key.slice(0, 8)})`;
+  });
 }
 
 /** Bytes of a model by element type, as far as its files tell. */
@@ -109,13 +120,13 @@ function weightsOf({ headers }: ShownModel): readonly TypeShare[] {
   return sharesByType(bytesOf);
 }
 
-function comparison(models: readonly ReportedModel[], palette: Palette): Markup {
+function comparison(models: readonly ReportedModel[], labels: readonly string[], palette: Palette): Markup {
   const most = models.reduce((size, { shown }) => Math.max(size, shown.bytes), 0);
   const rows = models.map((model, at): readonly Value[] => {
     const { shown, made } = model;
     const weights = weightsOf(shown);
     return [
-      html`<a href="#m${at}">${labelOf(shown)}</a>`,
+      html`<a href="#m${at}">${labels[at] ?? ''}</a>`,
       html`${sizeBar(shown.bytes, most)}${sizeWords(model, models)}`,
       weights.length === 0 ? 'not told by its files' : typeBar(weights, palette),
       differenceWords(shown),
@@ -191,12 +202,13 @@ function section(
   model: ReportedModel,
   at: number,
   models: readonly ReportedModel[],
+  label: string,
   palette: Palette,
   rows: number,
 ): Markup {
   const { shown, made } = model;
   return html`<section aria-labelledby="m${at}">
-    <h2 id="m${at}">${labelOf(shown)}</h2>
+    <h2 id="m${at}">${label}</h2>
     ${made === null ? pulledFacts(shown) : convertedFacts(model, made, models)}
     ${shown.kind === 'converted' ? differences(shown.check) : null} ${weights(model, palette, rows)}
     ${ports(shown)} ${filesOf(shown)} ${unread(shown)}

@@ -185,6 +185,31 @@ describe('a page', () => {
     );
   });
 
+  it('tells conversions of one name by their keys, and those of several models by these', () => {
+    const [model, conversion] = plain;
+    if (model === undefined || conversion?.made == null) throw new Error('Expected a conversion');
+    const { shown, made } = conversion;
+    const named = { ...shown, precision: 'int8', device: 'CPU' };
+    const keyed = (key: string, id = 'name'): ReportedModel => ({
+      ...conversion,
+      shown: { ...named, id },
+      made: { ...made, key },
+    });
+    const headings = (models: readonly ReportedModel[]): readonly string[] =>
+      [...reportPage(models).matchAll(/<h2 id="m\d+">([^<]*)<\/h2>/g)].map(([, heading = '']) => heading);
+    expect(headings([model, keyed('1'.repeat(64))])).toEqual(['name', 'int8 for CPU']);
+    expect(headings([model, keyed('1'.repeat(64)), keyed('2'.repeat(64))])).toEqual([
+      'name',
+      'int8 for CPU (11111111)',
+      'int8 for CPU (22222222)',
+    ]);
+    expect(headings([model, keyed('1'), keyed('2', 'other')])).toEqual([
+      'name',
+      'int8 for CPU: name',
+      'int8 for CPU: other',
+    ]);
+  });
+
   it('is the same for the same models, and names every bar’s values in words', () => {
     expect(reportPage(sampleModels(() => 'name'))).toBe(reportPage(plain));
     const { attributes } = parse(reportPage(plain));
