@@ -34,6 +34,7 @@ import type { PullOptions } from './pull.js';
 import type { PushOptions } from './push.js';
 import type { PruneOptions } from './remove.js';
 import type * as results from './results.js';
+import type { ReportOptions } from './report/report.js';
 import type { SearchOptions } from './search.js';
 import type { ConversionFilter } from './stored.js';
 import type { LockOptions } from './lock.js';
@@ -72,6 +73,7 @@ export type {
   PruneOptions,
   PullOptions,
   PushOptions,
+  ReportOptions,
   SearchOptions,
 };
 
@@ -161,6 +163,8 @@ export interface Modeldl {
   /** What each stored model takes on disk. */
   usage(): Promise<results.SpaceUsage>;
   show(reference: string, filter?: ConversionFilter): Promise<results.ShownModel>;
+  /** One page of HTML about models and their stored conversions, without network where they are stored. */
+  report(references: readonly string[], options?: ReportOptions): Promise<results.MadeReport>;
   path(reference: string, filter?: ConversionFilter): Promise<{ reference: string; path: string }>;
   planRemove(references: readonly string[], filter?: ConversionFilter): Promise<results.RemovalPlan>;
   remove(plan: results.RemovalPlan, options: { readonly prune: boolean }): Promise<results.RemovalResult>;
@@ -250,6 +254,8 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     usage: async () => (await import('./usage.js')).usage(base),
     show: async (reference, filter = {}) =>
       (await import('./show.js')).show(base, reference, filter, withDefaults({}, loaded.config)),
+    report: async (references, given = {}) =>
+      (await import('./report/report.js')).report(base, references, given),
     path: async (reference, filter = {}) => (await import('./list.js')).path(base, reference, filter),
     planRemove: async (references, filter = {}) =>
       (await import('./remove.js')).planRemove(base, references, filter),

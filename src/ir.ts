@@ -2,7 +2,7 @@
  * What an OpenVINO IR says of itself: inputs, outputs and the element types of its weights, read from its .xml alone.
  * The format is the one that OpenVINO 2022.1 to 2026.4 write (`<net version="11">`; `version="10"` names ports alike).
  */
-import { sharesByType } from './headers/shares.js';
+import { sharesByType, type OnTensor } from './headers/shares.js';
 import type { ModelPort, ModelWeights } from './results.js';
 
 export interface IrSummary {
@@ -36,8 +36,11 @@ interface Layer {
   dimensions: number[];
 }
 
-/** Takes the text of a .xml in pieces of any size. */
-export async function createIrParser(): Promise<IrParser> {
+/**
+ * Takes the text of a .xml in pieces of any size.
+ * @param onConstant told of constants, by the layer that they are or lie in
+ */
+export async function createIrParser(onConstant?: OnTensor): Promise<IrParser> {
   const { Parser } = await import('htmlparser2');
   const path: string[] = [];
   const inputs: Port[] = [];
@@ -89,13 +92,19 @@ export async function createIrParser(): Promise<IrParser> {
     if (path.length > DEEPEST) tooDeep = true;
   };
 
-  const countConstant = ({ element_type: type, offset, size }: Readonly<Record<string, string>>): void => {
+  const countConstant = ({
+    element_type: type,
+    offset,
+    size,
+    shape = '',
+  }: Readonly<Record<string, string>>): void => {
     // Only a constant has an offset into the .bin; equal ones lie there once.
     if (type === undefined || offset === undefined || size === undefined) return;
     const place = `${offset} ${size}`;
     if (constants.has(place) || !/^\d+$/.test(size)) return;
     constants.add(place);
     bytesOfTypes.set(type, (bytesOfTypes.get(type) ?? 0) + Number(size));
+    onConstant?.({ name: layer?.name ?? '', type, shape: shapeOf(shape), bytes: Number(size) });
   };
 
   // Implied is the end of what the file does not end: it is cut.

@@ -419,6 +419,29 @@ export interface ShownModel {
   readonly fetchedBytes: number;
 }
 
+/** A page about models and their conversions. */
+export interface MadeReport {
+  /** Absolute; null where no file was named. */
+  readonly path: string | null;
+  /** Of the page. */
+  readonly bytes: number;
+  /** In its order. */
+  readonly models: readonly ReportedEntry[];
+  /** The page itself; part of no document. */
+  readonly html: string;
+}
+
+export interface ReportedEntry {
+  readonly reference: string;
+  readonly kind: ShownModel['kind'];
+  readonly precision: string | null;
+  readonly device: string | null;
+  readonly bytes: number;
+  /** That a conversion took. */
+  readonly seconds: number | null;
+  readonly check: CheckReport | null;
+}
+
 /** Files of one format among those of a model. */
 export interface FormatShare {
   /** `safetensors`, `gguf`, `onnx`, `openvino`, `pytorch`, … */

@@ -8,6 +8,7 @@ import { ModeldlError } from './errors.js';
 import { describeContents, type Contents, type LookedAt } from './headers/describe.js';
 import { formatsOf, isPickle } from './headers/formats.js';
 import { LOCAL_BYTES, openLocal, openRemote, REMOTE_BYTES, type Allowance } from './headers/parts.js';
+import type { TensorEntry } from './headers/shares.js';
 import type { Snapshot } from './hub.js';
 import { knownListing, type ListingEntry } from './listing.js';
 import { storeOf } from './lower.js';
@@ -59,15 +60,21 @@ export async function show(
       context.freshness === 'offline' && hubNamed(context, reference.hub).syntax.paths !== true;
     if (!absent || wantsConversion(reference, filter) || isBarred) throw error;
   }
-  return showRemote(context, text, await resolveReference(context, reference), conversion);
+  const resolved = await resolveReference(context, reference);
+  const { shown, what } = await describeRemote(context, resolved);
+  if (what === undefined) return shown;
+  return { ...shown, outlook: await outlook(context, text, resolved.reference, what, conversion) };
 }
 
-async function showRemote(
+/** Told of the tensors of a model, as `LookedAt.onTensor` is. */
+type OnTensorOf = (file: string, tensor: TensorEntry) => void;
+
+/** What a hub says of a model, and its files of themselves, without an outlook; and what that would be asked by. */
+export async function describeRemote(
   context: Context,
-  text: string,
   resolved: Resolved,
-  conversion: ConvertOptions,
-): Promise<ShownModel> {
+  onTensor?: OnTensorOf,
+): Promise<{ readonly shown: ShownModel; readonly what: Convertible | undefined }> {
   const { snapshot, reference } = resolved;
   const { hub, id, revision, metadata } = snapshot;
   const listing = knownListing(snapshot);
@@ -85,9 +92,13 @@ async function showRemote(
       ? nothing(why)
       : access.state === 'refused'
         ? nothing(access.why)
-        : await describeContents({ ...lookAt(context, snapshot, files, what, allowance), isHere });
+        : await describeContents({
+            ...lookAt(context, snapshot, files, what, allowance),
+            isHere,
+            ...(onTensor === undefined ? {} : { onTensor }),
+          });
   const pinned = revision === undefined ? reference : pinnedReference(context, reference, { id, revision });
-  return {
+  const shown: ShownModel = {
     reference: format(context, pinned),
     hub,
     id,
@@ -118,9 +129,10 @@ async function showRemote(
     access: access.state,
     formats: formatsOf(files.map(({ path, bytes }) => ({ path, bytes: bytes ?? 0 }))),
     ...contents,
-    outlook: what === undefined ? [] : await outlook(context, text, reference, what, conversion),
+    outlook: [],
     fetchedBytes: isHere ? 0 : allowance.usedBytes,
   };
+  return { shown, what };
 }
 
 /** What the planner may be asked about; a listing whose names cannot be files here is shown all the same. */
@@ -263,6 +275,23 @@ async function showStored(
   siblings: readonly StoredModel[],
   conversion: ConvertOptions,
 ): Promise<ShownModel> {
+  const shown = await describeStored(context, model, siblings);
+  if (model.record.conversion !== undefined) return shown;
+  const here: Context = { ...context, freshness: 'offline' };
+  const what = { stored: model, reference };
+  return { ...shown, outlook: await outlook(here, undefined, reference, what, conversion) };
+}
+
+/**
+ * What is known of a stored model, and its files say of themselves, without an outlook.
+ * @param siblings what is stored of its revision
+ */
+export async function describeStored(
+  context: Context,
+  model: StoredModel,
+  siblings: readonly StoredModel[],
+  onTensor?: OnTensorOf,
+): Promise<ShownModel> {
   const { record, directory } = model;
   // Of a pulled model all of its revision: what each read may have been pulled for it alone.
   const conversions = siblings.filter(({ record: { conversion: made } }) =>
@@ -275,6 +304,7 @@ async function showStored(
     text: localTexts(directory),
     open: (path) => openLocal(join(directory, path), allowance),
     isHere: true,
+    ...(onTensor === undefined ? {} : { onTensor }),
   });
   return {
     reference: nameOf(model),
@@ -303,16 +333,7 @@ async function showStored(
     access: null,
     formats: formatsOf(record.files),
     ...contents,
-    outlook:
-      record.conversion === undefined
-        ? await outlook(
-            { ...context, freshness: 'offline' },
-            undefined,
-            reference,
-            { stored: model, reference },
-            conversion,
-          )
-        : [],
+    outlook: [],
     fetchedBytes: 0,
   };
 }

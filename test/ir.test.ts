@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { TensorEntry } from '../src/headers/shares.js';
 import { createIrParser, type IrSummary } from '../src/ir.js';
 
 async function summaryOf(...pieces: readonly string[]): Promise<IrSummary | undefined> {
@@ -49,6 +50,22 @@ describe('an IR', () => {
     expect(weights?.map(({ type }) => type)).toEqual(['i4', 'f16', 'i64']);
     // Two matrices of 32 x 32 in 4 bits.
     expect(weights?.[0]?.bytes).toBe(1024);
+  });
+
+  it('tells of each constant once, by its layer, or by the layer whose body it is in', async () => {
+    for (const text of [int4, branches]) {
+      const told: TensorEntry[] = [];
+      const parser = await createIrParser((tensor) => told.push(tensor));
+      parser.write(text);
+      const weights = parser.end()?.weights ?? [];
+      for (const { type, bytes } of weights) {
+        const own = told.filter((tensor) => tensor.type === type);
+        expect(own.reduce((sum, tensor) => sum + tensor.bytes, 0)).toBe(bytes);
+      }
+      const layers = [...text.matchAll(/^\t\t<layer id="\d+" name="([^"]*)"/gm)].map(([, name]) => name);
+      expect(told.filter(({ name }) => !layers.includes(name))).toEqual([]);
+      expect(told.length).toBeGreaterThan(1);
+    }
   });
 
   it('of an older OpenVINO is named by the ports that lead to its results', async () => {

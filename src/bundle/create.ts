@@ -5,7 +5,7 @@ import type { LoadedConfig } from '../config/load.js';
 import type { Context } from '../context.js';
 import { discard, makeDirectories } from '../directories.js';
 import { ModeldlError } from '../errors.js';
-import { checkArchive, readTarget, refuseInCache, requireRoom, targetError } from '../export/target.js';
+import { checkFile, readTarget, refuseInCache, requireRoom, targetError } from '../export/target.js';
 import {
   packedBytes,
   packTar,
@@ -104,7 +104,7 @@ export async function requireOptions(
 ): Promise<Archive> {
   for (const name of toolchain) toolchainNamed(context, name);
   const archive = archiveOf(context, output);
-  await checkArchive(archive.path, overwrite);
+  await checkFile(archive.path, overwrite, 'archive');
   await refuseInCache(context, archive.path);
   return { ...archive, time: reproducibleTime(context.environment) };
 }

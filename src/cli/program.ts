@@ -40,6 +40,11 @@ export const COMMANDS: readonly Entry[] = [
     load: () => import('./commands/show.js'),
   },
   {
+    name: 'report',
+    summary: 'one page about a model and its conversions',
+    load: () => import('./commands/report.js'),
+  },
+  {
     name: 'path',
     summary: 'path of a stored model, without network',
     load: () => import('./commands/path.js'),

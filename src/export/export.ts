@@ -20,7 +20,7 @@ import type { ExportedTree, ExportPlan } from '../results.js';
 import type { StoredModel } from '../store/models.js';
 import { checkDirectory, writeDirectory } from './directory.js';
 import { layOut, readLayout, type Exported, type LayoutOptions } from './layouts.js';
-import { checkArchive, readTarget, refuseInCache, requireRoom, targetError, type Target } from './target.js';
+import { checkFile, readTarget, refuseInCache, requireRoom, targetError, type Target } from './target.js';
 import type { Tree } from './tree.js';
 
 export interface ExportTreeOptions extends Pick<PullOptions, 'quant'>, LayoutOptions {
@@ -107,7 +107,7 @@ async function check(
     });
   }
   if (to.kind !== 'stream') await refuseInCache(context, to.path);
-  if (to.kind === 'archive') await checkArchive(to.path, overwrite);
+  if (to.kind === 'archive') await checkFile(to.path, overwrite, 'archive');
   if (to.kind === 'directory')
     await checkDirectory(to.path, layout === 'plain' && references.length === 1 ? [''] : [], overwrite);
   return { time, to, layout, text, overwrite };

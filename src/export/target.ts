@@ -66,28 +66,34 @@ async function realPlace(path: string): Promise<string> {
 }
 
 /** Refuses a file that could not be written. @throws ModeldlError USAGE, DISK */
-export async function checkArchive(path: string, overwrite: boolean): Promise<void> {
+export async function checkFile(path: string, overwrite: boolean, what: 'archive' | 'report'): Promise<void> {
   const parent = dirname(path);
   const above = await stat(parent).catch((error: unknown) => {
     if (['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) return undefined;
     throw targetError(error, path);
   });
   if (above?.isDirectory() !== true) {
-    throw new ModeldlError('USAGE', `No such directory for the archive: ${parent}`, {
+    throw new ModeldlError('USAGE', `No such directory for the ${what}: ${parent}`, {
       hint: 'make it, or choose another place',
       details: { file: path },
     });
   }
   const found = await stat(path).catch(() => undefined);
   if (found?.isDirectory() === true) {
-    throw new ModeldlError('USAGE', `A directory has the name of the archive: ${path}`, {
+    throw new ModeldlError('USAGE', `A directory has the name of the ${what}: ${path}`, {
+      hint: 'choose another name',
+      details: { file: path },
+    });
+  }
+  if (found?.isFile() === false) {
+    throw new ModeldlError('USAGE', `A device or pipe has the name of the ${what}: ${path}`, {
       hint: 'choose another name',
       details: { file: path },
     });
   }
   if (found === undefined || overwrite) return;
-  throw new ModeldlError('USAGE', `The archive exists: ${path}`, {
-    hint: 'choose another name, or pass `--overwrite`',
+  throw new ModeldlError('USAGE', `The ${what} exists: ${path}`, {
+    hint: `choose another name, or pass \`--overwrite\``,
     details: { file: path },
   });
 }

@@ -7,7 +7,7 @@ import { quantizationOf } from '../select.js';
 import { readConfig } from './config.js';
 import { isIr } from './formats.js';
 import { Unread, type PartlyRead } from './parts.js';
-import { sharesByType } from './shares.js';
+import { sharesByType, type TensorEntry } from './shares.js';
 
 export interface LookedAt {
   readonly files: readonly { readonly path: string; readonly bytes: number }[];
@@ -17,6 +17,11 @@ export interface LookedAt {
   open(path: string, ahead: number): PartlyRead;
   /** All of a large .xml may be read. */
   readonly isHere: boolean;
+  /**
+   * Told of tensors, by the file that names their set of weights: its header has no types where they turned out to be
+   * damaged.
+   */
+  readonly onTensor?: (file: string, tensor: TensorEntry) => void;
 }
 
 export interface Contents {
@@ -169,7 +174,10 @@ async function safetensors(model: LookedAt, { file, files }: Group): Promise<Fou
     const tensors = [];
     for (const path of shards.files)
       tensors.push(await readTensors(model.open(path, Math.min(AHEAD_BYTES, ahead))));
-    return { ...known, ...typed(await summarize(tensors, packing)) };
+    const summary = await summarize(tensors, packing);
+    for (const [name, { dtype: type, shape, data_offsets: offsets }] of tensors.flatMap((all) => [...all]))
+      model.onTensor?.(file, { name, type, shape, bytes: offsets[1] - offsets[0] });
+    return { ...known, ...typed(summary) };
   } catch (error) {
     if (!(error instanceof Unread)) throw error;
     return { ...known, unread: error.message };
@@ -199,9 +207,11 @@ async function named(
 
 async function gguf(model: LookedAt, { file, files }: Group): Promise<Found> {
   const { readGguf } = await import('./gguf.js');
-  const first = await readGguf(model.open(file, AHEAD_BYTES));
+  const onTensor = (tensor: TensorEntry): void => model.onTensor?.(file, tensor);
+  const first = await readGguf(model.open(file, AHEAD_BYTES), onTensor);
   const summaries = [first];
-  for (const path of files.slice(1)) summaries.push(await readGguf(model.open(path, LEAST_AHEAD_BYTES)));
+  for (const path of files.slice(1))
+    summaries.push(await readGguf(model.open(path, LEAST_AHEAD_BYTES), onTensor));
   const unread = summaries.find((summary) => summary.unread !== undefined)?.unread;
   const whole = (first.parts ?? 1) <= files.length;
   const types = new Map<string, number>();
@@ -235,7 +245,8 @@ async function onnx(model: LookedAt, { file }: Group): Promise<Found> {
 
 async function ir(model: LookedAt, { file }: Group): Promise<Found | undefined> {
   const { readIr } = await import('./ir.js');
-  const summary = await readIr(model.open(file, LEAST_AHEAD_BYTES), model.isHere);
+  const onTensor = (tensor: TensorEntry): void => model.onTensor?.(file, tensor);
+  const summary = await readIr(model.open(file, LEAST_AHEAD_BYTES), model.isHere, onTensor);
   if (summary === undefined) return undefined;
   const { inputs, outputs, weights, precision, unread } = summary;
   return {

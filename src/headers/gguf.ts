@@ -6,7 +6,7 @@ import { cursorOf, type Cursor } from './cursor.js';
 import { ARRAY, FILE_TYPES, MOST_DIMENSIONS, STRING, VALUE_BYTES } from './gguf-format.js';
 import { leapStrings } from './gguf-leap.js';
 import { PART_BYTES, Unread, type PartlyRead } from './parts.js';
-import { sharesByType, type TypeShare } from './shares.js';
+import { sharesByType, type OnTensor, type TypeShare } from './shares.js';
 
 export interface GgufSummary {
   readonly architecture?: string;
@@ -74,7 +74,7 @@ const TENSOR_TYPES: ReadonlyMap<number, readonly [name: string, numbers: number,
 type Values = Map<string, string | number | { readonly count: number }>;
 
 /** @throws Unread for what is no GGUF, or damaged before it says anything */
-export async function readGguf(file: PartlyRead): Promise<GgufSummary> {
+export async function readGguf(file: PartlyRead, onTensor?: OnTensor): Promise<GgufSummary> {
   const cursor = cursorOf(file);
   if ((await cursor.take(4)).toString('latin1') !== 'GGUF')
     throw new Unread('it is no GGUF, whatever its name says');
@@ -91,7 +91,7 @@ export async function readGguf(file: PartlyRead): Promise<GgufSummary> {
     for (let index = 0; index < count; index += 1) {
       if (await readValue(file, cursor, values)) leapt = true;
     }
-    const summary = await readTensors(file, cursor, tensors, alignmentOf(values), leapt);
+    const summary = await readTensors(file, cursor, tensors, alignmentOf(values), leapt, onTensor);
     return { ...describe(values, summary.types), ...summary };
   } catch (error) {
     if (!(error instanceof Unread)) throw error;
@@ -198,18 +198,20 @@ async function readTensors(
   count: number,
   alignment: number,
   leapt: boolean,
+  onTensor: OnTensor | undefined,
 ): Promise<{ readonly parameters: number; readonly types: readonly TypeShare[] }> {
   let parameters = 0;
   let end = 0;
   let held = 0;
   const bytesOf = new Map<string, number>();
   for (let tensor = 0; tensor < count; tensor += 1) {
-    await readText(cursor); // its name
+    const name = await readText(cursor);
     const dimensions = await cursor.uint32();
     if (dimensions > MOST_DIMENSIONS)
       throw new Unread('its header describes a tensor that is none: it is damaged');
-    let numbers = 1;
-    for (let dimension = 0; dimension < dimensions; dimension += 1) numbers *= await cursor.uint64();
+    const shape: number[] = [];
+    for (let dimension = 0; dimension < dimensions; dimension += 1) shape.push(await cursor.uint64());
+    const numbers = shape.reduce((product, side) => product * side, 1);
     const number = await cursor.uint32();
     const begin = await cursor.uint64();
     const [type, perBlock, blockBytes] = TENSOR_TYPES.get(number) ?? [`type ${number}`, 1, 0];
@@ -218,6 +220,7 @@ async function readTensors(
     held += bytes;
     parameters += numbers;
     bytesOf.set(type, (bytesOf.get(type) ?? 0) + bytes);
+    onTensor?.({ name, type, shape, bytes });
   }
   const data = Math.ceil(cursor.at() / alignment) * alignment;
   const most = (file.size() ?? Infinity) - data;

@@ -4,6 +4,7 @@
  */
 import { createIrParser, type IrSummary } from '../ir.js';
 import { Unread, type PartlyRead } from './parts.js';
+import type { OnTensor } from './shares.js';
 
 export interface PartOfIr extends IrSummary {
   /** What is not known of it. */
@@ -24,15 +25,23 @@ const PROBE_BYTES = 2 * 1024;
 const LAYERS_END = '\n\t</layers>';
 
 /** Undefined for what is no IR. @throws Unread */
-export async function readIr(file: PartlyRead, whole: boolean): Promise<PartOfIr | undefined> {
+export async function readIr(
+  file: PartlyRead,
+  whole: boolean,
+  onTensor?: OnTensor,
+): Promise<PartOfIr | undefined> {
   const head = await file.read(0, HEAD_BYTES);
   const size = file.size() ?? head.length;
   if (size > LARGEST_BYTES) throw new Unread('it is longer than any IR');
-  return whole || size <= WHOLE_BYTES ? readAll(file, size) : readEnds(file, head, size);
+  return whole || size <= WHOLE_BYTES ? readAll(file, size, onTensor) : readEnds(file, head, size);
 }
 
-async function readAll(file: PartlyRead, size: number): Promise<IrSummary | undefined> {
-  const parser = await createIrParser();
+async function readAll(
+  file: PartlyRead,
+  size: number,
+  onTensor: OnTensor | undefined,
+): Promise<IrSummary | undefined> {
+  const parser = await createIrParser(onTensor);
   const decoder = new TextDecoder();
   for (let at = 0; at < size;) {
     const bytes = (await file.read(at, Math.min(size, at + STEP_BYTES))).subarray(0, size - at);

@@ -7,6 +7,19 @@ export interface TypeShare {
   readonly bytes: number;
 }
 
+/** One tensor of a set of weights, or one constant of an IR. */
+export interface TensorEntry {
+  readonly name: string;
+  /** As the format calls it. */
+  readonly type: string;
+  /** In the order of the format; empty for a scalar. */
+  readonly shape: readonly (number | string)[];
+  readonly bytes: number;
+}
+
+/** Told of each tensor. What tells it may turn out to be damaged later. */
+export type OnTensor = (tensor: TensorEntry) => void;
+
 /** Most first. */
 export function sharesByType(bytesOfTypes: ReadonlyMap<string, number>): readonly TypeShare[] {
   const shares = [...bytesOfTypes].map(([type, bytes]) => ({ type, bytes }));

@@ -99,9 +99,10 @@ function mainPage(program: CommandHelp, commands: readonly CommandHelp[], source
       ),
       paragraph(
         prose(
-          'Results go to standard output, all else to standard error; `--json` gives exactly one document, on failure too. On a terminal `modeldl` alone offers the common jobs, and commands ask for what was left out. Elsewhere nothing ever asks.',
+          'Results go to standard output, all else to standard error; `--json` gives exactly one document, on failure too. Elsewhere than on a terminal nothing ever asks.',
         ),
       ),
+      ...notes(program),
     ),
     section('COMMANDS', ...commands.map((command) => subsection(command.usage, ...body(command)))),
     section(
