@@ -26,6 +26,8 @@ export interface Caller {
   readonly modeldl: Modeldl;
   readonly signal: AbortSignal;
   readonly emit: Emit;
+  /** Notes and warnings of this call, which `emit` was told. */
+  readonly remarks: readonly string[];
 }
 
 /** Never throws: what goes wrong is an answer as well. */
@@ -35,7 +37,7 @@ export async function answer(
   caller: Caller,
 ): Promise<Answer> {
   const { server, permissions, emit } = caller;
-  const said: Said = { lines: [], document: {}, remarks: [] };
+  const said: Said = { lines: [], document: {} };
   const output = recordingOutput(server.output, said, emit);
   let failure: ModeldlError | undefined;
   try {
@@ -48,13 +50,12 @@ export async function answer(
   const { verbose } = server.flags;
   // For the person, who reads what the client keeps of stderr.
   if (failure !== undefined && verbose > 0) reportErrors(server.output, [failure], [], verbose);
-  return composed(tool, given, said, server.output.secrets);
+  return composed(tool, given, { ...said, remarks: caller.remarks }, server.output.secrets);
 }
 
 interface Said {
   lines: readonly string[];
   document: object;
-  readonly remarks: string[];
 }
 
 async function run(tool: Tool, line: Line, caller: Caller, output: Output): Promise<void> {
@@ -93,10 +94,6 @@ function globalFlags(flags: GlobalFlags): GlobalFlags {
 
 /** An output that prints nothing, and keeps what a command says. */
 function recordingOutput({ stderr, secrets }: Output, said: Said, emit: Emit): Output {
-  const remark = (type: 'note' | 'warning', message: string): void => {
-    emit({ type, message });
-    said.remarks.push(type === 'note' ? message : `warning: ${message}`);
-  };
   return {
     json: true,
     quiet: false,
@@ -109,10 +106,10 @@ function recordingOutput({ stderr, secrets }: Output, said: Said, emit: Emit): O
       Object.assign(said, { lines, document });
     },
     note(message) {
-      remark('note', message);
+      emit({ type: 'note', message });
     },
     warn(message) {
-      remark('warning', message);
+      emit({ type: 'warning', message });
     },
     fail: () => undefined,
   };
@@ -121,7 +118,7 @@ function recordingOutput({ stderr, secrets }: Output, said: Said, emit: Emit): O
 function composed(
   tool: Tool,
   given: Readonly<Record<string, unknown>>,
-  said: Said,
+  said: Said & Pick<Caller, 'remarks'>,
   secrets: ReadonlySet<string>,
 ): Answer {
   const from = typeof given['from'] === 'number' ? given['from'] : 0;

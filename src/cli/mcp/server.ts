@@ -1,7 +1,7 @@
 /** The server of the Model Context Protocol on stdin and stdout: nothing else is written there, and no port is opened. */
 import { once } from 'node:events';
 import { PassThrough, Writable } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
 import {
@@ -63,15 +63,19 @@ export async function serve(call: Call<object>, permissions: Permissions): Promi
   ): Promise<Answer> {
     const signal = AbortSignal.any([cli.signal, leaving.signal, cancelled]);
     const progress = tell === undefined ? undefined : reportProgress(tell);
+    const remarks: string[] = [];
     const emit: Emit = (event) => {
       progress?.emit(event);
-      if (event.type === 'warning') log('warning', tool.name, event.message);
-      else if (event.type === 'note') log('info', tool.name, event.message);
+      if (event.type === 'warning' || event.type === 'note') {
+        const isWarning = event.type === 'warning';
+        log(isWarning ? 'warning' : 'info', tool.name, event.message);
+        remarks.push(isWarning ? `warning: ${event.message}` : event.message);
+      }
       if (isEventOutput(output)) output.emit(event);
     };
     const own = modeldl.forCaller({ signal, emit });
     try {
-      return await answer(tool, given, { server: call, permissions, modeldl: own, signal, emit });
+      return await answer(tool, given, { server: call, permissions, modeldl: own, signal, emit, remarks });
     } finally {
       progress?.stop();
       await own.close();
@@ -117,10 +121,18 @@ export async function serve(call: Call<object>, permissions: Permissions): Promi
   const stopped = cli.signal.aborted ? Promise.resolve() : once(cli.signal, 'abort');
   await Promise.race([gone, closed, stopped]);
   leaving.abort(new ModeldlError('INTERRUPTED', 'The client closed the connection'));
-  // Their answers are sent: who is stopped by a signal may have a client that listens.
-  await Promise.race([Promise.allSettled(running), delay(STOP_MS, undefined, { ref: false })]);
+  await Promise.race([lastAnswers(running, sink), delay(STOP_MS)]);
   await server.close();
   if (cli.signal.aborted) throw abortError(cli.signal);
+}
+
+/** Who is stopped by a signal may have a client that listens. */
+async function lastAnswers(running: ReadonlySet<Promise<unknown>>, sink: Writable): Promise<void> {
+  await Promise.allSettled(running);
+  // What they came to is written in the same turn.
+  await nextTurn();
+  sink.end();
+  await once(sink, 'finish').catch(() => undefined);
 }
 
 /** The process' streams as the transport wants them; `gone` when the client closed its end of either. */
