@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/
 import { join } from 'node:path';
 import type { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
+import type { JsonSchemaType } from '@modelcontextprotocol/sdk/validation';
 import type { Progress } from '@modelcontextprotocol/sdk/types.js';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
@@ -105,8 +106,8 @@ describe('the tools', () => {
     for (const { name, description = '', inputSchema, outputSchema, annotations } of tools) {
       expect(description.length, name).toBeGreaterThan(80);
       const ajv = new AjvJsonSchemaValidator();
-      expect(ajv.getValidator(inputSchema)({ surprise: 1 }).valid, name).toBe(false);
-      const isAnswer = ajv.getValidator(outputSchema ?? { not: {} });
+      expect(ajv.getValidator(inputSchema as JsonSchemaType)({ surprise: 1 }).valid, name).toBe(false);
+      const isAnswer = ajv.getValidator((outputSchema ?? { not: {} }) as JsonSchemaType);
       const error = { code: 'USAGE', exitCode: 2, message: 'x' };
       const failed = { ok: false, error, errors: [error], models: [] };
       expect(isAnswer(failed), name).toMatchObject({ valid: true });
