@@ -39,7 +39,7 @@ import type { ConversionFilter } from './stored.js';
 import type { LockOptions } from './lock.js';
 import type { StartupHubs } from './startup.js';
 import type { SyncOptions } from './sync.js';
-import { openStore, type Store } from './store/layout.js';
+import { openStore, type Store, type StoreOptions } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
 import { createConnectionBudget } from './transfer/helpers.js';
 import { createHttpClient, HTTP_DEFAULTS, type HttpClient } from './transfer/http.js';
@@ -431,13 +431,14 @@ async function createContext(
   const limitRate = rate === undefined ? undefined : parseRate(String(rate), 'limitRate');
   const waitIsChosen = options.maxWaitMs !== undefined || sources.get('maxWait') !== 'default';
   const serverWaitMs = waitIsChosen ? maxWaitMs : HTTP_DEFAULTS.maxWaitMs;
-  const store = await openStore({
+  const place: StoreOptions = {
     cacheDir: resolve(cwd, options.cacheDir ?? config.cacheDir ?? userDirectory(environment, home, 'cache')),
     durability: config.durability ?? DEFAULTS.durability,
     emit,
     create: options.createCache ?? true,
     readOnly,
-  });
+  };
+  const store = await openStore(place);
 
   const jobs = options.jobs ?? config.jobs ?? DEFAULTS.jobs;
   const lower = await openLower(config.cache?.readFrom ?? [], store);
@@ -561,7 +562,8 @@ async function createContext(
       store: { ...store, emit: caller.emit, verified: new Set() },
       unreachable: new Set(),
       httpFor: async (hub) => (await context.httpFor(hub)).as({ emit: caller.emit }),
-      session: () => (own ??= openSession(store)),
+      // Somebody may have removed the cache since: it is made again before it is written to.
+      session: () => (own ??= openStore(place).then(() => openSession(store))),
       forCaller,
       close: async () => {
         await (await own?.catch(() => undefined))?.close();

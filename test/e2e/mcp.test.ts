@@ -1,6 +1,6 @@
 /** The MCP server, driven by the official client and by raw lines, against a local hub. */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
@@ -190,8 +190,8 @@ describe('what is wrong', () => {
     ['an unknown argument', 'pull', { references: ['x'], quantt: 'Q4' }, 'USAGE', 'did you mean `quant`'],
     ['a missing one', 'show', {}, 'USAGE', 'Missing argument of `show`: reference'],
     ['no reference at all', 'pull', { references: [] }, 'USAGE', 'references'],
-    ['another type', 'search', { query: 7 }, 'USAGE', 'expected string, got "7"'],
-    ['a number out of bounds', 'search', { query: 'x', limit: 0 }, 'USAGE', 'expected >=1, got "0"'],
+    ['another type', 'search', { query: 7 }, 'USAGE', 'expected string, got 7'],
+    ['a number out of bounds', 'search', { query: 'x', limit: 0 }, 'USAGE', 'expected >=1, got 0'],
     ['a control character', 'show', { reference: 'org/\u0000x' }, 'USAGE', 'without control characters'],
     ['half a character', 'path', { reference: 'org/\ud800' }, 'USAGE', 'without control characters'],
     [
@@ -346,6 +346,14 @@ describe('a pull', () => {
     await mkdir(directory, { recursive: true });
     await writeFile(join(directory, 'token'), TOKEN);
     expect((await call(client, 'pull', { references: ['org/mine'] })).isError).toBe(false);
+  });
+
+  it('makes a cache again that somebody removed meanwhile', async () => {
+    const { client } = await connected({});
+    await call(client, 'pull', { references: ['org/small'] });
+    await rm(world.cacheDir, { recursive: true });
+    expect((await call(client, 'list')).document['models']).toEqual([]);
+    expect((await call(client, 'pull', { references: ['org/small'] })).isError).toBe(false);
   });
 
   it('warns by the log of the protocol', async () => {

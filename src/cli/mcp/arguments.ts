@@ -8,6 +8,9 @@ import { shownName } from '../../paths.js';
 import { atHome, type CliEnvironment } from '../command.js';
 import type { Line, Permissions, Tool } from './tools.js';
 
+/** Of a wrong value. */
+const SHOWN_CHARACTERS = 200;
+
 /** @throws ModeldlError USAGE */
 export async function readLine(
   tool: Tool,
@@ -54,8 +57,8 @@ function wrongArgument(tool: Tool, issue: v.BaseIssue<unknown>): ModeldlError {
       hint: `its arguments: ${names.join(', ')}`,
     });
   // What a check expects it says itself.
-  const expected = issue.expected ?? issue.message;
-  const got = issue.received === '' ? typeof issue.input : shownName(issue.received);
+  const expected = issue.type === 'array' ? 'a list' : (issue.expected ?? issue.message);
+  const got = issue.received.slice(0, SHOWN_CHARACTERS);
   return new ModeldlError(
     'USAGE',
     `Wrong value for ${shownName(key)} of \`${name}\`: expected ${expected}, got ${got}`,

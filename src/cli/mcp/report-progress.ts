@@ -56,7 +56,8 @@ export function reportProgress(send: (progress: CallProgress) => void): Progress
       if (isBytes) {
         const received = totals.received();
         const total = Math.max(planned, totals.total());
-        const message = `${formatBytes(received)} of ${formatBytes(total)}`;
+        const whole = total > 0 ? ` of ${formatBytes(total)}` : '';
+        const message = `${formatBytes(received)}${whole}`;
         offer({ progress: received, message, ...(total > 0 ? { total } : {}) });
         return;
       }

@@ -79,7 +79,7 @@ const selection = {
 
 const dryRun = described(
   v.boolean(),
-  'Only tell what would be done: files, bytes to fetch, estimates. Nothing is stored',
+  'Only tell what would be done: files, bytes to fetch, estimates. Fetched is at most an archive that has to be opened for that',
 );
 
 /** Settings that make a converter write where they say, or hand arguments to code: for people only. */
