@@ -289,11 +289,18 @@ describe('what is wrong', () => {
 
 describe('a pull', () => {
   it('tells its progress, which rises', async () => {
-    const { client } = await connected({});
+    const { client } = await connected({}, '--connections', '1');
+    hub.addFault({ server: 'cdn', times: 1, kind: { stall: 20 * MiB } });
     const told: Progress[] = [];
-    await client.callTool({ name: 'pull', arguments: { references: ['org/large'] } }, undefined, {
-      onprogress: (progress) => told.push(progress),
+    const enough = new AbortController();
+    const pulling = client.callTool({ name: 'pull', arguments: { references: ['org/large'] } }, undefined, {
+      signal: enough.signal,
+      onprogress: (progress) => {
+        told.push(progress);
+        if (progress.progress > MiB) enough.abort('enough');
+      },
     });
+    await expect(pulling).rejects.toThrow('enough');
     const values = told.map(({ progress }) => progress);
     expect(values.length).toBeGreaterThan(1);
     expect(values).toEqual([...new Set(values)].sort((a, b) => a - b));
