@@ -63,6 +63,7 @@ export async function serve(call: Call<object>, permissions: Permissions): Promi
   ): Promise<Answer> {
     const signal = AbortSignal.any([cli.signal, leaving.signal, cancelled]);
     const progress = tell === undefined ? undefined : reportProgress(tell);
+    signal.addEventListener('abort', () => progress?.stop(), { once: true });
     const remarks: string[] = [];
     const emit: Emit = (event) => {
       progress?.emit(event);
@@ -74,8 +75,12 @@ export async function serve(call: Call<object>, permissions: Permissions): Promi
       if (isEventOutput(output)) output.emit(event);
     };
     const own = modeldl.forCaller({ signal, emit });
+    const work = (): Promise<Answer> =>
+      answer(tool, given, { server: call, permissions, modeldl: own, signal, emit, remarks });
     try {
-      return await answer(tool, given, { server: call, permissions, modeldl: own, signal, emit, remarks });
+      if (tool.isHeavy?.(given) !== true) return await work();
+      if (heavy.activeCount > 0) emit({ type: 'stage', stage: 'Waiting for another conversion' });
+      return await heavy(work);
     } finally {
       progress?.stop();
       await own.close();
@@ -99,8 +104,7 @@ export async function serve(call: Call<object>, permissions: Permissions): Promi
               })
               .catch(() => undefined);
           };
-    const work = (): Promise<Answer> => callTool(tool, given, extra.signal, tell);
-    const answered = tool.isHeavy?.(given) === true ? heavy(work) : work();
+    const answered = callTool(tool, given, extra.signal, tell);
     running.add(answered);
     try {
       return await answered;
