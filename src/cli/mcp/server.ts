@@ -79,7 +79,8 @@ export async function serve(call: Call<object>, permissions: Permissions): Promi
       answer(tool, given, { server: call, permissions, modeldl: own, signal, emit, remarks });
     try {
       if (tool.isHeavy?.(given) !== true) return await work();
-      if (heavy.activeCount + heavy.pendingCount > 0) emit({ type: 'stage', stage: 'Waiting for another conversion' });
+      if (heavy.activeCount + heavy.pendingCount > 0)
+        emit({ type: 'stage', stage: 'Waiting for another conversion' });
       return await heavy(work);
     } finally {
       progress?.stop();
