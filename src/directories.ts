@@ -1,6 +1,6 @@
 /** Directories: made with those above them, or the reason why not; and removed when they were temporary. */
-import { access, constants, mkdir, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { access, constants, mkdir, realpath, rm, stat } from 'node:fs/promises';
+import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { ModeldlError, systemErrorCode } from './errors.js';
 
 /**
@@ -40,6 +40,18 @@ export async function isDirectory(path: string): Promise<boolean> {
       throw error;
     },
   );
+}
+
+/** Is a path, links followed as far as it exists, inside the directory? */
+export async function isBelow(directory: string, path: string): Promise<boolean> {
+  let existing = path;
+  let real: string | undefined;
+  while (real === undefined) {
+    real = await realpath(existing).catch(() => undefined);
+    if (real === undefined) existing = dirname(existing);
+  }
+  const way = relative(await realpath(directory), join(real, relative(existing, path)));
+  return way !== '' && way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }
 
 /** Does the file system of a path take no changes? */

@@ -40,7 +40,7 @@ import type { ConversionFilter } from './stored.js';
 import type { LockOptions } from './lock.js';
 import type { StartupHubs } from './startup.js';
 import type { SyncOptions } from './sync.js';
-import { openStore, type Store } from './store/layout.js';
+import { openStore, type Store, type StoreOptions } from './store/layout.js';
 import { openSession, type Session } from './store/session.js';
 import { createConnectionBudget } from './transfer/helpers.js';
 import { createHttpClient, HTTP_DEFAULTS, type HttpClient } from './transfer/http.js';
@@ -115,6 +115,13 @@ export interface ModeldlOptions {
   readonly onSecret?: (secret: string) => void;
   /** Hubs, converters and toolchains instead of the built-in ones. */
   readonly plugins?: Plugins;
+}
+
+/** Who calls, beside others. */
+export interface Caller {
+  /** Ends what it called; the signal of all does so too. */
+  readonly signal: AbortSignal;
+  readonly emit: Emit;
 }
 
 export interface Modeldl {
@@ -192,6 +199,12 @@ export interface Modeldl {
   login(hub: string, token: string): Promise<results.LoggedIn>;
   logout(hub: string): Promise<{ hub: string; removed: boolean }>;
   whoami(hub: string): Promise<results.LoggedIn>;
+  /**
+   * The same for one of several callers at once, such as a request to a server. Connections and bounds (`jobs`) are shared;
+   * its signal, its events and its session in the store are its own, and tokens are looked for anew. Its `close` ends
+   * that session only.
+   */
+  forCaller(caller: Caller): Modeldl;
   /** Ends sockets and the session in the store. */
   close(): Promise<void>;
 }
@@ -213,13 +226,12 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
   const { loaded, plugins, configDir } = await configure(options);
   const context = await createContext(options, plugins, loaded, configDir);
-  const base: Context = context;
   const startup = async (): Promise<StartupHubs> => (await plugins.startup?.()) ?? {};
   const keeper: CredentialKeeper = {
     save: (hub, origin, token) => saveCredential(configDir, hub, origin, token),
     remove: (hub) => removeCredential(configDir, hub),
   };
-  return {
+  const operations = (base: OpenContext): Modeldl => ({
     config: loaded,
     cacheDir: base.store.cacheDir,
     // Loaded when they are called: a command needs one of them, and each costs every start.
@@ -282,8 +294,10 @@ export async function createModeldl(options: ModeldlOptions): Promise<Modeldl> {
     login: async (hub, token) => (await import('./hub-operations.js')).login(base, keeper, hub, token),
     logout: async (hub) => (await import('./hub-operations.js')).logout(base, keeper, hub),
     whoami: async (hub) => (await import('./hub-operations.js')).whoami(base, hub),
-    close: () => context.close(),
-  };
+    forCaller: (caller) => operations(base.forCaller(caller)),
+    close: () => base.close(),
+  });
+  return operations(context);
 }
 
 /** The configuration, and the plugins that it names beside the built-in ones. @throws ModeldlError CONFIG */
@@ -399,13 +413,18 @@ function withDefaults(options: ConvertOptions, config: Config): ConvertOptions {
   return { ...config.convert, ...options };
 }
 
+interface OpenContext extends Context {
+  forCaller(caller: Caller): OpenContext;
+  close(): Promise<void>;
+}
+
 async function createContext(
   options: ModeldlOptions,
   plugins: Plugins,
   loaded: LoadedConfig,
   configDir: string,
   readOnly = false,
-): Promise<Context & { close(): Promise<void> }> {
+): Promise<OpenContext> {
   const { environment, home, cwd } = options;
   const { config, sources } = loaded;
   const signal = options.signal ?? new AbortController().signal;
@@ -425,13 +444,14 @@ async function createContext(
   const limitRate = rate === undefined ? undefined : parseRate(String(rate), 'limitRate');
   const waitIsChosen = options.maxWaitMs !== undefined || sources.get('maxWait') !== 'default';
   const serverWaitMs = waitIsChosen ? maxWaitMs : HTTP_DEFAULTS.maxWaitMs;
-  const store = await openStore({
+  const place: StoreOptions = {
     cacheDir: resolve(cwd, options.cacheDir ?? config.cacheDir ?? userDirectory(environment, home, 'cache')),
     durability: config.durability ?? DEFAULTS.durability,
     emit,
     create: options.createCache ?? true,
     readOnly,
-  });
+  };
+  const store = await openStore(place);
 
   const jobs = options.jobs ?? config.jobs ?? DEFAULTS.jobs;
   const lower = await openLower(config.cache?.readFrom ?? [], store);
@@ -542,8 +562,31 @@ async function createContext(
     });
   }
 
+  function forCaller(caller: Caller): OpenContext {
+    // Somebody may have logged in since the last one called.
+    credentials.clear();
+    const stop = AbortSignal.any([signal, caller.signal]);
+    setMaxListeners(0, stop);
+    let own: Promise<Session> | undefined;
+    return {
+      ...context,
+      signal: stop,
+      emit: caller.emit,
+      store: { ...store, emit: caller.emit, verified: new Set() },
+      unreachable: new Set(),
+      httpFor: async (hub) => (await context.httpFor(hub)).as({ emit: caller.emit }),
+      // Somebody may have removed the cache since: it is made again before it is written to.
+      session: () => (own ??= openStore(place).then(() => openSession(store))),
+      forCaller,
+      close: async () => {
+        await (await own?.catch(() => undefined))?.close();
+      },
+    };
+  }
+
   return {
     ...context,
+    forCaller,
     close: async () => {
       for (const client of clients.values()) (await client.catch(() => undefined))?.close();
       await (await session?.catch(() => undefined))?.close();

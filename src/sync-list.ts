@@ -1,6 +1,6 @@
 /** The models that a project wants: read from the configuration or a startup list, and said as `pull` and `convert` take it. */
-import { readFile, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
+import { basename, dirname, extname, isAbsolute, join, resolve, sep } from 'node:path';
 import { closest } from 'fastest-levenshtein';
 import * as v from 'valibot';
 import type { LoadedConfig } from './config/load.js';
@@ -9,6 +9,7 @@ import { MODEL_KEYS, modelEntry, modelList, type ListedEntry, type ModelEntry } 
 import type { Config } from './config/schema.js';
 import { DEFAULTS } from './config/schema.js';
 import { format, parse, type Context } from './context.js';
+import { isBelow } from './directories.js';
 import { diskError, ModeldlError } from './errors.js';
 import { requestKey, type LockedRequest } from './lock-file.js';
 import { pathProblem } from './paths.js';
@@ -557,18 +558,6 @@ async function outputOf(chosen: Chosen, below: string): Promise<string | undefin
     return undefined;
   }
   return join(options.output, downloadPath ?? '.', below);
-}
-
-/** Is a path, links followed as far as it exists, inside the directory? */
-async function isBelow(directory: string, path: string): Promise<boolean> {
-  let existing = path;
-  let real: string | undefined;
-  while (real === undefined) {
-    real = await realpath(existing).catch(() => undefined);
-    if (real === undefined) existing = dirname(existing);
-  }
-  const way = relative(await realpath(directory), join(real, relative(existing, path)));
-  return way !== '' && way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 }
 
 /** A reference as a lock has it: canonical; a local one as it is written, since a lock goes along with its project. */

@@ -89,6 +89,7 @@ export const COMMANDS: readonly Entry[] = [
     summary: 'what keeps modeldl from working here',
     load: () => import('./commands/doctor.js'),
   },
+  { name: 'mcp', summary: 'a server for agents', load: () => import('./commands/mcp.js') },
   { name: 'config', summary: 'configuration', load: () => import('./commands/config.js') },
   {
     name: 'completion',

@@ -29,7 +29,7 @@ export async function createProgress(mode: ProgressMode, output: Output): Promis
 }
 
 /** Words for what has no byte count. */
-function sentence(event: ModeldlEvent): string | undefined {
+export function sentence(event: ModeldlEvent): string | undefined {
   switch (event.type) {
     case 'resolve':
       return `Resolving ${event.reference}`;
@@ -52,7 +52,7 @@ function fileKey({ reference, path }: { readonly reference: string; readonly pat
 }
 
 /** Bytes of everything in flight together. */
-function createTotals(): { see(event: ModeldlEvent): void; received(): number; total(): number } {
+export function createTotals(): { see(event: ModeldlEvent): void; received(): number; total(): number } {
   const files = new Map<string, { received: number; total: number }>();
   const sum = (pick: (file: { received: number; total: number }) => number): number =>
     [...files.values()].reduce((total, file) => total + pick(file), 0);

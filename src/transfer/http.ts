@@ -87,10 +87,12 @@ export interface HttpRequest {
   readonly anonymous?: boolean;
   /** Bound on its waits together, milliseconds; default from the settings. */
   readonly maxWaitMs?: number;
+  /** Told when it is tried again; default from the settings. */
+  readonly emit?: Emit;
 }
 
 /** What holds for all requests of a client, where a request says nothing else. */
-export interface HttpHabits extends Pick<HttpRequest, 'anonymous' | 'retries' | 'maxWaitMs'> {
+export interface HttpHabits extends Pick<HttpRequest, 'anonymous' | 'retries' | 'maxWaitMs' | 'emit'> {
   /** How often a download whose connections bring nothing is continued; default from the settings. */
   readonly continuations?: number;
 }
@@ -132,6 +134,8 @@ export interface HttpClient {
 /** What one request may still wait for, its retries, redirects and rate limits together. */
 interface WaitBudget {
   leftMs: number;
+  /** Told of what is waited for. */
+  readonly emit: Emit;
 }
 
 const MAX_REDIRECTS = 10;
@@ -174,7 +178,8 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
     use: (response: HttpResponse) => Promise<Result>,
   ): Promise<Result> {
     const retries = options.retries ?? settings.retries;
-    const budget: WaitBudget = { leftMs: options.maxWaitMs ?? settings.maxWaitMs };
+    const { emit = settings.emit } = options;
+    const budget: WaitBudget = { leftMs: options.maxWaitMs ?? settings.maxWaitMs, emit };
     for (let attempt = 0; ; attempt += 1) {
       throwIfAborted(options.signal);
       let failure: { reason: string; error?: ModeldlError; response?: HttpResponse; waitMs?: number };
@@ -201,7 +206,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
         if (failure.response) return await use(failure.response);
       }
       failure.response?.discard();
-      settings.emit({
+      emit({
         type: 'retry',
         url: redactUrl(url),
         reason: failure.reason,
@@ -299,7 +304,7 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
       if (waitMs > budget.leftMs) throw usedUp(url, waitMs);
       if (isNews) {
         const reason = 'its rate limit is used up';
-        settings.emit({ type: 'retry', url: url.origin, reason, attempt: 0, waitMs });
+        budget.emit({ type: 'retry', url: url.origin, reason, attempt: 0, waitMs });
       }
       budget.leftMs -= waitMs;
       await wait(waitMs, signal);
@@ -430,8 +435,9 @@ export function createHttpClient(settings: HttpSettings): HttpClient {
 
   const clientOf = (habits: HttpHabits): HttpClient => {
     const { continuations = settings.retries, ...each } = habits;
+    const { emit = settings.emit } = each;
     return {
-      settings: { ...settings, retries: continuations },
+      settings: { ...settings, retries: continuations, emit },
       request: (url, options) => request(url, { ...each, ...options }),
       wait,
       throttle: (bytes) => limiter.take(bytes, performance.now()),

@@ -13,6 +13,7 @@ export const command: CommandDefinition<ReportFlags> = {
   onlyLooks: true,
   configure(command) {
     command
+      .usage('[options] <reference...>')
       .argument('[reference...]', 'models, each with its stored conversions; or conversions')
       .option('-o, --output <file>', 'the page (default: stdout)')
       .option('--overwrite', 'replace a file that is there')
