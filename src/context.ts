@@ -46,6 +46,8 @@ export interface Context {
   readonly refuseBelieved?: (listing: Snapshot) => void;
   /** The HTTP client with a hub's own rules and credentials. */
   httpFor(hub: Hub): Promise<HttpClient>;
+  /** What requests carried, and no text that is handed on may hold: servers repeat it in what they answer. */
+  readonly secrets: ReadonlySet<string>;
   /** Addresses of sources that did not answer in this run: others are asked in their place. */
   readonly unreachable: Set<string>;
   readonly freshness: Freshness;

@@ -460,6 +460,7 @@ async function createContext(
   let session: Promise<Session> | undefined;
   const clients = new Map<string, Promise<HttpClient>>();
   const credentials = new Map<string, Promise<Credential | undefined>>();
+  const secrets = new Set<string>();
   const context: Context = {
     cwd,
     home,
@@ -473,6 +474,7 @@ async function createContext(
     store,
     lower: lower.stores,
     elsewhere: [...lower.blobs, ...tools],
+    secrets,
     unreachable: new Set(),
     freshness,
     maxWaitMs,
@@ -543,7 +545,10 @@ async function createContext(
       ...(limitRate === undefined ? {} : { limitRate }),
       maxWaitMs: Math.min(serverWaitMs, LONGEST_TIMER_MS),
       emit,
-      onSecret: options.onSecret ?? (() => undefined),
+      onSecret: (secret) => {
+        secrets.add(secret);
+        options.onSecret?.(secret);
+      },
       allow: (url) => hub.allow?.(url, settings),
       ...(hub.answerChallenge === undefined
         ? {}

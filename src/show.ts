@@ -15,6 +15,7 @@ import { storeOf } from './lower.js';
 import { convertible, planKnown, requestOf, type Convertible, type ConvertOptions } from './plan.js';
 import { publishedReference } from './prebuilt.js';
 import { planPublished } from './published.js';
+import { redactSecrets } from './redact.js';
 import type { Reference } from './reference.js';
 import { pinnedReference, resolveReference, type Resolved } from './resolve.js';
 import type { ConversionOutlook, ConvertPlan, ShownModel } from './results.js';
@@ -128,7 +129,7 @@ export async function describeRemote(
     check: null,
     access: access.state,
     formats: formatsOf(files.map(({ path, bytes }) => ({ path, bytes: bytes ?? 0 }))),
-    ...contents,
+    ...withoutSecrets(context, contents),
     outlook: [],
     fetchedBytes: isHere ? 0 : allowance.usedBytes,
   };
@@ -152,6 +153,18 @@ function convertibleOr(
 
 function nothing(why: string): Contents {
   return { headers: [], inputs: [], outputs: [], weights: [], unread: [why] };
+}
+
+/** Why something was not read may be what a server answered. */
+function withoutSecrets({ secrets }: Context, contents: Contents): Contents {
+  return {
+    ...contents,
+    headers: contents.headers.map((header) => ({
+      ...header,
+      unread: header.unread === null ? null : redactSecrets(header.unread, secrets),
+    })),
+    unread: contents.unread.map((sentence) => redactSecrets(sentence, secrets)),
+  };
 }
 
 function lookAt(
@@ -261,7 +274,7 @@ async function outlook(
         adjustments: [],
         prebuilt: null,
         warnings,
-        refused: { message: error.message, hint: error.hint ?? null },
+        refused: { message: redactSecrets(error.message, context.secrets), hint: error.hint ?? null },
       });
     }
   }

@@ -163,6 +163,24 @@ describe('modeldl report', () => {
       await hub.close();
     }
   });
+
+  it('has no token on a page, whatever a server answers: pages are handed on', async () => {
+    const token = 'plain-word-of-a-token';
+    const files = { 'model.safetensors': await readFile(at('model/model.safetensors')) };
+    const hub = await startHfHub({ repos: [{ id: 'org/far', files }], tokens: [{ token, user: 'me' }] });
+    const said = { 'x-error-message': `${token} may not` };
+    hub.addFault({ kind: { status: 403, headers: said }, matches: /safetensors/ });
+    try {
+      const online = { HF_ENDPOINT: hub.endpoint, HF_TOKEN: token, MODELDL_OFFLINE: '0' };
+      const { exitCode } = await world.runWith(online, 'report', 'org/far', '-o', 'far.html');
+      expect(exitCode).toBe(0);
+      expect(await textOf('far.html')).toContain('refuses access to model.safetensors: *** may not');
+      const { stdout } = await world.runWith(online, 'show', 'org/far', '--json');
+      expect(stdout).not.toContain(token);
+    } finally {
+      await hub.close();
+    }
+  });
 });
 
 describe('the page in a browser', () => {
