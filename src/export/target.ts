@@ -1,5 +1,5 @@
 /** Where an export goes: a directory, an archive, or stdout; and what is refused as such. */
-import { realpath, stat } from 'node:fs/promises';
+import { lstat, realpath, stat } from 'node:fs/promises';
 import { dirname, join, basename, isAbsolute, relative, resolve, sep } from 'node:path';
 import type { Context } from '../context.js';
 import { diskError, ModeldlError, systemErrorCode } from '../errors.js';
@@ -88,6 +88,13 @@ export async function checkFile(path: string, overwrite: boolean, what: 'archive
   if (found?.isFile() === false) {
     throw new ModeldlError('USAGE', `A device or pipe has the name of the ${what}: ${path}`, {
       hint: 'choose another name',
+      details: { file: path },
+    });
+  }
+  const entry = await lstat(path).catch(() => undefined);
+  if (entry?.isSymbolicLink() === true) {
+    throw new ModeldlError('USAGE', `A link has the name of the ${what}: ${path}`, {
+      hint: 'name what it leads to, or remove it: the link would be replaced, and not what it leads to',
       details: { file: path },
     });
   }
