@@ -57,14 +57,17 @@ export async function show(
     return await showStored(context, reference, model, siblings, conversion);
   } catch (error) {
     const absent = error instanceof ModeldlError && error.code === 'NOT_FOUND';
-    const isBarred =
-      context.freshness === 'offline' && hubNamed(context, reference.hub).syntax.paths !== true;
-    if (!absent || wantsConversion(reference, filter) || isBarred) throw error;
+    if (!absent || wantsConversion(reference, filter) || !mayLook(context, reference)) throw error;
   }
   const resolved = await resolveReference(context, reference);
   const { shown, what } = await describeRemote(context, resolved);
   if (what === undefined) return shown;
   return { ...shown, outlook: await outlook(context, text, resolved.reference, what, conversion) };
+}
+
+/** May what is not stored be looked at? Files that are here need no network. */
+export function mayLook(context: Context, { hub }: Reference): boolean {
+  return context.freshness !== 'offline' || hubNamed(context, hub).syntax.paths === true;
 }
 
 /** Told of the tensors of a model, as `LookedAt.onTensor` is. */

@@ -8,7 +8,7 @@ import type { TensorEntry } from '../headers/shares.js';
 import { writeArchive } from '../pack.js';
 import { resolveReference } from '../resolve.js';
 import type { MadeReport, ReportedEntry } from '../results.js';
-import { describeRemote, describeStored } from '../show.js';
+import { describeRemote, describeStored, mayLook } from '../show.js';
 import { findStored, storedModels, wantsConversion } from '../stored.js';
 import type { StoredModel } from '../store/models.js';
 import { createLayers, type LayerCollector, type Layers } from './layers.js';
@@ -99,7 +99,7 @@ async function findAll(context: Context, text: string): Promise<readonly Found[]
       const family = [...new Set([...made.flatMap((model) => originsOf(model, siblings)), ...inOrder(made)])];
       return family.map((model) => ({ model, siblings }));
     }
-    if (context.freshness === 'offline') throw error;
+    if (!mayLook(context, reference)) throw error;
   }
   const tensors = createTensors();
   const { shown } = await describeRemote(context, await resolveReference(context, reference), tensors.add);

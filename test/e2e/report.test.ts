@@ -1,5 +1,5 @@
 /** `modeldl report`: the built program's page, and what a real browser makes of it. */
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser } from 'puppeteer-core';
 import * as v from 'valibot';
@@ -132,6 +132,32 @@ describe('modeldl report', () => {
     expect(await readFile(at('taken.html'), 'utf8')).toBe('mine');
     expect((await world.run('report', './model', '-o', 'taken.html', '--overwrite')).exitCode).toBe(0);
     expect(await readFile(at('taken.html'), 'utf8')).toMatch(/^<!doctype html>/);
+  });
+
+  it('writes through no link, and replaces none', async () => {
+    await writeFile(at('kept.html'), 'mine');
+    for (const [link, target] of [
+      ['link.html', 'kept.html'],
+      ['nowhere.html', 'absent'],
+      ['around.html', 'around.html'],
+    ] as const) {
+      await symlink(target, at(link));
+      for (const overwrite of [[], ['--overwrite']]) {
+        const { exitCode, stderr } = await world.run('report', './model', '-o', link, ...overwrite);
+        expect(stderr).toContain(`error: A link has the name of the report: ${at(link)}\n  hint: `);
+        expect(exitCode).toBe(2);
+      }
+      expect(await readlink(at(link))).toBe(target);
+    }
+    expect(await readFile(at('kept.html'), 'utf8')).toBe('mine');
+  });
+
+  it('tells of a file that is here and not stored, without network, as `show` does', async () => {
+    await writeFile(at('here.gguf'), gguf({ tensors: { 'blk.0.attn_q.weight': [32, 50] } }));
+    const { exitCode } = await world.run('report', '--offline', './here.gguf', '-o', 'here.html');
+    expect(exitCode).toBe(0);
+    expect(await textOf('here.html')).toMatch(/blk\.0 F32 1 6\.3 KiB/);
+    expect(await world.run('report', '--offline', 'org/far')).toMatchObject({ exitCode: 3 });
   });
 
   it('says what is missing: a reference, a model, a place for the document', async () => {
