@@ -129,20 +129,20 @@ function comparison(models: readonly ReportedModel[], labels: readonly string[],
       html`<a href="#m${at}">${labels[at] ?? ''}</a>`,
       html`${sizeBar(shown.bytes, most)}${sizeWords(model, models)}`,
       weights.length === 0 ? 'not told by its files' : typeBar(weights, palette),
-      differenceWords(shown),
+      html`${differenceWords(shown)}${troubles(shown, at)}`,
       made === null ? '–' : secondsWords(made.seconds),
     ];
   });
   return html`<section class="plain" aria-labelledby="compared">
     <h2 id="compared">Side by side</h2>
     ${table(
-      'Sizes of all files; element types by their share of the weights; difference of outputs to the original’s, as it was measured after the conversion.',
+      'Sizes of all files; element types by their share of the weights; how far outputs were from the original’s in the check after the conversion: a cosine of 1 is alike, and the largest difference stands beside the largest value.',
       [
         { title: 'Model' },
         { title: 'Size' },
         { title: 'Weights' },
         { title: 'Difference' },
-        { title: 'Conversion' },
+        { title: 'Converted in' },
       ],
       rows,
     )}
@@ -182,6 +182,17 @@ function differenceWords({ kind, check }: ShownModel): string {
     largest === undefined ? null : `at most ${largest.words}`,
   ].filter((word) => word !== null);
   return words.length === 0 ? NOT_MEASURED : words.join(', ');
+}
+
+/** What a check complained of, so that a result that falls short is not taken for one that does not. */
+function troubles({ check }: ShownModel, at: number): Value {
+  if (check === null) return null;
+  const isFinite = check.outputs.every(({ finite }) => finite);
+  const warnings = check.warnings.length;
+  return [
+    isFinite ? null : html` <span class="warn">not all values are finite</span>`,
+    warnings === 0 ? null : html` <a class="warn" href="#m${at}">${formatCount(warnings, 'warning')}</a>`,
+  ];
 }
 
 /** The largest difference, beside the largest value that tells how much it is. */

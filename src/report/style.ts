@@ -24,7 +24,7 @@ code { font: .92em/1.4 ui-monospace, "DejaVu Sans Mono", monospace; unicode-bidi
 h1, h2, td, th, li, dd, p { unicode-bidi: isolate; overflow: clip; overflow-clip-margin: 4px }
 .soft, .lead, caption, figcaption { color: var(--soft) }
 .lead { margin: .25rem 0 0 }
-.warn { color: var(--warn); font-weight: 600 }
+.warn { color: var(--warn); font-weight: 600 } a.warn { white-space: nowrap }
 section { margin-top: 1.75rem; padding: 1.25rem; border: 1px solid var(--line); border-radius: .6rem; background: var(--card) }
 section.plain { padding: 0; border: 0; background: none }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) minmax(0, 1fr); gap: .2rem 1.25rem; margin: .9rem 0 0 }

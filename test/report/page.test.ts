@@ -185,6 +185,24 @@ describe('a page', () => {
     );
   });
 
+  it('says at first sight that a check complained, and of nothing else', () => {
+    const [model, conversion] = plain;
+    if (model === undefined || conversion?.shown.check == null) throw new Error('Expected a check');
+    const { check } = conversion.shown;
+    const compared = (changed: Partial<typeof check>): string => {
+      const shown = { ...conversion.shown, check: { ...check, ...changed } };
+      const [, table = ''] =
+        /<table>([^]*?)<\/table>/.exec(reportPage([model, { ...conversion, shown }])) ?? [];
+      return table;
+    };
+    expect(compared({ warnings: [] })).not.toContain('class="warn"');
+    expect(compared({ warnings: ['a', 'b'] })).toContain('<a class="warn" href="#m1">2 warnings</a>');
+    const outputs = check.outputs.map((output) => ({ ...output, finite: false }));
+    expect(parse(compared({ compared: false, warnings: [], outputs })).text).toContain(
+      'not measured, the result ran not all values are finite',
+    );
+  });
+
   it('tells conversions of one name by their keys, and those of several models by these', () => {
     const [model, conversion] = plain;
     if (model === undefined || conversion?.made == null) throw new Error('Expected a conversion');
