@@ -76,9 +76,10 @@ export async function describeContents(model: LookedAt): Promise<Contents> {
       if (found === undefined) continue;
       const { file, files } = group;
       headers.push({ ...NOTHING, file, files: files.length, format, ...headerOf(found) });
-      inputs.push(...(found.inputs ?? []).map((port) => ({ file, ...port })));
-      outputs.push(...(found.outputs ?? []).map((port) => ({ file, ...port })));
-      weights.push(...(found.weights ?? []).map((share) => ({ file, ...share })));
+      // One by one: a file may name more of them than a call takes arguments.
+      for (const port of found.inputs ?? []) inputs.push({ file, ...port });
+      for (const port of found.outputs ?? []) outputs.push({ file, ...port });
+      for (const share of found.weights ?? []) weights.push({ file, ...share });
     }
     if (all.length > most)
       unread.push(`${all.length - most} more of ${format} were not looked at: name one behind \`//\``);

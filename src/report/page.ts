@@ -178,7 +178,12 @@ function differenceWords({ kind, check }: ShownModel): string {
     undefined,
   );
   const words = [
-    cosines.length === 0 ? null : `cosine ${formatMeasure(Math.min(...cosines), 4)}`,
+    cosines.length === 0
+      ? null
+      : `cosine ${formatMeasure(
+          cosines.reduce((least, cosine) => Math.min(least, cosine)),
+          4,
+        )}`,
     largest === undefined ? null : `at most ${largest.words}`,
   ].filter((word) => word !== null);
   return words.length === 0 ? NOT_MEASURED : words.join(', ');

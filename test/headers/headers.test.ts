@@ -281,6 +281,24 @@ describe('a header that is not what it says', () => {
   });
 });
 
+it('an IR of more inputs than a call takes arguments is told of', async () => {
+  const layer =
+    '<layer name="p" type="Parameter"><output><port precision="FP32"><dim>1</dim></port></output></layer>\n';
+  const count = 150_000;
+  const bytes = Buffer.from(`<net name="x" version="11"><layers>\n${layer.repeat(count)}</layers></net>`);
+  const { inputs } = await describeContents({
+    files: ['m.xml', 'm.bin'].map((path) => ({ path, bytes: bytes.length })),
+    text: () => Promise.resolve(undefined),
+    open: () => ({
+      size: () => bytes.length,
+      isCostly: false,
+      read: (start, end) => Promise.resolve(bytes.subarray(start, end)),
+    }),
+    isHere: true,
+  });
+  expect(inputs).toHaveLength(count);
+});
+
 it('formats are told by names, pairs of .xml and .bin by each other', () => {
   const bytes = 1;
   const paths = [

@@ -245,6 +245,18 @@ describe('a page', () => {
     expect(text).not.toContain('Layers:');
   });
 
+  it('takes the worst of more outputs than a call takes arguments', () => {
+    const [model, conversion] = plain;
+    const [output] = conversion?.shown.check?.outputs ?? [];
+    if (model === undefined || conversion === undefined || output === undefined)
+      throw new Error('Expected an output');
+    const outputs = [{ ...output, cosine: 0.25 }, ...Array<typeof output>(200_000).fill(output)];
+    const check = { passed: true, compared: true, warnings: [], outputs };
+    const page = reportPage([model, { ...conversion, shown: { ...conversion.shown, check } }]);
+    expect(page).toContain('cosine 0.25, at most');
+    expect(page.length).toBeLessThan(100_000);
+  });
+
   it('of forty models with eight sets of 10,000 tensors each has less than 3 MB, and says what it leaves out', () => {
     const layers = createLayers();
     for (let at = 0; at < 10_000; at += 1)
