@@ -97,19 +97,38 @@ function leadOf(models: readonly ReportedModel[]): string {
   return `Report of modeldl: ${words.filter((word) => word !== null).join(', ')}`;
 }
 
-/** The id of a model, and `int8 for CPU` of a conversion: with the id, or its key, where that does not tell which. */
+/**
+ * The id of a model, and `int8 for CPU` of a conversion: with the id where there are several, and the revision where one has
+ * several; with the reference, or the key, where that does not tell which.
+ */
 function labelsOf(models: readonly ReportedModel[]): readonly string[] {
-  const several = new Set(models.map(({ shown }) => shown.id)).size > 1;
-  const labels = models.map(({ shown: { kind, precision, device, id } }) => {
-    const named = clip(id, LONGEST_NAME);
-    if (kind !== 'converted') return named;
-    return `${precision ?? ''} for ${device ?? ''}${several ? `: ${named}` : ''}`;
+  const revised = models.filter(({ shown }) =>
+    models.some(({ shown: { id, revision } }) => id === shown.id && revision !== shown.revision),
+  );
+  const names = models.map((model) => {
+    const { id, revision } = model.shown;
+    return clip(revised.includes(model) ? `${id}@${shortRevision(revision)}` : id, LONGEST_NAME);
+  });
+  const several = new Set(names).size > 1;
+  const labels = models.map(({ shown: { kind, precision, device } }, at) => {
+    const name = names[at] ?? '';
+    if (kind !== 'converted') return name;
+    return `${precision ?? ''} for ${device ?? ''}${several ? `: ${name}` : ''}`;
   });
   return labels.map((label, at) => {
-    const key = models[at]?.made?.key;
-    const isUnique = labels.filter((other) => other === label).length === 1;
-    return isUnique || key === undefined ? label : `${label} (${key.slice(0, 8)})`;
+    if (labels.filter((other) => other === label).length === 1) return label;
+    const { made, shown: { reference = '', revision = '' } = {} } = models[at] ?? {};
+    if (made != null) return `${label} (${made.key.slice(0, 8)})`;
+    return clip(
+      reference.replace(revision, () => shortRevision(revision)),
+      LONGEST_NAME,
+    );
   });
+}
+
+/** Of a hash its beginning. */
+function shortRevision(revision: string): string {
+  return /^[0-9a-f]{40,}$/.test(revision) ? revision.slice(0, 12) : revision;
 }
 
 /** Bytes of a model by element type, as far as its files tell. */

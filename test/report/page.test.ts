@@ -203,7 +203,7 @@ describe('a page', () => {
     );
   });
 
-  it('tells conversions of one name by their keys, and those of several models by these', () => {
+  it('tells conversions of one name by their keys, and those of several models and revisions by these', () => {
     const [model, conversion] = plain;
     if (model === undefined || conversion?.made == null) throw new Error('Expected a conversion');
     const { shown, made } = conversion;
@@ -226,6 +226,23 @@ describe('a page', () => {
       'int8 for CPU: name',
       'int8 for CPU: other',
     ]);
+    const of = (revision: string, reference = ''): ReportedModel['shown'] => ({
+      ...named,
+      ...{ id: 'name', revision, reference },
+    });
+    const pulled = (revision: string, reference?: string): ReportedModel => ({
+      ...model,
+      shown: { ...of(revision, reference), kind: 'pulled' },
+    });
+    const [old, young] = ['a'.repeat(40), 'v2'] as const;
+    const converted = { ...keyed('1'), shown: of(old) };
+    expect(headings([pulled(old), converted, pulled(young)])).toEqual([
+      'name@aaaaaaaaaaaa',
+      'int8 for CPU: name@aaaaaaaaaaaa',
+      'name@v2',
+    ]);
+    const parts = ['onnx', 'pt'].map((part) => pulled(old, `hf:name@${old}//${part}`));
+    expect(headings(parts)).toEqual(['hf:name@aaaaaaaaaaaa//onnx', 'hf:name@aaaaaaaaaaaa//pt']);
   });
 
   it('is the same for the same models, and names every bar’s values in words', () => {
