@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { parse, type Context } from '../context.js';
 import { ModeldlError, systemErrorCode } from '../errors.js';
 import { checkFile, refuseInCache, targetError } from '../export/target.js';
+import { formatCount } from '../format.js';
 import type { TensorEntry } from '../headers/shares.js';
 import { writeArchive } from '../pack.js';
 import { resolveReference } from '../resolve.js';
@@ -49,7 +50,12 @@ export async function report(
     }
   }
   const models = await describeAll(context, found.slice(0, MOST_MODELS));
-  const html = reportPage(models, found.length - models.length);
+  const leftOut = found.length - models.length;
+  if (leftOut > 0) {
+    const message = `The report is of the first ${models.length} models and conversions: ${formatCount(leftOut, 'more is', 'more are')} left out`;
+    context.emit({ type: 'warning', message });
+  }
+  const html = reportPage(models, leftOut);
   const page = Buffer.from(html);
   const document = { path: file ?? null, bytes: page.length, models: models.map(entryOf), html };
   if (file === undefined) return document;

@@ -106,6 +106,19 @@ describe('modeldl report', () => {
     expect(await textOf('x.html')).toContain('not measured: it was converted without its check');
   });
 
+  it('says so where a page would be too long for all of them', async () => {
+    const store = await openedStore(world.cacheDir);
+    const origin = await putModel(store, { 'model.onnx': 'bytes' });
+    for (let at = 0; at < 41; at += 1)
+      await putConversion(store, origin, { precision: 'int8', seed: `seed ${at}` });
+    const { exitCode, stderr } = await world.run('report', 'org/name', '-o', 'x.html');
+    expect(exitCode).toBe(0);
+    expect(stderr).toMatch(
+      /^warning: The report is of the first 40 models and conversions: 2 more are left out$/m,
+    );
+    expect(await textOf('x.html')).toContain('2 more models not listed');
+  });
+
   it('refuses places that it must not write to, before it reads anything', async () => {
     await writeFile(at('taken.html'), 'mine');
     const told = async (output: string): Promise<string> => {
