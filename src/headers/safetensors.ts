@@ -27,6 +27,9 @@ const tensor = v.object({
 /** Weights of one bit: of types whose size is not known. */
 const MOST_PER_BYTE = 8;
 
+/** Tensors. */
+const MOST_AT_ONCE = 10_000;
+
 const CANNOT_HOLD = 'its header describes a tensor that it cannot hold: it is damaged';
 
 const header = v.record(v.string(), v.unknown());
@@ -92,13 +95,46 @@ export async function summarize(
   ] of all)
     bytes.set(dtype, (bytes.get(dtype) ?? 0) + end - begin);
   const types = sharesByType(bytes);
-  const merged = Object.fromEntries(all) as SafetensorsFileHeader;
-  const counted = computeNumOfParamsByDtypeSingleFile(merged, quantization);
-  const parameters = Object.values(counted).reduce((sum, count) => sum + count, 0);
+  let parameters = 0;
+  for (const some of portionsOf(all)) {
+    const merged = Object.fromEntries(some) as SafetensorsFileHeader;
+    const counted = computeNumOfParamsByDtypeSingleFile(merged, quantization);
+    parameters += Object.values(counted).reduce((sum, count) => sum + count, 0);
+  }
   const held = types.reduce((sum, share) => sum + share.bytes, 0);
   if (parameters > held * MOST_PER_BYTE)
     throw new Unread('its header describes more numbers than it can hold: it is damaged');
   return { parameters, types };
+}
+
+/**
+ * What is counted at once: `@huggingface/hub` (2.x) makes each tensor an argument of one call, which takes some 100,000, and
+ * models of many experts have more. Tensors of one module stay together, since its scales tell how its weights are packed.
+ */
+function* portionsOf<Entry extends readonly [name: string, info: TensorInfo]>(
+  all: readonly Entry[],
+): Generator<readonly Entry[]> {
+  const modules = new Map<string, Entry[]>();
+  for (const entry of all) {
+    const [name] = entry;
+    const module = name.slice(0, Math.max(0, name.lastIndexOf('.')));
+    const known = modules.get(module);
+    if (known === undefined) modules.set(module, [entry]);
+    else known.push(entry);
+  }
+  let portion: Entry[] = [];
+  for (const module of modules.values()) {
+    // More are of no real module.
+    for (let at = 0; at < module.length; at += MOST_AT_ONCE) {
+      const some = module.slice(at, at + MOST_AT_ONCE);
+      if (portion.length + some.length > MOST_AT_ONCE) {
+        yield portion;
+        portion = [];
+      }
+      portion.push(...some);
+    }
+  }
+  yield portion;
 }
 
 const index = v.object({

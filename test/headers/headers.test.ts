@@ -1,8 +1,10 @@
 /** Headers that lie, are cut off, or want memory: a sentence each, and no more read than may be. */
+import type { TensorInfo } from '@huggingface/hub';
 import { describe, expect, it } from 'vitest';
 import { describeContents, type Contents } from '../../src/headers/describe.js';
 import { formatsOf } from '../../src/headers/formats.js';
 import { Unread, type PartlyRead } from '../../src/headers/parts.js';
+import { summarize } from '../../src/headers/safetensors.js';
 import { gguf, LLAMA, text, texts, uint32 } from '../helpers/gguf.js';
 import { safetensors, withHeader } from '../helpers/safetensors.js';
 
@@ -279,6 +281,24 @@ describe('a header that is not what it says', () => {
     // Eight weights of 4 bits in each of 1024 words.
     expect(contents.headers[0]).toMatchObject({ parameters: 8192, quantization: 'awq 4 bit' });
   });
+});
+
+it('safetensors of more tensors than a call takes arguments are counted, packed ones by their scales', async () => {
+  const count = 70_000;
+  const tensors = new Map<string, TensorInfo>();
+  const put = (name: string, dtype: 'U32' | 'F16'): void => {
+    tensors.set(name, { dtype, shape: [2], data_offsets: [0, dtype === 'U32' ? 8 : 4] });
+  };
+  for (let at = 0; at < count; at += 1) put(`experts.${at}.weight`, 'U32');
+  for (let at = 0; at < count; at += 1)
+    for (const of of ['scales', 'biases']) put(`experts.${at}.${of}`, 'F16');
+  const packing = { quant_method: 'mlx', bits: 4, group_size: 64, mode: 'affine' } as const;
+  const { parameters, types } = await summarize([tensors], packing);
+  expect(parameters).toBe(count * 2 * 8);
+  expect(types).toEqual([
+    { type: 'U32', bytes: 8 * count },
+    { type: 'F16', bytes: 8 * count },
+  ]);
 });
 
 it('an IR of more inputs than a call takes arguments is told of', async () => {
