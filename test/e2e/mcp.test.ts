@@ -345,6 +345,29 @@ describe('a pull', () => {
     expect(await readdir(join(world.cacheDir, 'v1/claims'))).toEqual([]);
   });
 
+  it('waits where many work already, and says so', async () => {
+    const { client } = await connected({}, '--connections', '1');
+    hub.addFault({ server: 'cdn', times: 1, kind: { stall: MiB } });
+    const stopping = new AbortController();
+    const many = Array.from({ length: 8 }, () =>
+      client.callTool({ name: 'pull', arguments: { references: ['org/large'] } }, undefined, {
+        signal: stopping.signal,
+      }),
+    );
+    await hub.stuck();
+    const told: Progress[] = [];
+    const onprogress = (progress: Progress): void => {
+      told.push(progress);
+      stopping.abort('enough');
+    };
+    const last = client.callTool({ name: 'pull', arguments: { references: ['org/small'] } }, undefined, {
+      onprogress,
+    });
+    expect((await Promise.allSettled(many)).map(({ status }) => status)).toEqual(many.map(() => 'rejected'));
+    expect((await last).isError).toBe(false);
+    expect(told[0]?.message).toBe('Waiting for other calls of `pull`');
+  });
+
   it('by a token that was stored after the server started', async () => {
     hub.putRepo({ id: 'org/mine', files: { 'config.json': '{}' }, privateTo: ['me'] });
     const { client } = await connected({});
@@ -477,6 +500,35 @@ describe('the process', () => {
     const { exitCode, stderr } = await server.ended;
     expect(exitCode).toBe(0);
     expect(stderr.match(/^warning: Left out what is no message of the protocol/gm)?.length).toBe(6);
+  });
+
+  it('leaves out a line that is too long for a message, and goes on', async () => {
+    const server = startRaw(world, environment, 'mcp');
+    server.say(
+      ...INITIALIZE,
+      request(1, 'show', { reference: 'a'.repeat(12 * MiB) }),
+      request(2, 'hubs', {}),
+    );
+    expect(await server.hear()).toMatchObject({ id: 0 });
+    expect(await server.hear()).toMatchObject({ id: 2, result: { isError: false } });
+    server.endInput();
+    expect(await server.ended).toMatchObject({
+      exitCode: 0,
+      stderr: 'warning: Left out a line of more than 4.0 MiB, which no message is\n',
+    });
+  });
+
+  it('ends also when its client does not read what it is told', async () => {
+    const server = startRaw(world, environment, 'mcp');
+    server.stopReading();
+    const asked = Array.from(
+      { length: 200 },
+      (_item, id) => `{"jsonrpc":"2.0","id":${id + 1},"method":"tools/list"}`,
+    );
+    server.say(...INITIALIZE, ...asked);
+    server.endInput();
+    expect(await server.exited).toBe(0);
+    expect(server.stderr()).toBe('');
   });
 
   it.each([

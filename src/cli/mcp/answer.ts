@@ -1,6 +1,6 @@
 /** One call of a tool: a command of the program run with its arguments, and what it says as an answer. */
 import { Readable } from 'node:stream';
-import { type ModeldlError } from '../../errors.js';
+import { throwIfAborted, type ModeldlError } from '../../errors.js';
 import type { Emit } from '../../events.js';
 import type { Modeldl } from '../../index.js';
 import { printable, redactDocument, redactSecrets } from '../../redact.js';
@@ -41,6 +41,8 @@ export async function answer(
   const output = recordingOutput(server.output, said, emit);
   let failure: ModeldlError | undefined;
   try {
+    // It may have waited for its turn.
+    throwIfAborted(caller.signal);
     const line = await readLine(tool, given, permissions, server.cli);
     await run(tool, line, caller, output);
   } catch (error) {
