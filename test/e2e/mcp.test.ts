@@ -183,6 +183,36 @@ describe('the tools', () => {
     }
     expect(existsSync(join(world.directory, 'elsewhere'))).toBe(false);
   });
+
+  it('write nothing for a server through links that lead out of what the person allowed', async () => {
+    const published = {
+      ...{ 'config.json': '{}', 'openvino_config.json': '{"dtype":"int8"}', 'openvino_model.xml': '<net/>' },
+      ...{ 'openvino_model.bin': 'weights', 'openvino_tokenizer.xml': '<net/>' },
+      'openvino_detokenizer.xml': '<net/>',
+    };
+    hub.putRepo({ id: 'OpenVINO/Chat-int8-ov', files: published });
+    const outside = join(world.directory, 'outside');
+    for (const directory of ['allowed/served', 'allowed/linked', 'outside'])
+      await mkdir(join(world.directory, directory), { recursive: true });
+    await writeFile(join(outside, 'settings.json'), '{}');
+    await symlink(outside, join(world.directory, 'allowed/served/out'));
+    await symlink(join(outside, 'settings.json'), join(world.directory, 'allowed/linked/config.json'));
+    const { client } = await connected({}, '--allow-output', './allowed');
+    const serve = (output: string, name: string): Promise<Answered> =>
+      call(client, 'convert', { reference: 'openvino:Chat-int8-ov', layout: 'ovms', output, name });
+    for (const [output, name] of [
+      ['allowed/served', 'out/model'],
+      ['allowed/linked', 'model'],
+    ] as const) {
+      const refused = await serve(output, name);
+      expect(errorOf(refused)['message']).toContain('A link leads out of the output');
+    }
+    expect(await readdir(outside)).toEqual(['settings.json']);
+    expect(await readFile(join(outside, 'settings.json'), 'utf8')).toBe('{}');
+    const good = await serve('allowed/served', 'model');
+    expect(modelOf(good)['output']).toBe(join(world.directory, 'allowed/served/model'));
+    expect(existsSync(join(world.directory, 'allowed/served/config.json'))).toBe(true);
+  });
 });
 
 describe('what is wrong', () => {
