@@ -148,6 +148,7 @@ describe('the tools', () => {
     expect(plan.document).toEqual(await printed('convert', 'org/small', '--dry-run', '--set', 'nope=true'));
     const doctor = await call(client, 'doctor', { what: ['programs'] });
     expect(Object.keys(doctor.document)).toContain('checks');
+    expect(doctor.text).toMatch(/^ok programs\.node: /m);
   });
 
   it('cut what is too long, and give the rest when asked', async () => {

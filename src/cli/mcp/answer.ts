@@ -157,16 +157,32 @@ function resultLines(
   { lines }: Said,
   document: Readonly<Record<string, unknown>>,
 ): readonly string[] {
+  if (tool.name === 'doctor') return checkLines(entriesOf(document, 'checks'));
   if (tool.name !== 'pull' && tool.name !== 'convert') return lines;
-  const models = (Array.isArray(document['models']) ? document['models'] : []) as readonly Partial<
-    Readonly<Record<string, unknown>>
-  >[];
+  const models = entriesOf(document, 'models');
   if (models.some(({ path }) => typeof path !== 'string')) return lines;
   return models.map(({ reference, path, output, bytes, files }) => {
     const many = Array.isArray(files) ? `, ${formatCount(files.length, 'file')}` : '';
     const copy = typeof output === 'string' ? `, copied to ${output}` : '';
     return `${String(reference)} is at ${String(path)} (${formatBytes(Number(bytes))}${many})${copy}`;
   });
+}
+
+type Entry = Partial<Readonly<Record<string, unknown>>>;
+
+function entriesOf(document: Entry, key: string): readonly Entry[] {
+  const list = document[key];
+  return (Array.isArray(list) ? list : []) as readonly Entry[];
+}
+
+/** The command prints a table for people, and with `--json` no lines. Those that failed are errors. */
+function checkLines(checks: readonly Entry[]): readonly string[] {
+  return checks
+    .filter(({ status }) => status !== 'failed')
+    .flatMap(({ name, status, message, fix }) => [
+      `${String(status)} ${String(name)}: ${String(message)}`,
+      ...(typeof fix === 'string' ? [`fix: ${fix}`] : []),
+    ]);
 }
 
 /** Each with what to do next, in words that hold for tools. */
