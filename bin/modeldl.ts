@@ -44,6 +44,8 @@ function endAtOnce(signal: 'SIGINT' | 'SIGTERM', code: 'INTERRUPTED' | 'TERMINAT
 
 /** Why results could not be written, other than that nobody reads them. */
 let unwritten: Error | undefined;
+/** What is not read yet is not waited for. */
+let isGivenUp = false;
 
 /**
  * A reader that goes away, as `| head -1`, has what it wanted: nothing is said, the work goes on to its end, and the
@@ -95,6 +97,7 @@ function endWithStray(): void {
 
 /** Ends the process once everything is written: keep-alive sockets and prompts must not hold it. */
 function end(exitCode: number): void {
+  if (isGivenUp) exit(exitCode);
   results('', () => {
     // An error is told after the callbacks of its write.
     setImmediate(() => {
@@ -139,11 +142,15 @@ function home(): string {
   }
 }
 
+function giveUp(): void {
+  isGivenUp = true;
+}
+
 async function main(): Promise<number> {
   const { runCli } = await import('../src/cli/program.js');
   return runCli(process.argv.slice(2), {
     stdin: process.stdin,
-    stdout: Object.create(stdout, { write: { value: results } }) as typeof stdout,
+    stdout: Object.create(stdout, { write: { value: results }, destroy: { value: giveUp } }) as typeof stdout,
     stderr: process.stderr,
     environment: process.env,
     cwd: process.cwd(),

@@ -6,7 +6,7 @@ import type { LayoutRequest, PlannedLayout } from './layout/layout.js';
 import { layoutOfPlan, requireLayout } from './repository.js';
 import type { OutputRequest } from './space.js';
 
-interface Asked extends Pick<OutputRequest, 'link' | 'overwrite'> {
+interface Asked extends Pick<OutputRequest, 'link' | 'overwrite' | 'confined'> {
   /** Name of the converter, when not the first that takes the model. */
   readonly converter?: string;
   readonly asked?: LayoutRequest | undefined;

@@ -2,6 +2,7 @@
 import { basename, dirname, join } from 'node:path';
 import { waitingFor, type Context } from './context.js';
 import type { ConversionPlan, PlannedModel } from './converter.js';
+import { isBelow, isDirectory } from './directories.js';
 import { ModeldlError } from './errors.js';
 import {
   layoutNamed,
@@ -99,7 +100,7 @@ export function layoutOfPublished(
   });
 }
 
-type Writing = Pick<OutputRequest, 'link' | 'overwrite'>;
+type Writing = Pick<OutputRequest, 'link' | 'overwrite' | 'confined'>;
 
 /**
  * Refuses a repository that could not be written whatever the model is: before the model is known, its files may go
@@ -124,6 +125,7 @@ async function requireRepository({ kind, output, name }: LayoutRequest, writing:
 /** The same once the model's task is known. @throws ModeldlError USAGE, CONFIG, DISK */
 export async function requireLayout(layout: PlannedLayout, writing: Writing): Promise<void> {
   const { output, directory, tree, config } = layout;
+  if (writing.confined === true) await requireConfined(layout);
   if (config !== undefined) await readServerConfig(join(output, config));
   const graph = join(output, directory, GRAPH);
   if (tree !== directory && (await textOf(graph)) !== undefined) {
@@ -133,6 +135,26 @@ export async function requireLayout(layout: PlannedLayout, writing: Writing): Pr
     });
   }
   await requireOutput({ ...writing, output: join(output, tree) });
+}
+
+/** @throws ModeldlError USAGE where links lead out of the output */
+async function requireConfined({ output, tree, config, draft, serving }: PlannedLayout): Promise<void> {
+  // Without it there are no links in it either.
+  if (!(await isDirectory(output))) return;
+  const parts = [
+    tree,
+    ...(config === undefined ? [] : [config]),
+    ...(draft === undefined ? [] : [`${tree}/${draft.directory}`]),
+    ...(serving.source_loras?.adapters ?? []).map((adapter) => `${tree}/${loraDirectory(adapter)}`),
+  ];
+  for (const part of parts) {
+    const path = join(output, part);
+    if (await isBelow(output, path)) continue;
+    throw new ModeldlError('USAGE', `A link leads out of the output: ${path}`, {
+      hint: 'choose another name with `--name`, or another directory with `--output`',
+      details: { file: path },
+    });
+  }
 }
 
 async function readServerConfig(file: string): Promise<void> {
@@ -168,6 +190,7 @@ export async function writeLayout(
   writing: Writing,
 ): Promise<WrittenLayout> {
   const { output, tree, task, config, draft } = layout;
+  if (writing.confined === true) await requireConfined(layout);
   const paths = model.record.files.map(({ path }) => path);
   if (config !== undefined) refuseUnservable(task, model.record.reference, paths);
   const root = join(output, tree);

@@ -26,14 +26,18 @@ export async function within<Result>(
   const signal = AbortSignal.any([stop, limit.signal]);
   // Every request in flight listens to it.
   setMaxListeners(0, signal);
+  let onAbort = (): void => undefined;
   const over = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener('abort', () => {
+    onAbort = () => {
       reject(abortError(signal));
-    });
+    };
   });
+  signal.addEventListener('abort', onAbort);
   try {
     return await Promise.race([work(signal), over]);
   } finally {
     clearTimeout(timer);
+    // A signal of several that is listened to is kept for good.
+    signal.removeEventListener('abort', onAbort);
   }
 }

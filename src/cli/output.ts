@@ -7,7 +7,12 @@ import { styleText } from 'node:util';
 import { printable, redactSecrets } from '../redact.js';
 
 /** What printing needs of a stream. */
-export type OutputStream = NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
+export type OutputStream = NodeJS.WritableStream & {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  /** Gives up what was not read yet. */
+  destroy?(): unknown;
+};
 
 export interface Output {
   readonly json: boolean;

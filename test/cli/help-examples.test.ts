@@ -37,6 +37,8 @@ async function world(argv: readonly string[]): Promise<string> {
     ...(argv.includes('init') ? {} : { 'modeldl.config.yaml': list }),
   };
   await mkdir(join(directory, 'srv/wheels'), { recursive: true });
+  // What agents may write to has to be there.
+  if (argv[0] === 'mcp') await mkdir(join(directory, 'models'));
   for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text);
   return directory;
 }

@@ -148,6 +148,7 @@ describe('the tools', () => {
     expect(plan.document).toEqual(await printed('convert', 'org/small', '--dry-run', '--set', 'nope=true'));
     const doctor = await call(client, 'doctor', { what: ['programs'] });
     expect(Object.keys(doctor.document)).toContain('checks');
+    expect(doctor.text).toMatch(/^ok programs\.node: /m);
   });
 
   it('cut what is too long, and give the rest when asked', async () => {
@@ -182,6 +183,36 @@ describe('the tools', () => {
       expect(refused.text).toContain('--allow-output');
     }
     expect(existsSync(join(world.directory, 'elsewhere'))).toBe(false);
+  });
+
+  it('write nothing for a server through links that lead out of what the person allowed', async () => {
+    const published = {
+      ...{ 'config.json': '{}', 'openvino_config.json': '{"dtype":"int8"}', 'openvino_model.xml': '<net/>' },
+      ...{ 'openvino_model.bin': 'weights', 'openvino_tokenizer.xml': '<net/>' },
+      'openvino_detokenizer.xml': '<net/>',
+    };
+    hub.putRepo({ id: 'OpenVINO/Chat-int8-ov', files: published });
+    const outside = join(world.directory, 'outside');
+    for (const directory of ['allowed/served', 'allowed/linked', 'outside'])
+      await mkdir(join(world.directory, directory), { recursive: true });
+    await writeFile(join(outside, 'settings.json'), '{}');
+    await symlink(outside, join(world.directory, 'allowed/served/out'));
+    await symlink(join(outside, 'settings.json'), join(world.directory, 'allowed/linked/config.json'));
+    const { client } = await connected({}, '--allow-output', './allowed');
+    const serve = (output: string, name: string): Promise<Answered> =>
+      call(client, 'convert', { reference: 'openvino:Chat-int8-ov', layout: 'ovms', output, name });
+    for (const [output, name] of [
+      ['allowed/served', 'out/model'],
+      ['allowed/linked', 'model'],
+    ] as const) {
+      const refused = await serve(output, name);
+      expect(errorOf(refused)['message']).toContain('A link leads out of the output');
+    }
+    expect(await readdir(outside)).toEqual(['settings.json']);
+    expect(await readFile(join(outside, 'settings.json'), 'utf8')).toBe('{}');
+    const good = await serve('allowed/served', 'model');
+    expect(modelOf(good)['output']).toBe(join(world.directory, 'allowed/served/model'));
+    expect(existsSync(join(world.directory, 'allowed/served/config.json'))).toBe(true);
   });
 });
 
@@ -345,6 +376,29 @@ describe('a pull', () => {
     expect(await readdir(join(world.cacheDir, 'v1/claims'))).toEqual([]);
   });
 
+  it('waits where many work already, and says so', async () => {
+    const { client } = await connected({}, '--connections', '1');
+    hub.addFault({ server: 'cdn', times: 1, kind: { stall: MiB } });
+    const stopping = new AbortController();
+    const many = Array.from({ length: 8 }, () =>
+      client.callTool({ name: 'pull', arguments: { references: ['org/large'] } }, undefined, {
+        signal: stopping.signal,
+      }),
+    );
+    await hub.stuck();
+    const told: Progress[] = [];
+    const onprogress = (progress: Progress): void => {
+      told.push(progress);
+      stopping.abort('enough');
+    };
+    const last = client.callTool({ name: 'pull', arguments: { references: ['org/small'] } }, undefined, {
+      onprogress,
+    });
+    expect((await Promise.allSettled(many)).map(({ status }) => status)).toEqual(many.map(() => 'rejected'));
+    expect((await last).isError).toBe(false);
+    expect(told[0]?.message).toBe('Waiting for other calls of `pull`');
+  });
+
   it('by a token that was stored after the server started', async () => {
     hub.putRepo({ id: 'org/mine', files: { 'config.json': '{}' }, privateTo: ['me'] });
     const { client } = await connected({});
@@ -477,6 +531,35 @@ describe('the process', () => {
     const { exitCode, stderr } = await server.ended;
     expect(exitCode).toBe(0);
     expect(stderr.match(/^warning: Left out what is no message of the protocol/gm)?.length).toBe(6);
+  });
+
+  it('leaves out a line that is too long for a message, and goes on', async () => {
+    const server = startRaw(world, environment, 'mcp');
+    server.say(
+      ...INITIALIZE,
+      request(1, 'show', { reference: 'a'.repeat(12 * MiB) }),
+      request(2, 'hubs', {}),
+    );
+    expect(await server.hear()).toMatchObject({ id: 0 });
+    expect(await server.hear()).toMatchObject({ id: 2, result: { isError: false } });
+    server.endInput();
+    expect(await server.ended).toMatchObject({
+      exitCode: 0,
+      stderr: 'warning: Left out a line of more than 4.0 MiB, which no message is\n',
+    });
+  });
+
+  it('ends also when its client does not read what it is told', async () => {
+    const server = startRaw(world, environment, 'mcp');
+    server.stopReading();
+    const asked = Array.from(
+      { length: 200 },
+      (_item, id) => `{"jsonrpc":"2.0","id":${id + 1},"method":"tools/list"}`,
+    );
+    server.say(...INITIALIZE, ...asked);
+    server.endInput();
+    expect(await server.exited).toBe(0);
+    expect(server.stderr()).toBe('');
   });
 
   it.each([

@@ -54,7 +54,13 @@ export interface RawServer {
   /** The next message from the server. */
   hear(): Promise<Record<string, unknown>>;
   endInput(): void;
+  /** Reads nothing any more of what the server says. */
+  stopReading(): void;
   signal(name: 'SIGTERM' | 'SIGINT'): void;
+  stderr(): string;
+  /** Exit code of the process, whose output may not be read. */
+  readonly exited: Promise<number | null>;
+  /** With all that it said. */
   readonly ended: Promise<{
     readonly exitCode: number | null;
     readonly stdout: readonly string[];
@@ -76,6 +82,7 @@ export function startRaw(world: World, environment: Environment, ...args: readon
   });
   child.stdin.on('error', () => undefined);
   let read = 0;
+  const exited = once(child, 'exit').then(([exitCode]: (number | null)[]) => exitCode ?? null);
   const ended = once(child, 'close').then(([exitCode]: (number | null)[]) => ({
     exitCode: exitCode ?? null,
     stdout: heard,
@@ -92,7 +99,13 @@ export function startRaw(world: World, environment: Environment, ...args: readon
       return JSON.parse(heard[read - 1] ?? '') as Record<string, unknown>;
     },
     endInput: () => child.stdin.end(),
+    stopReading: () => {
+      child.stdout.unpipe();
+      child.stdout.pause();
+    },
     signal: (name) => child.kill(name),
+    stderr: () => stderr,
+    exited,
     ended,
   };
 }

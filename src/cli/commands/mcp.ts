@@ -32,7 +32,7 @@ export const command: CommandDefinition<McpFlags> = {
           '',
           'Examples:',
           '  modeldl mcp',
-          '  modeldl mcp --allow-output . --no-install',
+          '  modeldl mcp --allow-output ./models --no-install',
           '  modeldl mcp --offline --cache-dir /srv/models',
         ].join('\n'),
       );

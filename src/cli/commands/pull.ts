@@ -15,6 +15,8 @@ export interface PullFlags extends SummaryFlags {
   readonly output?: string;
   readonly link?: boolean;
   readonly overwrite?: boolean;
+  /** Set for agents, by no option. */
+  readonly confined?: boolean;
   readonly force?: boolean;
   readonly unpack?: boolean;
   readonly dryRun?: boolean;
@@ -120,6 +122,7 @@ async function withQuantization<Result>(
 export function pullOptions(flags: PullFlags, cwd: string): PullOptions {
   const { revision, include, exclude, allFiles, output, link, overwrite, force, unpack, quant, daemon } =
     flags;
+  const { confined } = flags;
   return {
     ...(revision === undefined ? {} : { revision }),
     ...(include === undefined ? {} : { include }),
@@ -128,6 +131,7 @@ export function pullOptions(flags: PullFlags, cwd: string): PullOptions {
     ...(output === undefined ? {} : { output: resolve(cwd, output) }),
     ...(link === undefined ? {} : { link }),
     ...(overwrite === undefined ? {} : { overwrite }),
+    ...(confined === undefined ? {} : { confined }),
     ...(force === undefined ? {} : { force }),
     ...(unpack === undefined ? {} : { unpack }),
     ...(quant === undefined ? {} : { quant }),

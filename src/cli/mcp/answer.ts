@@ -1,6 +1,6 @@
 /** One call of a tool: a command of the program run with its arguments, and what it says as an answer. */
 import { Readable } from 'node:stream';
-import { type ModeldlError } from '../../errors.js';
+import { throwIfAborted, type ModeldlError } from '../../errors.js';
 import type { Emit } from '../../events.js';
 import type { Modeldl } from '../../index.js';
 import { printable, redactDocument, redactSecrets } from '../../redact.js';
@@ -41,6 +41,8 @@ export async function answer(
   const output = recordingOutput(server.output, said, emit);
   let failure: ModeldlError | undefined;
   try {
+    // It may have waited for its turn.
+    throwIfAborted(caller.signal);
     const line = await readLine(tool, given, permissions, server.cli);
     await run(tool, line, caller, output);
   } catch (error) {
@@ -155,16 +157,32 @@ function resultLines(
   { lines }: Said,
   document: Readonly<Record<string, unknown>>,
 ): readonly string[] {
+  if (tool.name === 'doctor') return checkLines(entriesOf(document, 'checks'));
   if (tool.name !== 'pull' && tool.name !== 'convert') return lines;
-  const models = (Array.isArray(document['models']) ? document['models'] : []) as readonly Partial<
-    Readonly<Record<string, unknown>>
-  >[];
+  const models = entriesOf(document, 'models');
   if (models.some(({ path }) => typeof path !== 'string')) return lines;
   return models.map(({ reference, path, output, bytes, files }) => {
     const many = Array.isArray(files) ? `, ${formatCount(files.length, 'file')}` : '';
     const copy = typeof output === 'string' ? `, copied to ${output}` : '';
     return `${String(reference)} is at ${String(path)} (${formatBytes(Number(bytes))}${many})${copy}`;
   });
+}
+
+type Entry = Partial<Readonly<Record<string, unknown>>>;
+
+function entriesOf(document: Entry, key: string): readonly Entry[] {
+  const list = document[key];
+  return (Array.isArray(list) ? list : []) as readonly Entry[];
+}
+
+/** The command prints a table for people, and with `--json` no lines. Those that failed are errors. */
+function checkLines(checks: readonly Entry[]): readonly string[] {
+  return checks
+    .filter(({ status }) => status !== 'failed')
+    .flatMap(({ name, status, message, fix }) => [
+      `${String(status)} ${String(name)}: ${String(message)}`,
+      ...(typeof fix === 'string' ? [`fix: ${fix}`] : []),
+    ]);
 }
 
 /** Each with what to do next, in words that hold for tools. */

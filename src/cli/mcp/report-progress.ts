@@ -15,6 +15,8 @@ export interface ProgressReport {
   stop(): void;
 }
 
+type Latest = Omit<CallProgress, 'progress'> & { readonly progress?: number };
+
 /** A client draws no faster. */
 const INTERVAL_MS = 500;
 /** Clients give up on what says nothing for long, mostly after a minute; a conversion may. */
@@ -25,14 +27,14 @@ export function reportProgress(send: (progress: CallProgress) => void): Progress
   let planned = 0;
   let sent = 0;
   let sentAt = -Infinity;
-  let latest: Omit<CallProgress, 'progress'> & { readonly progress?: number } = { message: 'Working' };
+  let latest = (): Latest => ({ message: 'Working' });
   let isWithheld = false;
 
   const tell = (): void => {
     isWithheld = false;
     sentAt = performance.now();
-    sent = Math.max(sent + 1, latest.progress ?? 0);
-    const { message, total } = latest;
+    const { message, total, progress } = latest();
+    sent = Math.max(sent + 1, progress ?? 0);
     // A total that is passed is none.
     send({ progress: sent, message, ...(total === undefined || total < sent ? {} : { total }) });
   };
@@ -42,7 +44,17 @@ export function reportProgress(send: (progress: CallProgress) => void): Progress
   }, INTERVAL_MS);
   timer.unref();
 
-  const offer = (next: typeof latest): void => {
+  const bytes = (): Latest => {
+    const received = totals.received();
+    const total = Math.max(planned, totals.total());
+    const whole = total > 0 ? ` of ${formatBytes(total)}` : '';
+    return {
+      progress: received,
+      message: `${formatBytes(received)}${whole}`,
+      ...(total > 0 ? { total } : {}),
+    };
+  };
+  const offer = (next: () => Latest): void => {
     latest = next;
     isWithheld = true;
     if (performance.now() - sentAt >= INTERVAL_MS) tell();
@@ -53,17 +65,14 @@ export function reportProgress(send: (progress: CallProgress) => void): Progress
       if (event.type === 'plan') planned += event.bytes;
       const isBytes =
         event.type === 'file-start' || event.type === 'file-progress' || event.type === 'file-done';
+      // Summed when it is told: there may be tens of thousands of files.
       if (isBytes) {
-        const received = totals.received();
-        const total = Math.max(planned, totals.total());
-        const whole = total > 0 ? ` of ${formatBytes(total)}` : '';
-        const message = `${formatBytes(received)}${whole}`;
-        offer({ progress: received, message, ...(total > 0 ? { total } : {}) });
+        offer(bytes);
         return;
       }
       const text =
         event.type === 'stage-progress' ? `${event.stage}: ${event.done} of ${event.total}` : sentence(event);
-      if (text !== undefined) offer({ message: text });
+      if (text !== undefined) offer(() => ({ message: text }));
     },
     stop: () => {
       clearInterval(timer);

@@ -273,6 +273,7 @@ export function toolsFor({ outputs, trustRemoteCode, trustPickle }: Permissions)
           ...flags,
           set: Object.entries(pairs).map(([name, value]) => `${name}=${value}`),
           check: true,
+          confined: true,
         },
       }),
       load: () => import('../commands/convert.js'),

@@ -34,6 +34,17 @@ describe('the progress of a call', () => {
     expect(sent[0]?.message).toBe('500 B of 2.9 KiB');
   });
 
+  it('of tens of thousands of files does not count them all for each', () => {
+    const { sent, report } = started();
+    for (let at = 0; at < 40_000; at += 1) {
+      report.emit({ type: 'file-start', ...file, path: `${at}`, bytes: 10, resumedBytes: 0 });
+      report.emit({ type: 'file-done', ...file, path: `${at}`, bytes: 10, sha256: '' });
+    }
+    vi.advanceTimersByTime(1000);
+    report.stop();
+    expect(sent.at(-1)).toMatchObject({ progress: 400_000, total: 400_000 });
+  });
+
   it('rises where a file starts over, and where there is nothing to count', () => {
     const { sent, report } = started();
     report.emit({ type: 'file-start', ...file, bytes: 2000, resumedBytes: 1500 });
