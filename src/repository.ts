@@ -125,7 +125,7 @@ async function requireRepository({ kind, output, name }: LayoutRequest, writing:
 /** The same once the model's task is known. @throws ModeldlError USAGE, CONFIG, DISK */
 export async function requireLayout(layout: PlannedLayout, writing: Writing): Promise<void> {
   const { output, directory, tree, config } = layout;
-  if (writing.confined === true) await requireConfined(layout);
+  if (writing.confined !== undefined) await requireConfined(layout, writing.confined);
   if (config !== undefined) await readServerConfig(join(output, config));
   const graph = join(output, directory, GRAPH);
   if (tree !== directory && (await textOf(graph)) !== undefined) {
@@ -137,8 +137,11 @@ export async function requireLayout(layout: PlannedLayout, writing: Writing): Pr
   await requireOutput({ ...writing, output: join(output, tree) });
 }
 
-/** @throws ModeldlError USAGE where links lead out of the output */
-async function requireConfined({ output, tree, config, draft, serving }: PlannedLayout): Promise<void> {
+/** @throws ModeldlError USAGE where links lead out of a directory */
+async function requireConfined(
+  { output, tree, config, draft, serving }: PlannedLayout,
+  directory: string,
+): Promise<void> {
   // Without it there are no links in it either.
   if (!(await isDirectory(output))) return;
   const parts = [
@@ -149,9 +152,9 @@ async function requireConfined({ output, tree, config, draft, serving }: Planned
   ];
   for (const part of parts) {
     const path = join(output, part);
-    if (await isBelow(output, path)) continue;
-    throw new ModeldlError('USAGE', `A link leads out of the output: ${path}`, {
-      hint: 'choose another name with `--name`, or another directory with `--output`',
+    if (await isBelow(directory, path)) continue;
+    throw new ModeldlError('USAGE', `A link leads out of ${directory}: ${path}`, {
+      hint: 'choose another name for it, or another directory',
       details: { file: path },
     });
   }
@@ -190,7 +193,7 @@ export async function writeLayout(
   writing: Writing,
 ): Promise<WrittenLayout> {
   const { output, tree, task, config, draft } = layout;
-  if (writing.confined === true) await requireConfined(layout);
+  if (writing.confined !== undefined) await requireConfined(layout, writing.confined);
   const paths = model.record.files.map(({ path }) => path);
   if (config !== undefined) refuseUnservable(task, model.record.reference, paths);
   const root = join(output, tree);

@@ -11,8 +11,8 @@ export interface OutputRequest {
   /** Hard links instead of an independent copy at `output`. */
   readonly link?: boolean;
   readonly overwrite?: boolean;
-  /** Refuse a layout of which links lead a part out of `output`, which others may have put there. */
-  readonly confined?: boolean;
+  /** Absolute directory that no part of a layout may leave by links, which others may have put there. */
+  readonly confined?: string;
   /**
    * Files beside the model's own.
    * @internal

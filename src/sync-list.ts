@@ -441,6 +441,7 @@ async function conversionOf(chosen: Chosen): Promise<Wanted> {
       ? `${reading.directory(text)}/${precision.toUpperCase()}`
       : reading.directory(text);
   const output = await outputOf(chosen, base);
+  const confined = reader.list.confined && entry.output !== undefined ? reader.context.cwd : undefined;
   const selection = selectionOf(chosen);
   const calibration =
     entry.calibration === undefined ? undefined : resolve(reader.context.cwd, entry.calibration);
@@ -479,6 +480,7 @@ async function conversionOf(chosen: Chosen): Promise<Wanted> {
       settings,
       ...(calibration === undefined ? {} : { calibration }),
       ...(output === undefined ? {} : { output }),
+      ...(confined === undefined ? {} : { confined }),
       ...(serves && ovmsVersion !== undefined ? { ovmsVersion } : {}),
       ...(servedAs === undefined ? {} : { name: servedAs }),
       ...(overwrite && serves ? { overwrite: true } : {}),

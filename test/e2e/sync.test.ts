@@ -154,6 +154,37 @@ describe('modeldl sync', () => {
     }
   });
 
+  it('writes no part of a repository of models through a link that leads out of the project', async () => {
+    const graph = { 'openvino_model.xml': '<net/>', 'openvino_model.bin': 'weights' };
+    const text = { 'openvino_tokenizer.xml': '<net/>', 'openvino_detokenizer.xml': '<net/>' };
+    const files = { 'config.json': '{}', 'openvino_config.json': '{"dtype":"int8"}', ...graph, ...text };
+    hub.putRepo({ id: 'OpenVINO/Chat-int8-ov', files });
+    const project = at('project');
+    for (const directory of ['outside', 'project/served', 'project/linked', 'project/settings'])
+      await mkdir(at(directory), { recursive: true });
+    await writeFile(at('outside/settings.json'), '{}');
+    await symlink(at('outside'), join(project, 'served/out'));
+    await symlink(at('outside/settings.json'), join(project, 'linked/config.json'));
+    await symlink('../settings', join(project, 'served/in'));
+    const sync = async (output: string, name: string): Promise<Run> => {
+      const entry = { reference: 'openvino:Chat-int8-ov', precision: 'int8', layout: 'ovms', output, name };
+      await writeFile(join(project, 'modeldl.config.json'), JSON.stringify({ models: [entry] }));
+      return (await createWorldIn(project))('sync');
+    };
+    for (const [output, name] of [
+      ['served', 'out/model'],
+      ['linked', 'model'],
+    ] as const) {
+      const run = await sync(output, name);
+      expect([run.exitCode, run.stderr.includes('A link leads out of ')], run.stderr).toEqual([2, true]);
+    }
+    expect(await readdir(at('outside'))).toEqual(['settings.json']);
+    expect(await readFile(at('outside/settings.json'), 'utf8')).toBe('{}');
+    const good = await sync('served', 'in/model');
+    expect(good.exitCode, good.stderr).toBe(0);
+    expect(good.stdout).toMatch(/\/served\/in\/model$/);
+  });
+
   it('goes on where it was stopped', async () => {
     await list('org/one', 'org/two');
     const isLarge = new RegExp(sha256(WEIGHTS));
@@ -676,6 +707,6 @@ describe('a startup list of the microservice', () => {
 async function createWorldIn(directory: string): Promise<(...args: readonly string[]) => Promise<Run>> {
   const inner = await createWorld({ HF_ENDPOINT: hub.endpoint });
   onTestFinished(() => inner.remove());
-  await cp(directory, inner.directory, { recursive: true });
+  await cp(directory, inner.directory, { recursive: true, verbatimSymlinks: true });
   return (...args) => inner.run(...args);
 }

@@ -131,7 +131,7 @@ export function pullOptions(flags: PullFlags, cwd: string): PullOptions {
     ...(output === undefined ? {} : { output: resolve(cwd, output) }),
     ...(link === undefined ? {} : { link }),
     ...(overwrite === undefined ? {} : { overwrite }),
-    ...(confined === undefined ? {} : { confined }),
+    ...(confined !== true || output === undefined ? {} : { confined: resolve(cwd, output) }),
     ...(force === undefined ? {} : { force }),
     ...(unpack === undefined ? {} : { unpack }),
     ...(quant === undefined ? {} : { quant }),
