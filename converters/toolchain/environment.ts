@@ -18,6 +18,7 @@ import { lockDigest, sizesOf, type ToolchainDefinition } from './definition.js';
 import { externalVersions, versionsIn } from './external.js';
 import { choose, download, install } from './install.js';
 import type { LockedPackage } from './lock.js';
+import { installedVersions } from './reuse.js';
 import { pythonOf } from './packages.js';
 import {
   bytesOf,
@@ -68,7 +69,7 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
         directory: intact.directory,
         bytes: await bytesOf(intact.directory),
         unusedBytes,
-        versions: pinnedVersions(packages, definition.shown),
+        versions: await versionsOf(intact.directory, pinnedVersions(packages, definition.shown)),
       };
     }
     const toInstall = await largestOf(definition, at, found);
@@ -132,12 +133,12 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
     const python = pythonOf(intact.directory);
     const pinned = pinnedVersions(packages, definition.shown);
     const there = await versionsIn(context, name, python, Object.keys(pinned));
-    const wrong = Object.entries(pinned).find(([known, version]) => !agrees(there[known], version));
+    const wrong = Object.entries(pinned).find(([known, versions]) => !agrees(there[known], versions));
     if (wrong === undefined) return;
-    const [known, version] = wrong;
+    const [known, versions] = wrong;
     throw new ModeldlError(
       'TOOLCHAIN',
-      `The toolchain \`${name}\` is not as it was made: expected ${known} ${version}, got ${there[known] ?? 'none'}`,
+      `The toolchain \`${name}\` is not as it was made: expected ${known} ${versions.join(' or ')}, got ${there[known] ?? 'none'}`,
       { details: { file: intact.directory } },
     );
   }
@@ -234,19 +235,34 @@ export function createToolchain(definition: ToolchainDefinition): Toolchain {
 }
 
 /** CPU wheels of PyTorch add where they are from: `2.9.1+cpu`. */
-function agrees(there: string | undefined, pinned: string): boolean {
-  return there === pinned || there?.startsWith(`${pinned}+`) === true;
+function agrees(there: string | undefined, pinned: readonly string[]): boolean {
+  return pinned.some((version) => there === version || there?.startsWith(`${version}+`) === true);
 }
 
-/** Versions by the lock: what is in a complete environment is exactly that. */
+/** Versions by the lock: of a package several, where it is another for other versions of Python. */
 function pinnedVersions(
   packages: readonly LockedPackage[],
   shown: readonly string[],
-): Record<string, string> {
-  const versions: Record<string, string> = {};
+): Readonly<Record<string, readonly string[]>> {
+  const versions: Record<string, readonly string[]> = {};
   for (const name of shown) {
-    const version = packages.find((locked) => locked.name === name)?.version;
-    if (version !== undefined) versions[name] = version;
+    const locked = packages.filter((each) => each.name === name);
+    if (locked.length > 0) versions[name] = locked.map(({ version }) => version);
   }
   return versions;
+}
+
+/** What is in a complete environment is exactly what the lock says; of several versions its files tell which. */
+async function versionsOf(
+  environment: string,
+  pinned: Readonly<Record<string, readonly string[]>>,
+): Promise<Record<string, string>> {
+  const several = Object.keys(pinned).filter((name) => (pinned[name]?.length ?? 0) > 1);
+  const there = several.length === 0 ? {} : await installedVersions(environment, several);
+  return Object.fromEntries(
+    Object.entries(pinned).flatMap(([name, versions]) => {
+      const version = versions.find((one) => agrees(there[name], [one])) ?? versions[0];
+      return version === undefined ? [] : [[name, version]];
+    }),
+  );
 }

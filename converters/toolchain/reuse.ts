@@ -235,6 +235,21 @@ async function sitePackages(environment: string): Promise<string | undefined> {
   return versions.includes('site-packages') ? join(environment, 'lib', 'site-packages') : undefined;
 }
 
+/** Versions of what is installed in an environment, as its files name them. */
+export async function installedVersions(
+  environment: string,
+  packages: readonly string[],
+): Promise<Readonly<Record<string, string>>> {
+  const site = await sitePackages(environment);
+  const installed = site === undefined ? [] : await installedIn(site);
+  return Object.fromEntries(
+    packages.flatMap((wanted) => {
+      const found = installed.find(({ name }) => name === comparable(wanted));
+      return found === undefined ? [] : [[wanted, found.version]];
+    }),
+  );
+}
+
 async function installedIn(site: string): Promise<readonly Installed[]> {
   return (await namesIn(site)).flatMap((description) => {
     const [, name, version] = /^(.+)-([^-]+)\.dist-info$/.exec(description) ?? [];

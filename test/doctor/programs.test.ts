@@ -75,7 +75,12 @@ describe('an environment that is there', () => {
 
   it('is asked for what was locked, and says what is wrong', async () => {
     const lock = join(await temporaryDirectory(), 'lock.txt');
-    await writeFile(lock, 'openvino==2026.4.1 \\\n    --hash=sha256:00\n');
+    const locked = [
+      ["2026.3.0 ; python_full_version < '3.8'", '00'],
+      ["2026.4.1 ; python_full_version >= '3.8'", '01'],
+    ];
+    const lines = locked.map(([version, hash]) => `openvino==${version} \\\n    --hash=sha256:${hash}\n`);
+    await writeFile(lock, lines.join(''));
     const toolchain = createToolchain({
       ...{ name: 'openvino', title: 'openvino', downloadBytes: 1, installedBytes: 1 },
       ...{ shown: ['openvino'], lock },
@@ -96,10 +101,12 @@ describe('an environment that is there', () => {
 
     await wheel(directory, '2026.4.1');
     await expect(toolchain.examine?.(asked)).resolves.toBeUndefined();
+    expect(await toolchain.status(asked)).toMatchObject({ versions: { openvino: '2026.4.1' } });
     await wheel(directory, '2025.1.0');
     await expect(toolchain.examine?.(asked)).rejects.toMatchObject({
       code: 'TOOLCHAIN',
-      message: 'The toolchain `openvino` is not as it was made: expected openvino 2026.4.1, got 2025.1.0',
+      message:
+        'The toolchain `openvino` is not as it was made: expected openvino 2026.3.0 or 2026.4.1, got 2025.1.0',
     });
     await writeScript(join(directory, 'pyvenv.cfg'), 'no configuration');
     await execa('rm', [join(directory, 'bin', 'python')]);
