@@ -34,6 +34,11 @@ export function printable(text: string): string {
   });
 }
 
+/** Characters that a pattern finds, as text: `\u{200b}`. */
+export function asCodePoints(text: string, found: RegExp): string {
+  return text.replace(found, (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
+}
+
 /** Token shapes of the hubs, so that one which slipped into a text from outside is caught as well. */
 const TOKEN_SHAPES =
   /\b(hf_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{16,}|pypi-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,})\b/g;

@@ -3,7 +3,7 @@
  * of its own, which only `html` makes. Values stand in text or within double quotes, nowhere else.
  */
 import { createHash } from 'node:crypto';
-import { printable } from '../redact.js';
+import { asCodePoints, printable } from '../redact.js';
 
 const MARKUP = Symbol('markup');
 
@@ -74,11 +74,7 @@ function escapeText(text: string): string {
 
 /** Control characters, those of direction and those that nobody sees, as text; what is no character at all too. */
 function visible(text: string): string {
-  const seen = printable(text).replace(
-    UNSEEN,
-    (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
-  );
-  return Buffer.from(seen, 'utf8').toString('utf8');
+  return Buffer.from(asCodePoints(printable(text), UNSEEN), 'utf8').toString('utf8');
 }
 
 /** At most so many characters: what is left out in the middle is a `…`. */

@@ -93,10 +93,10 @@ export function createLayers(): LayerCollector {
   };
 }
 
-function tensorsIn(blocks: readonly Pick<Block, 'tensors'>[]): number {
+export function tensorsIn(blocks: readonly Pick<Block, 'tensors'>[]): number {
   return blocks.reduce((sum, { tensors }) => sum + tensors, 0);
 }
 
-function bytesIn(shares: readonly { readonly bytes: number }[]): number {
+export function bytesIn(shares: readonly { readonly bytes: number }[]): number {
   return shares.reduce((sum, { bytes }) => sum + bytes, 0);
 }

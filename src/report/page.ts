@@ -4,7 +4,7 @@ import { formatBytes, formatCount, formatNumber, formatSeconds } from '../format
 import { sharesByType, type TypeShare } from '../headers/shares.js';
 import type { ModelHeader, ModelPort, ShownModel } from '../results.js';
 import { clip, documentOf, html, link, type Markup, type Value } from './html.js';
-import { MOST_BLOCKS, type Block, type Layers } from './layers.js';
+import { type Block, bytesIn, type Layers, MOST_BLOCKS, tensorsIn } from './layers.js';
 import {
   code,
   facts,
@@ -448,8 +448,8 @@ function layerDetails(layers: Layers, palette: Palette, rows: number): Markup {
   const hidden = layers.blocks.slice(rows);
   const left = {
     blocks: layers.leftOut.blocks + hidden.length,
-    tensors: layers.leftOut.tensors + sumOf(hidden, ({ tensors }) => tensors),
-    bytes: layers.leftOut.bytes + sumOf(hidden, ({ bytes }) => bytes),
+    tensors: layers.leftOut.tensors + tensorsIn(hidden),
+    bytes: layers.leftOut.bytes + bytesIn(hidden),
   };
   const rest =
     left.blocks === 0
@@ -490,10 +490,6 @@ function layerDetails(layers: Layers, palette: Palette, rows: number): Markup {
 function blockRow({ name, types, tensors, bytes }: Block, palette: Palette, most: number): readonly Value[] {
   const named = name === '' ? 'without a name' : code(name, LONGEST_NAME);
   return [named, html`${shareBar(types, palette, most)}${typeWords(types)}`, tensors, formatBytes(bytes)];
-}
-
-function sumOf<Item>(items: readonly Item[], pick: (item: Item) => number): number {
-  return items.reduce((sum, item) => sum + pick(item), 0);
 }
 
 function ports(shown: ShownModel): Markup {

@@ -2,6 +2,7 @@
 import { formatCount } from '../format.js';
 import type { TypeShare } from '../headers/shares.js';
 import { clip, html, type Markup, type Value } from './html.js';
+import { bytesIn } from './layers.js';
 
 /** Classes `t0` to `t7` of the style; the last one is for all other types. */
 const COLOURS = 8;
@@ -70,9 +71,9 @@ export function shareBar(shares: readonly TypeShare[], palette: Palette, most: n
 
 /** The same with a legend. */
 export function typeBar(shares: readonly TypeShare[], palette: Palette): Markup {
-  const whole = shares.reduce((sum, { bytes }) => sum + bytes, 0);
+  const whole = bytesIn(shares);
   const shown = shares.slice(0, MOST_TYPES);
-  const rest = whole - shown.reduce((sum, { bytes }) => sum + bytes, 0);
+  const rest = whole - bytesIn(shown);
   const legend = shown.map(
     ({ type, bytes }) =>
       html`<li>
@@ -90,7 +91,7 @@ export function typeBar(shares: readonly TypeShare[], palette: Palette): Markup 
 
 /** And in words alone. */
 export function typeWords(shares: readonly TypeShare[]): string {
-  const whole = shares.reduce((sum, { bytes }) => sum + bytes, 0);
+  const whole = bytesIn(shares);
   const words = shares
     .slice(0, MOST_TYPES)
     .map(({ type, bytes }) =>

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { throwIfAborted, type ModeldlError } from '../../errors.js';
 import type { Emit } from '../../events.js';
 import type { Modeldl } from '../../index.js';
-import { printable, redactDocument, redactSecrets } from '../../redact.js';
+import { asCodePoints, printable, redactDocument, redactSecrets } from '../../redact.js';
 import type { Call, CommandDefinition, GlobalFlags } from '../command.js';
 import { formatBytes, formatCount } from '../format.js';
 import type { Output } from '../output.js';
@@ -145,10 +145,7 @@ function composed(
  * messages of hubs are read by an agent.
  */
 function oneLine(line: string): string {
-  return printable(line.replaceAll(/[\r\n\u2028\u2029]+/g, ' ')).replaceAll(
-    /[\p{Cf}\p{Co}\p{Cs}]/gu,
-    (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
-  );
+  return asCodePoints(printable(line.replaceAll(/[\r\n\u2028\u2029]+/g, ' ')), /[\p{Cf}\p{Co}\p{Cs}]/gu);
 }
 
 /** As the command prints them; of what has a path more than that. */
