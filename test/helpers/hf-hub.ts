@@ -11,7 +11,7 @@ import type { Answer, AskedHub, HubState } from './hf-access.js';
 import { apiAnswer } from './hf-api.js';
 import { resolveAnswer } from './hf-files.js';
 import { makeRepository, type HfRepo } from './hf-repo.js';
-import { bufferOf, listen, ranged, readBody, send, stop } from './hf-server.js';
+import { bufferOf, listen, listener, ranged, readBody, send, stop } from './hf-server.js';
 
 export type { HfFile, HfRepo } from './hf-repo.js';
 
@@ -156,13 +156,13 @@ export async function startHfHub(options: HfHubOptions): Promise<HfHub> {
   };
   for (const repo of options.repos) put(repo);
 
-  const cdnServer = createServer((request, response) => {
-    void serve('cdn', request, response, () => cdnAnswer(request));
-  });
+  const cdnServer = createServer(
+    listener((request, response) => serve('cdn', request, response, () => cdnAnswer(request))),
+  );
   const cdnOrigin = `http://127.0.0.1:${await listen(cdnServer, 0)}`;
-  const hubServer = createServer((request, response) => {
-    void serve('hub', request, response, () => hubAnswer(request));
-  });
+  const hubServer = createServer(
+    listener((request, response) => serve('hub', request, response, () => hubAnswer(request))),
+  );
   const prefix = options.prefix ?? '';
   const origin = `http://127.0.0.1:${await listen(hubServer, options.port ?? 0)}`;
   state.origin = `${origin}${prefix}`;

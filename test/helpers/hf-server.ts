@@ -1,5 +1,5 @@
-/** How the local Hugging Face hub's servers speak HTTP: ranges, slow bodies, ports. */
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+/** How the local servers speak HTTP: answers that take time, ranges, slow bodies, ports. */
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Answer } from './hf-access.js';
 
 /** The bytes of a body; those of large files are not copied. */
@@ -58,6 +58,20 @@ function drained(response: ServerResponse): Promise<void> {
     response.on('drain', done);
     response.on('close', done);
   });
+}
+
+/**
+ * A listener whose answers take time. One that fails since its client is gone (killed in the middle of its question) is
+ * none that a test has to hear of; any other failure ends the run.
+ */
+export function listener(
+  answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
+): RequestListener {
+  return (request, response) => {
+    answer(request, response).catch((error: unknown) => {
+      if (!request.socket.destroyed) throw error;
+    });
+  };
 }
 
 export async function readBody(request: IncomingMessage): Promise<string> {

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { selfSigned, type Certificate } from '../transfer/certificate.js';
+import { listen, listener, readBody, stop } from './hf-server.js';
 import { hasProgram, requirePeer } from './require.js';
 
 /** Query of the request that tells how far the log is. */
@@ -172,11 +173,9 @@ async function startTokens({ anonymous = [], lifetime = 300 }: RegistryOptions):
   const [service, issuer] = ['registry.test', 'tokens.test'];
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(Buffer.from(chunk as Uint8Array));
     const asked =
       request.method === 'POST'
-        ? new URLSearchParams(Buffer.concat(chunks).toString('utf8'))
+        ? new URLSearchParams(await readBody(request))
         : new URL(request.url ?? '/', 'http://x').searchParams;
     const scopes = asked.getAll('scope').flatMap((scope) => scope.split(' '));
     const [user = '', password = ''] = Buffer.from(
@@ -233,20 +232,15 @@ async function startTokens({ anonymous = [], lifetime = 300 }: RegistryOptions):
     );
   }
 
-  const server = createServer((request, response) => void answer(request, response));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('Expected a port');
+  const server = createServer(listener(answer));
+  const port = await listen(server, 0);
   return {
-    realm: `http://127.0.0.1:${address.port}/token`,
+    realm: `http://127.0.0.1:${port}/token`,
     service,
     issuer,
     certificate: cert,
     requests,
-    close: async () => {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
+    close: () => stop(server),
   };
 }
 

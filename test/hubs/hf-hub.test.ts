@@ -98,6 +98,17 @@ describe('the local Hugging Face hub', () => {
     expect(answered).toEqual([500, 200, 200, 0, 200]);
   });
 
+  it('goes on when a client was killed in the middle of its question', async () => {
+    const hub = await start();
+    const { port, hostname, host } = new URL(hub.endpoint);
+    const socket = connect(Number(port), hostname);
+    const path = '/api/models/org/model/paths-info/main';
+    socket.write(`POST ${path} HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 10\r\n\r\npaths`);
+    await expect.poll(() => hub.requests).toMatchObject([{ url: path, status: 0 }]);
+    socket.resetAndDestroy();
+    expect((await fetch(weights(hub))).status).toBe(200);
+  });
+
   it('stalls in the middle of a body', async () => {
     const hub = await start();
     hub.addFault({ server: 'cdn', times: 1, kind: { stall: 10 } });
