@@ -135,12 +135,22 @@ export async function startContainers(): Promise<Containers> {
   };
 }
 
-/** The storage mounts its own directory. */
+/**
+ * The storage mounts its own directory, and layers of containers that podman ends in the background: it may unmount one
+ * first, or still use one.
+ */
 async function unmountBelow(directory: string): Promise<void> {
+  for (const path of (await mountsBelow(directory)).reverse())
+    await execa('umount', ['--lazy', path], { reject: false });
+  // What lies below one that stays is not the tests' to remove.
+  const left = await mountsBelow(directory);
+  if (left.length > 0) throw new Error(`Expected no mounts, got ${left.join(', ')}`);
+}
+
+async function mountsBelow(directory: string): Promise<string[]> {
   const table = await readFile('/proc/self/mounts', 'utf8');
   const mounts = table.split('\n').map((line) => line.split(' ')[1] ?? '');
-  const below = mounts.filter((path) => path.startsWith(`${directory}/`));
-  for (const path of below.reverse()) await execa('umount', [path]);
+  return mounts.filter((path) => path.startsWith(`${directory}/`));
 }
 
 /** Made aside and renamed, so that an interruption leaves nothing half made. */

@@ -101,6 +101,7 @@ export async function createWorld(fixed: Readonly<Record<string, string>> = {}):
     start,
     runWith,
     run: (...args) => runWith({}, ...args),
-    remove: () => rm(directory, { recursive: true, force: true }),
+    // What a killed run had started may write for a moment longer.
+    remove: () => rm(directory, { recursive: true, force: true, maxRetries: 5 }),
   };
 }

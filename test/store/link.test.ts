@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { constants, linkSync, statSync, writeFileSync } from 'node:fs';
+import { constants, linkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import {
   chmod,
   copyFile,
@@ -132,7 +132,7 @@ describe('one copy (promise 3)', () => {
     } catch {
       return false;
     } finally {
-      void rm(probe, { force: true });
+      rmSync(probe, { force: true });
     }
   })();
   requirePeer('root and chattr', immutable)('a file that may not be linked is copied (EPERM)', async () => {

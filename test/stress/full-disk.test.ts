@@ -75,15 +75,14 @@ describe('a disk that fills up', () => {
         const what = `MODELDL_SEED=${SEED + round} (${command.join(' ')}, ${left} bytes left at ${offset})`;
         const run = (...args: readonly string[]) => world.run('--cache-dir', cache, ...args);
         hub.clearRequests();
-        let filled = false;
+        let filled: Promise<void> | undefined;
         onBytes = async (bytes) => {
-          if (filled || bytes < offset) return;
-          filled = true;
-          await fill(disk, left);
+          if (bytes >= offset) await (filled ??= fill(disk, left));
         };
         if (unpacks) await disk.resize(`size=${Math.ceil((BYTES + offset) / 1024)}k`);
         const { exitCode, stdout, stderr } = await run(...command);
         onBytes = () => Promise.resolve();
+        await filled;
         if (exitCode !== 0) {
           full += 1;
           expect(exitCode, `${what}: ${stderr}`).toBe(7);
