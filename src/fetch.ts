@@ -4,8 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import pLimit from 'p-limit';
 import { adopt, costsNothing, tellAdopted, type Adopted, type BlobSource } from './adopt.js';
+import { atMost } from './at-most.js';
 import { waitingFor, type Context } from './context.js';
 import { ModeldlError, systemErrorCode } from './errors.js';
 import type { Digest, RemoteFile } from './hub.js';
@@ -172,7 +172,7 @@ export async function fetchFiles(
     [...distinct.values()].filter(({ source }) => isSmall(source)),
     known,
   );
-  const large = await atMost(
+  const large = await filesAtMost(
     context.jobs,
     [...distinct.values()].filter(({ source }) => !isSmall(source)),
     fetching,
@@ -245,7 +245,7 @@ async function fetchSmall(
         memory.giveBack(size);
       }
     };
-    return await atMost(SMALL_FILES_AT_ONCE, files, fetching, async (file) => {
+    return await filesAtMost(SMALL_FILES_AT_ONCE, files, fetching, async (file) => {
       if (!isShared(file.source)) return fetchOne(file);
       const others = await claimBytes(fetching, scope, file);
       try {
@@ -548,30 +548,19 @@ function storedAs(
 }
 
 /** Bounded concurrency; the first error aborts what runs, and is the one that is thrown once all have stopped. */
-async function atMost<Result>(
+function filesAtMost<Result>(
   limit: number,
   files: readonly WantedFile[],
-  fetching: Fetching,
+  { stop }: Fetching,
   work: (file: WantedFile) => Promise<Result>,
 ): Promise<readonly Result[]> {
-  const queue = pLimit(limit);
-  let first: { readonly error: unknown } | undefined;
-  const results = await Promise.all(
-    files.map((file) =>
-      queue(async () => {
-        if (first !== undefined) return undefined;
-        try {
-          return await work(file);
-        } catch (error) {
-          first ??= { error: error instanceof ModeldlError ? error.with({ file: file.path }) : error };
-          fetching.stop.abort(first.error);
-          return undefined;
-        }
-      }),
-    ),
-  );
-  if (first !== undefined) throw first.error;
-  return results.filter(
-    (result): result is Awaited<Result> & NonNullable<typeof result> => result !== undefined,
-  );
+  return atMost(limit, files, async (file) => {
+    try {
+      return await work(file);
+    } catch (thrown) {
+      const error = thrown instanceof ModeldlError ? thrown.with({ file: file.path }) : thrown;
+      stop.abort(error);
+      throw error;
+    }
+  });
 }

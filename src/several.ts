@@ -1,5 +1,5 @@
 /** Several models at once: one that fails does not stop the others. */
-import pLimit from 'p-limit';
+import { atMost } from './at-most.js';
 import type { Context } from './context.js';
 import { ModeldlError } from './errors.js';
 import type { Outcome } from './results.js';
@@ -16,29 +16,21 @@ export async function forEach<Item, Result>(
   work: (item: Item) => Promise<Result>,
   explain: (item: Item, error: unknown) => unknown,
 ): Promise<Outcome<Result>> {
-  const limit = pLimit(atOnce);
-  let end: { readonly thrown: unknown } | undefined;
-  const settled = await Promise.all(
-    items.map((item) =>
-      limit(async (): Promise<{ result: Result; seconds: number } | { error: ModeldlError } | undefined> => {
-        if (end !== undefined) return undefined;
-        const started = performance.now();
-        try {
-          const result = await work(item);
-          return { result, seconds: (performance.now() - started) / 1000 };
-        } catch (thrown) {
-          const error = await explain(item, thrown);
-          if (!context.signal.aborted && error instanceof ModeldlError) return { error };
-          end ??= { thrown: error };
-          return undefined;
-        }
-      }),
-    ),
-  );
-  if (end !== undefined) throw end.thrown;
+  type Settled = { readonly result: Result; readonly seconds: number } | { readonly error: ModeldlError };
+  const settled = await atMost(atOnce, items, async (item): Promise<Settled> => {
+    const started = performance.now();
+    try {
+      const result = await work(item);
+      return { result, seconds: (performance.now() - started) / 1000 };
+    } catch (thrown) {
+      const error = await explain(item, thrown);
+      if (!context.signal.aborted && error instanceof ModeldlError) return { error };
+      throw error;
+    }
+  });
   return {
-    results: settled.flatMap((one) => (one !== undefined && 'result' in one ? [one.result] : [])),
-    seconds: settled.flatMap((one) => (one !== undefined && 'result' in one ? [one.seconds] : [])),
-    errors: settled.flatMap((one) => (one !== undefined && 'error' in one ? [one.error] : [])),
+    results: settled.flatMap((one) => ('result' in one ? [one.result] : [])),
+    seconds: settled.flatMap((one) => ('result' in one ? [one.seconds] : [])),
+    errors: settled.flatMap((one) => ('error' in one ? [one.error] : [])),
   };
 }

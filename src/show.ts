@@ -7,7 +7,7 @@ import { format, hubContext, hubNamed, parse, type Context } from './context.js'
 import { ModeldlError } from './errors.js';
 import { describeContents, type Contents, type LookedAt } from './headers/describe.js';
 import { formatsOf, isPickle } from './headers/formats.js';
-import { LOCAL_BYTES, openLocal, openRemote, REMOTE_BYTES, type Allowance } from './headers/parts.js';
+import { LOCAL_BYTES, openLocal, openRemote, remoteAllowance, type Allowance } from './headers/parts.js';
 import type { TensorEntry } from './headers/shares.js';
 import type { Snapshot } from './hub.js';
 import { knownListing, type ListingEntry } from './listing.js';
@@ -88,7 +88,8 @@ export async function describeRemote(
   const listed = below(entries, listing === undefined ? undefined : reference.subpath).candidates;
   const files = listed.map(({ path, file }) => ({ path, bytes: file.size ?? null, file }));
   const isHere = snapshot.files.every(({ url }) => url.startsWith('file:'));
-  const allowance: Allowance = { mostBytes: isHere ? LOCAL_BYTES : REMOTE_BYTES, usedBytes: 0 };
+  const bytes = files.reduce((sum, file) => sum + (file.bytes ?? 0), 0);
+  const allowance = isHere ? { mostBytes: LOCAL_BYTES, usedBytes: 0 } : remoteAllowance(bytes);
   const access = await accessTo(context, snapshot);
   const { what, why } = convertibleOr(context, resolved);
   const contents =
@@ -110,7 +111,7 @@ export async function describeRemote(
     path: null,
     cache: null,
     kind: 'remote',
-    bytes: files.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0),
+    bytes,
     license: metadata.license ?? null,
     gated: metadata.gated ?? null,
     task: metadata.task ?? null,

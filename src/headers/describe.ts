@@ -1,5 +1,6 @@
 /** What the files of a model say of themselves, read in parts: of each set of weights one summary. */
 import { stripVTControlCharacters } from 'node:util';
+import { atMost } from '../at-most.js';
 import { ModeldlError } from '../errors.js';
 import { printable } from '../redact.js';
 import type { ModelHeader, ModelPort, ModelWeights } from '../results.js';
@@ -39,6 +40,8 @@ interface Group {
   readonly files: readonly string[];
 }
 
+/** Parts of one set of weights. */
+const AT_ONCE = 16;
 /** So many are looked at, of each format. */
 const MOST_GROUPS = 6;
 /** Larger ones are no descriptions; of those here they may be. */
@@ -172,9 +175,9 @@ async function safetensors(model: LookedAt, { file, files }: Group): Promise<Fou
   }
   const ahead = Math.max(LEAST_AHEAD_BYTES, Math.floor((4 * AHEAD_BYTES) / shards.files.length));
   try {
-    const tensors = [];
-    for (const path of shards.files)
-      tensors.push(await readTensors(model.open(path, Math.min(AHEAD_BYTES, ahead))));
+    const tensors = await atMost(AT_ONCE, shards.files, (path) =>
+      readTensors(model.open(path, Math.min(AHEAD_BYTES, ahead))),
+    );
     const summary = await summarize(tensors, packing);
     for (const [name, { dtype: type, shape, data_offsets: offsets }] of tensors.flatMap((all) => [...all]))
       model.onTensor?.(file, { name, type, shape, bytes: offsets[1] - offsets[0] });
@@ -208,11 +211,16 @@ async function named(
 
 async function gguf(model: LookedAt, { file, files }: Group): Promise<Found> {
   const { readGguf } = await import('./gguf.js');
-  const onTensor = (tensor: TensorEntry): void => model.onTensor?.(file, tensor);
-  const first = await readGguf(model.open(file, AHEAD_BYTES), onTensor);
-  const summaries = [first];
-  for (const path of files.slice(1))
-    summaries.push(await readGguf(model.open(path, LEAST_AHEAD_BYTES), onTensor));
+  const parts = await atMost(AT_ONCE, files, async (path) => {
+    const tensors: TensorEntry[] = [];
+    const ahead = path === file ? AHEAD_BYTES : LEAST_AHEAD_BYTES;
+    const onTensor = model.onTensor === undefined ? undefined : (tensor: TensorEntry) => tensors.push(tensor);
+    const summary = await readGguf(model.open(path, ahead), onTensor);
+    return { summary, tensors };
+  });
+  for (const tensor of parts.flatMap(({ tensors }) => tensors)) model.onTensor?.(file, tensor);
+  const summaries = parts.map(({ summary }) => summary);
+  const [first = {}] = summaries;
   const unread = summaries.find((summary) => summary.unread !== undefined)?.unread;
   const whole = (first.parts ?? 1) <= files.length;
   const types = new Map<string, number>();

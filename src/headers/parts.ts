@@ -45,15 +45,24 @@ export class Unread extends Error {
 /** What all files of a model together may cost. */
 export interface Allowance {
   readonly mostBytes: number;
+  /** With what was asked for and is on its way. */
   usedBytes: number;
 }
 
-/** For what is read at a hub: headers are small, and lists of tokens are not. */
-export const REMOTE_BYTES = 512 * 1024;
+/** For what is read of a model at its hub, at least: headers are small, and lists of tokens are not. */
+const REMOTE_BYTES = 512 * 1024;
+/** Of what a model holds: headers of many parts, or of hundreds of experts, are megabytes and still next to nothing. */
+const REMOTE_SHARE = 1 / 1000;
 /** Of files here, which are read fast; what is held of one is bounded by {@link PART_BYTES}. */
 export const LOCAL_BYTES = 256 * 1024 * 1024;
 /** Of one part: longer headers of safetensors are of no model. */
 export const PART_BYTES = 16 * 1024 * 1024;
+
+/** @param bytes of all files that are listed */
+export function remoteAllowance(bytes: number): Allowance {
+  const mostBytes = Math.min(Math.max(REMOTE_BYTES, Math.floor(bytes * REMOTE_SHARE)), PART_BYTES);
+  return { mostBytes, usedBytes: 0 };
+}
 
 /** Read at once of a file here. */
 const LOCAL_STEP = 256 * 1024;
@@ -73,20 +82,14 @@ export function openRemote(context: Context, snapshot: Snapshot, allowance: Allo
   let sources: Promise<ByteSources> | undefined;
   /** Why no part of any file can be had, once that is known. */
   let refused: Unread | ModeldlError | undefined;
-  const ask = async (
-    file: RemoteFile,
-    start: number,
-    end: number,
-    source: FileVersion | undefined,
-  ): Promise<Part> => {
+  const ask: Asking = async (question) => {
+    const { file } = question;
     if (refused !== undefined) throw refused;
     sources ??= openSources(context, hub, snapshot, format(context, snapshot));
     try {
       const part = await (
         await sources
-      ).fetch(file, requestOf(file), context.signal, (attempt) =>
-        askForPart(context, attempt, { start, end, source, file, allowance }),
-      );
+      ).fetch(file, requestOf(file), context.signal, (attempt) => askForPart(context, attempt, question));
       if (!('why' in part)) return part;
       const unread = new Unread(part.why);
       if (part.all) refused = unread;
@@ -124,8 +127,11 @@ interface Question {
   readonly end: number;
   readonly source: FileVersion | undefined;
   readonly file: RemoteFile;
-  readonly allowance: Allowance;
+  /** Told of all that comes, of attempts that break off too. */
+  readonly received: (bytes: number) => void;
 }
+
+type Asking = (question: Question) => Promise<Part>;
 
 async function askForPart(
   context: Context,
@@ -152,7 +158,7 @@ async function askForPart(
 async function takePart(
   response: HttpResponse,
   request: DownloadRequest,
-  { start, end, source, allowance }: Question,
+  { start, end, source, received }: Question,
 ): Promise<Part | NoPart> {
   const leave = (why: string, all: boolean): NoPart => {
     // Another source may do better.
@@ -167,7 +173,7 @@ async function takePart(
   if (response.status === 206) {
     const range = acceptPart(response, start, end, request.size, source);
     if (typeof range === 'string') return leave(range, false);
-    const bytes = await readAtMost(response, end - start, allowance);
+    const bytes = await readAtMost(response, end - start, received);
     if (bytes === undefined) return leave('the server sends more than was asked for', true);
     const size = range.total ?? request.size;
     return { start, bytes, size, version: { ...versionOf(response, size), ...fromOf(source) } };
@@ -175,7 +181,7 @@ async function takePart(
   const length = Number(response.header('content-length') ?? Infinity);
   // All of a file that is no longer than its part is as good.
   if (length > end) return leave('its server sends no part of a file, only all of it', true);
-  const bytes = await readAtMost(response, length, allowance);
+  const bytes = await readAtMost(response, length, received);
   if (bytes === undefined) return leave('the server sends more than it says', true);
   return { start: 0, bytes, size: bytes.length, version: versionOf(response, bytes.length) };
 }
@@ -188,7 +194,7 @@ function fromOf(source: FileVersion | undefined): Pick<FileVersion, 'from'> {
 async function readAtMost(
   response: HttpResponse,
   most: number,
-  allowance: Allowance,
+  received: (bytes: number) => void,
 ): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let length = 0;
@@ -196,7 +202,7 @@ async function readAtMost(
   try {
     await response.read((chunk) => {
       length += chunk.length;
-      allowance.usedBytes += chunk.length;
+      received(chunk.length);
       if (length > most) throw tooLong;
       // Its memory is used again.
       chunks.push(Buffer.from(chunk));
@@ -209,12 +215,7 @@ async function readAtMost(
   return Buffer.concat(chunks);
 }
 
-function remoteFile(
-  file: RemoteFile,
-  ahead: number,
-  allowance: Allowance,
-  ask: (file: RemoteFile, start: number, end: number, source: FileVersion | undefined) => Promise<Part>,
-): PartlyRead {
+function remoteFile(file: RemoteFile, ahead: number, allowance: Allowance, ask: Asking): PartlyRead {
   let { size } = file;
   let version: FileVersion | undefined;
   const held: { readonly start: number; readonly bytes: Buffer }[] = [];
@@ -233,11 +234,12 @@ function remoteFile(
         let piece = heldFrom(at);
         if (piece === undefined) {
           const upTo = Math.min(Math.max(end, at + further), size ?? Infinity);
-          if (end - at > allowance.mostBytes - allowance.usedBytes) {
+          const left = allowance.mostBytes - allowance.usedBytes;
+          if (end - at > left) {
             throw new Unread(`its header is longer than what is read of a model at its hub`);
           }
-          const most = at + allowance.mostBytes - allowance.usedBytes;
-          const part = await ask(file, at, Math.min(upTo, most), version);
+          const asked = { file, start: at, end: Math.min(upTo, at + left), source: version };
+          const part = await counted(allowance, asked.end - at, (received) => ask({ ...asked, received }));
           ({ size, version } = { size: part.size ?? size, version: part.version });
           if (part.bytes.length > 0) held.push(part);
           piece = heldFrom(at);
@@ -249,6 +251,23 @@ function remoteFile(
       return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
     },
   };
+}
+
+/** Counts what is expected until it is known what came. */
+async function counted<Result>(
+  allowance: Allowance,
+  expected: number,
+  ask: (received: (bytes: number) => void) => Promise<Result>,
+): Promise<Result> {
+  let came = 0;
+  allowance.usedBytes += expected;
+  try {
+    return await ask((bytes) => {
+      came += bytes;
+    });
+  } finally {
+    allowance.usedBytes += came - expected;
+  }
 }
 
 function inMemory(bytes: Buffer): PartlyRead {

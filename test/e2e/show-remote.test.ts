@@ -5,9 +5,9 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { pipeline, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import * as v from 'valibot';
-import { gguf, LLAMA, text, texts, uint32 } from '../helpers/gguf.js';
+import { gguf, LLAMA, text, texts, uint16, uint32 } from '../helpers/gguf.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { listen, stop } from '../helpers/hf-server.js';
 import { createWorld, type World } from '../helpers/program.js';
@@ -127,6 +127,10 @@ beforeEach(() => {
   hub.clearRequests();
 });
 
+/** Of one model, as many as are asked for at the same time. */
+const PARTS = 16;
+type Shapes = Readonly<Record<string, readonly number[]>>;
+
 async function show(...args: readonly string[]): Promise<v.InferOutput<typeof shown>['models'][0]> {
   const { exitCode, stdout, stderr } = await world.run('show', ...args, '--json');
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
@@ -180,6 +184,45 @@ describe('show of a model at its hub', () => {
       { file: 'model-00001-of-00002.safetensors', files: 2, parameters: 3 * 512 * 1024, unread: null },
     ]);
     expect(sentBytes()).toBeLessThan(FEW_HUNDRED_KB);
+  });
+
+  it.each([
+    [
+      'safetensors',
+      (tensors: Shapes) =>
+        safetensors(
+          Object.fromEntries(Object.entries(tensors).map(([name, shape]) => [name, { dtype: 'F32', shape }])),
+        ),
+    ],
+    ['gguf', (tensors: Shapes) => gguf({ values: { 'split.count': uint16(PARTS) }, tensors })],
+  ])('asks for the parts of %s at the same time, and counts each byte', async (format, make) => {
+    const number = (part: number): string => String(part).padStart(5, '0');
+    const files = Array.from({ length: PARTS }, (_part, at): [string, Buffer] => [
+      `m-${number(at + 1)}-of-${number(PARTS)}.${format}`,
+      make({ [`weight-${at}`]: [1000, at + 1] }),
+    ]);
+    const asked = new Set<string>();
+    let meet: () => void = () => undefined;
+    const met = new Promise<void>((resolve) => (meet = resolve));
+    const apart = await startHfHub({
+      repos: [{ id: 'org/parts', files: Object.fromEntries(files) }],
+      // None is answered before all were asked for.
+      hold: async ({ server, url }) => {
+        if (server !== 'cdn') return;
+        asked.add(new URL(url, 'http://cdn').pathname);
+        if (asked.size === PARTS) meet();
+        await met;
+      },
+    });
+    onTestFinished(() => apart.close());
+    const environment = { HF_ENDPOINT: apart.endpoint };
+    const { exitCode, stdout, stderr } = await world.runWith(environment, 'show', 'hf:org/parts', '--json');
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    const [model] = v.parse(shown, JSON.parse(stdout)).models;
+    const parameters = (1000 * PARTS * (PARTS + 1)) / 2;
+    expect(model.headers).toMatchObject([{ files: PARTS, parameters, unread: null }]);
+    const sent = apart.requests.filter(({ server }) => server === 'cdn');
+    expect(model.fetchedBytes).toBe(sent.reduce((sum, { bytes }) => sum + bytes, 0));
   });
 
   it('counts the texts beside weights among what may be read', async () => {

@@ -3,7 +3,7 @@ import type { TensorInfo } from '@huggingface/hub';
 import { describe, expect, it } from 'vitest';
 import { describeContents, type Contents } from '../../src/headers/describe.js';
 import { formatsOf } from '../../src/headers/formats.js';
-import { Unread, type PartlyRead } from '../../src/headers/parts.js';
+import { remoteAllowance, Unread, type PartlyRead } from '../../src/headers/parts.js';
 import { summarize } from '../../src/headers/safetensors.js';
 import { gguf, LLAMA, text, texts, uint32 } from '../helpers/gguf.js';
 import { safetensors, withHeader } from '../helpers/safetensors.js';
@@ -281,6 +281,14 @@ describe('a header that is not what it says', () => {
     // Eight weights of 4 bits in each of 1024 words.
     expect(contents.headers[0]).toMatchObject({ parameters: 8192, quantization: 'awq 4 bit' });
   });
+});
+
+it.each([
+  ['a small one, some hundred kilobytes', 90e6, 512 * 1024],
+  ['one of gigabytes, a thousandth', 3e9, 3e6],
+  ['the largest ones, no more than any part may have', 700e9, 16 * 1024 * 1024],
+])('of %s may be read at the hub', (_what, bytes, mostBytes) => {
+  expect(remoteAllowance(bytes)).toEqual({ mostBytes, usedBytes: 0 });
 });
 
 it('safetensors of more tensors than a call takes arguments are counted, packed ones by their scales', async () => {
