@@ -83,6 +83,11 @@ const DISK_CODES: Readonly<Record<string, string>> = {
   EROFS: 'the file system is read-only',
   EIO: 'the device reported an input/output error',
   EMFILE: 'too many open files',
+  ENFILE: 'too many open files on this machine',
+  EFBIG: 'the file is larger than the file system or a limit of this process allows',
+  ELOOP: 'a link of its path leads to itself',
+  ENOTCONN: 'what is mounted there does not answer',
+  ESTALE: 'what is mounted there has changed at its server',
   ENAMETOOLONG: 'the name is too long for this file system',
 };
 
@@ -94,6 +99,11 @@ const DISK_HINTS: Readonly<Record<string, string>> = {
   EACCES: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
   EPERM: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
   EROFS: 'choose a cache you may write with `--cache-dir` or `MODELDL_CACHE_DIR`',
+  EFBIG:
+    'choose another place: FAT takes files of less than 4 GiB, exFAT larger ones; `ulimit -f` shows the limit',
+  ELOOP: 'remove that link, or name another place',
+  ENOTCONN: 'mount it again, or name another place',
+  ESTALE: 'mount it again, or name another place',
   EIO: 'look whether the disk is well, as `dmesg` may tell, or choose another cache with `--cache-dir`',
 };
 

@@ -1,7 +1,7 @@
 /** File systems that cannot what others can, or that stop working midway. */
-import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
 import { canMountExfat, exfatDisk } from '../helpers/mounts.js';
 import { canCutPower, powerDisk, type PowerDisk } from '../helpers/power-disk.js';
@@ -155,4 +155,38 @@ describe('a disk that stops working while a file comes', () => {
       await slow.close();
     });
   }
+});
+
+describe('a file that is larger than may be', () => {
+  it('is refused as what the disk does, with what to do, and goes on where it can be', async () => {
+    // As FAT refuses files of 4 GiB; blocks of half a KiB, or one.
+    const limited = ['sh', '-c', 'ulimit -f 200; exec "$@"', 'sh'];
+    const run = await world.start({ under: limited }, 'pull', 'hf:org/one').done;
+    expectRefusedInText(run, {
+      code: 'DISK',
+      message: /Cannot write .+: the file is larger than the file system or a limit .+ allows/,
+      hint: 'FAT',
+    });
+    expect((await expectDone(world.run('pull', 'hf:org/one'))).stdout).not.toBe('');
+  });
+});
+
+describe('a link that leads to itself', () => {
+  beforeEach(async () => {
+    await symlink('loop', join(world.directory, 'loop'));
+    await symlink('modeldl.lock', join(world.directory, 'modeldl.lock'));
+    await writeFile(join(world.directory, 'modeldl.config.json'), '{"models":["hf:org/one"]}');
+  });
+
+  it.each([
+    ['as the cache', ['list', '--cache-dir', 'loop']],
+    ['above the cache', ['pull', 'hf:org/one', '--cache-dir', 'loop/cache']],
+    ['above an output', ['pull', 'hf:org/one', '-o', 'loop/model']],
+    ['above an export', ['export', 'hf:org/one', 'loop/model.tar']],
+    ['as a bundle', ['bundle', 'import', 'loop']],
+    ['as a lock', ['sync', '--frozen']],
+  ])('%s is refused as that', async (_where, args) => {
+    const message = 'a link of its path leads to itself';
+    expectRefusedInText(await world.run(...args), { code: 'DISK', message, hint: /./ });
+  });
 });
