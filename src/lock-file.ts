@@ -6,7 +6,7 @@ import { isOwn } from './config/load.js';
 import { conversionRecipe } from './converter.js';
 import { ModeldlError } from './errors.js';
 import type { Digest, RemoteFile, Snapshot } from './hub.js';
-import { sortedKeys } from './json.js';
+import { jsonFault, sortedKeys } from './json.js';
 import { checkListing, fileSystemRules, isDigest } from './paths.js';
 import { textOf } from './store/replace.js';
 import type { StoredSnapshot } from './store/snapshots.js';
@@ -182,7 +182,7 @@ export function parseLock(path: string, content: string): Lock {
   try {
     parsed = JSON.parse(content);
   } catch (error) {
-    throw refused(path, `it is no JSON: ${error instanceof Error ? error.message : String(error)}`, error);
+    throw refused(path, `it is no JSON: ${jsonFault(error)}`, error);
   }
   const version = v.safeParse(v.looseObject({ version: v.number() }), parsed);
   if (version.success && version.output.version !== VERSION) {

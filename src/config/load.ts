@@ -9,6 +9,7 @@ import { geteuid } from 'node:process';
 import { defaultLoaders } from 'cosmiconfig';
 import * as v from 'valibot';
 import { ModeldlError } from '../errors.js';
+import { jsonFault } from '../json.js';
 import { environmentLayer } from './environment.js';
 import {
   configSchema,
@@ -307,7 +308,7 @@ function whatIsWrong(path: string, content: string, error: unknown): string {
     const { reason, mark } = yaml.output;
     return said('YAML', reason, mark.line + 1, mark.column + 1);
   }
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = jsonFault(error);
   const what = reason.replace(/(?: in JSON)? at position .*$/, '');
   const position = /at position (\d+)/.exec(reason)?.[1];
   const format = path.endsWith('.json') ? 'JSON' : 'YAML';
@@ -365,12 +366,17 @@ export function refuseTokens(path: string, kind: ConfigFile['kind'], parsed: unk
   }
 }
 
-/** What a file holds, checked. @throws ModeldlError CONFIG naming file and key */
+/**
+ * What a file holds, checked.
+ * @param setting key whose value is about to be written, so that the file does not have it yet
+ * @throws ModeldlError CONFIG naming file and key
+ */
 export function checkConfig(
   path: string,
   kind: ConfigFile['kind'],
   parsed: unknown,
   schema: ConfigSchema,
+  setting?: string,
 ): Config {
   refuseTokens(path, kind, parsed);
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
@@ -380,7 +386,7 @@ export function checkConfig(
     });
   }
   const result = v.safeParse(schema, parsed);
-  if (!result.success) throw schemaError(path, result.issues[0], (key) => nearestKey(key, schema));
+  if (!result.success) throw schemaError(path, result.issues[0], (key) => nearestKey(key, schema), setting);
   return result.output;
 }
 
@@ -396,15 +402,22 @@ function meantIssue(issue: v.BaseIssue<unknown>): {
   return { key: `${key}.${below.key}`, issue: below.issue };
 }
 
-/** @param nearest the known key that was probably meant */
+/**
+ * @param nearest the known key that was probably meant
+ * @param setting key whose value the file does not have yet
+ */
 export function schemaError(
   path: string,
   outer: v.BaseIssue<unknown>,
   nearest: (key: string) => string,
+  setting?: string,
 ): ModeldlError {
   const { key, issue } = meantIssue(outer);
+  const isSetting =
+    setting !== undefined && (`${key}.`.startsWith(`${setting}.`) || `${setting}.`.startsWith(`${key}.`));
+  const place = isSetting ? '' : ` in ${path}`;
   if (issue.type === 'strict_object' && issue.expected === 'never') {
-    return new ModeldlError('CONFIG', `Unknown key \`${key}\` in ${path}`, {
+    return new ModeldlError('CONFIG', `Unknown key \`${key}\`${place}`, {
       hint: `the nearest known key is \`${nearest(key)}\``,
       details: { file: path, key },
     });
@@ -414,12 +427,14 @@ export function schemaError(
     issue.type === 'regex' ? issue.message : isList ? 'a list' : (issue.expected ?? 'another value');
   return new ModeldlError(
     'CONFIG',
-    `Wrong value for \`${key}\` in ${path}: expected ${expected}, got ${issue.received}`,
+    `Wrong value for \`${key}\`${place}: expected ${expected}, got ${issue.received}`,
     {
       hint: isList
         ? `write the list as JSON, such as \`[${typeof issue.input === 'string' ? issue.received : '"…"'}]\``
-        : 'correct the value, or remove the key to have its default',
-      details: { file: path, key },
+        : isSetting
+          ? 'nothing was changed; README.md lists the settings and what they take'
+          : 'correct the value, or remove the key to have its default',
+      details: isSetting ? { key } : { file: path, key },
     },
   );
 }

@@ -55,7 +55,7 @@ export async function setUserValue(
   const keys = /^(toolchains)\.(interpreters)\.(.+)$/.exec(key)?.slice(1) ?? key.split('.');
   const asText = withValue(document, keys, text);
   const changed = v.is(schema, asText) ? asText : withValue(document, keys, parseValue(text));
-  checkConfig(path, 'user', changed, schema);
+  checkConfig(path, 'user', changed, schema, key);
   await writePrivate(path, changed);
   return path;
 }

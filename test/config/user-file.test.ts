@@ -47,9 +47,9 @@ describe('setUserValue', () => {
 
   it.each([
     ['job', '8', 'Unknown key `job`', '`jobs`'],
-    ['jobs', 'many', 'expected number, got "many"', 'default'],
-    ['jobs', '0', 'Wrong value for `jobs`', 'default'],
-    ['convert', 'int8', 'Wrong value for `convert`', 'default'],
+    ['jobs', 'many', 'expected number, got "many"', 'README.md lists'],
+    ['jobs', '0', 'Wrong value for `jobs`', 'README.md lists'],
+    ['convert', 'int8', 'Wrong value for `convert`', 'README.md lists'],
     ['cache.readFrom', '/models', 'expected a list, got "/models"', 'as JSON, such as `["/models"]`'],
     ['hubs.hf.endpont', 'x', 'Unknown key `hubs.hf.endpont`', '`hubs.hf.endpoint`'],
     ['hubs.file.endpoint', 'x', 'Unknown key `hubs.file.endpoint`', 'hubs.'],

@@ -1,9 +1,9 @@
 /** `modeldl config init` on a real terminal. */
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createWorld, type World } from '../helpers/program.js';
-import { expectRefusal } from '../helpers/refused.js';
+import { expectRefusal, type RefusalDocument } from '../helpers/refused.js';
 import { onTerminal, openTerminal, type Terminal } from '../helpers/terminal.js';
 
 let world: World;
@@ -176,6 +176,35 @@ describe('modeldl config set', () => {
     expect((await world.run('config', 'set', 'cacheDir', '')).exitCode).toBe(2);
     expect((await world.run('config', 'get', 'toolchains.interpreters.optimum-5.0')).exitCode).toBe(0);
     expect((await world.run('config', 'get', 'toolchains.interpreters.nncf')).exitCode).toBe(3);
+  });
+});
+
+describe('modeldl config set of what may not be', () => {
+  const set = (...args: readonly string[]): Promise<RefusalDocument> =>
+    expectRefusal(world, ['config', 'set', ...args], {
+      code: 'CONFIG',
+      message: /Wrong value for `jobs`/,
+      hint: /./,
+    });
+
+  it('speaks of the value, and changes nothing', async () => {
+    const { error } = await set('jobs', 'many');
+    expect(error.message).toBe('Wrong value for `jobs`: expected number, got "many"');
+    expect(error.file).toBeUndefined();
+    expect(await readdir(world.directory)).not.toContain('.config');
+  });
+
+  it('speaks of the file when that is what is wrong', async () => {
+    const file = join(world.directory, '.config/modeldl/config.json');
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, '{"jobs":"many"}');
+    const { error } = await set('convert.precision', 'fp16');
+    expect(error).toMatchObject({
+      message: `Wrong value for \`jobs\` in ${file}: expected number, got "many"`,
+      file,
+    });
+    expect((await world.run('config', 'set', 'jobs', '4')).exitCode).toBe(0);
+    expect(await readJson('.config/modeldl/config.json')).toEqual({ jobs: 4 });
   });
 });
 

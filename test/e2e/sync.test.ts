@@ -618,6 +618,7 @@ describe('modeldl sync --frozen', () => {
     ['a merge conflict', '{\n<<<<<<< HEAD\n}', 'merge conflict at line 2'],
     ['a later version', '{"version": 2, "models": []}', 'has version 2, and this modeldl reads 1'],
     ['no JSON', '{"version": 1,', 'it is no JSON'],
+    ['what is no lock, which is not shown', 'first line\nsecond', "it is no JSON: Unexpected token 'i': /"],
     ['an unknown key', '{"version": 1, "models": [], "more": 1}', 'more'],
   ] as const) {
     it(`refuses a lock with ${what}`, async () => {
