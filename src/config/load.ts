@@ -416,10 +416,11 @@ export function schemaError(
   const isSetting =
     setting !== undefined && (`${key}.`.startsWith(`${setting}.`) || `${setting}.`.startsWith(`${key}.`));
   const place = isSetting ? '' : ` in ${path}`;
+  const details = isSetting ? { key } : { file: path, key };
   if (issue.type === 'strict_object' && issue.expected === 'never') {
     return new ModeldlError('CONFIG', `Unknown key \`${key}\`${place}`, {
       hint: `the nearest known key is \`${nearest(key)}\``,
-      details: { file: path, key },
+      details,
     });
   }
   const isList = issue.type === 'array';
@@ -434,7 +435,7 @@ export function schemaError(
         : isSetting
           ? 'nothing was changed; README.md lists the settings and what they take'
           : 'correct the value, or remove the key to have its default',
-      details: isSetting ? { key } : { file: path, key },
+      details,
     },
   );
 }
