@@ -40,12 +40,8 @@ export async function outputNeed(
 }
 
 /** Refuses an output that could not be written whatever the model is. @throws ModeldlError USAGE, DISK */
-export async function requireOutput({
-  output,
-  link = false,
-  overwrite = false,
-}: OutputRequest): Promise<void> {
-  if (output !== undefined) await checkOutput(output, { link, overwrite });
+export async function requireOutput({ output, overwrite = false }: OutputRequest): Promise<void> {
+  if (output !== undefined) await checkOutput(output, { overwrite });
 }
 
 /** Writes a model to the output that is asked for, if any, when there is room for it. */

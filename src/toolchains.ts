@@ -12,6 +12,7 @@ import type {
 import { requireSpace } from './space.js';
 import { withClaim, withClaimUnwanted } from './store/claim.js';
 import { assertWritable, inStore } from './store/layout.js';
+import { checkOutput } from './store/output.js';
 
 export function toolchainContext(context: Context): ToolchainContext {
   return {
@@ -74,14 +75,16 @@ export async function installToolchain(context: Context, name: string): Promise<
   return describe(context, toolchain);
 }
 
-/** @throws ModeldlError TOOLCHAIN, NETWORK, DISK, INTEGRITY */
+/** @throws ModeldlError USAGE when the output is no directory, TOOLCHAIN, NETWORK, DISK, INTEGRITY */
 export async function downloadToolchain(
   context: Context,
   name: string,
   directory: string,
 ): Promise<ToolchainWheels> {
   assertWritable(context.store);
-  const wheels = await toolchainNamed(context, name).download(toolchainContext(context), directory);
+  const toolchain = toolchainNamed(context, name);
+  await checkOutput(directory, { overwrite: true });
+  const wheels = await toolchain.download(toolchainContext(context), directory);
   return { name, directory, ...wheels };
 }
 

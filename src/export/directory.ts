@@ -79,8 +79,8 @@ export async function checkDirectory(
   overwrite: boolean,
 ): Promise<void> {
   try {
-    await checkOutput(target, { link: false, overwrite: overwrite || !owned.includes('') });
-    for (const directory of owned) await checkOutput(join(target, directory), { link: false, overwrite });
+    await checkOutput(target, { overwrite: overwrite || !owned.includes('') });
+    for (const directory of owned) await checkOutput(join(target, directory), { overwrite });
   } catch (error) {
     throw targetError(error, target);
   }

@@ -171,11 +171,11 @@ export async function outputBytes(
  */
 export async function checkOutput(
   directory: string,
-  options: Pick<OutputOptions, 'link' | 'overwrite'>,
+  { overwrite }: Pick<OutputOptions, 'overwrite'>,
 ): Promise<void> {
   try {
     await requireWritable(directory);
-    if (options.overwrite || (await readManifest(directory)) !== undefined) return;
+    if (overwrite || (await readManifest(directory)) !== undefined) return;
     await refuseForeign(directory);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return;

@@ -91,6 +91,10 @@ describe('modeldl toolchain', () => {
     expect(await pips()).toBe(1);
     const nowhere = await world.runWith({ PATH }, 'toolchain', 'download', 'openvino');
     expect([nowhere.exitCode, nowhere.stderr]).toEqual([2, expect.stringContaining('-o ./wheels')]);
+    const file = await world.runWith({ PATH }, 'toolchain', 'download', 'openvino', '-o', 'wheels.json');
+    expect(file).toMatchObject({ exitCode: 2, stdout: '' });
+    expect(file.stderr).toMatch(/^error: The output is not a directory: \S+wheels\.json$/m);
+    expect(await pips()).toBe(1);
   });
 
   it('is installed once by two processes that want it at the same time', async () => {
