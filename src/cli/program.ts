@@ -320,13 +320,18 @@ function usageError(error: CommanderError, argv: readonly string[]): ModeldlErro
 function meantCommand(word: string): string | undefined {
   if (word === 'version') return 'modeldl --version';
   if (/[:/]/.test(word)) return `modeldl pull ${redactReference(word)}`;
-  const nearest = closest(
-    word,
-    COMMANDS.flatMap(({ name, alias }) => (alias === undefined ? [name] : [name, alias])),
-  );
+  const names = COMMANDS.flatMap(({ name, alias }) => (alias === undefined ? [name] : [name, alias]));
+  const swapped = names.find((name) => distance(word, name) === 2 && letters(word) === letters(name));
+  if (swapped !== undefined) return `modeldl ${swapped}`;
+  const nearest = closest(word, names);
   return distance(word, nearest) <= Math.max(1, Math.floor(word.length / 3))
     ? `modeldl ${nearest}`
     : undefined;
+}
+
+/** The same for words that differ by swapped letters. */
+function letters(word: string): string {
+  return Array.from(word).sort().join('');
 }
 
 /** Ctrl-C in a question arrives as an error of the prompt library, not as a signal. */

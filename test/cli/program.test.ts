@@ -67,6 +67,7 @@ describe('what cannot be read', () => {
   it.each<readonly [readonly string[], string, string]>([
     [['pul'], "Unknown command 'pul'", 'did you mean `modeldl pull`'],
     [['rn'], "Unknown command 'rn'", 'did you mean `modeldl rm`'],
+    [['lsit'], "Unknown command 'lsit'", 'did you mean `modeldl list`'],
     [['version'], "Unknown command 'version'", 'did you mean `modeldl --version`'],
     [['org/name'], "Unknown command 'org/name'", 'did you mean `modeldl pull org/name`'],
     [['https://h/x?sig=abcdef'], "Unknown command 'https://h/x'", 'did you mean `modeldl pull https://h/x`'],
