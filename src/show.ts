@@ -7,7 +7,7 @@ import { format, hubContext, hubNamed, parse, type Context } from './context.js'
 import { ModeldlError } from './errors.js';
 import { describeContents, type Contents, type LookedAt } from './headers/describe.js';
 import { formatsOf, isPickle } from './headers/formats.js';
-import { LOCAL_BYTES, openLocal, openRemote, remoteAllowance, type Allowance } from './headers/parts.js';
+import { localAllowance, openLocal, openRemote, remoteAllowance, type Allowance } from './headers/parts.js';
 import type { TensorEntry } from './headers/shares.js';
 import type { Snapshot } from './hub.js';
 import { knownListing, type ListingEntry } from './listing.js';
@@ -89,7 +89,7 @@ export async function describeRemote(
   const files = listed.map(({ path, file }) => ({ path, bytes: file.size ?? null, file }));
   const isHere = snapshot.files.every(({ url }) => url.startsWith('file:'));
   const bytes = files.reduce((sum, file) => sum + (file.bytes ?? 0), 0);
-  const allowance = isHere ? { mostBytes: LOCAL_BYTES, usedBytes: 0 } : remoteAllowance(bytes);
+  const allowance = isHere ? localAllowance() : remoteAllowance(bytes);
   const access = await accessTo(context, snapshot);
   const { what, why } = convertibleOr(context, resolved);
   const contents =
@@ -315,7 +315,7 @@ export async function describeStored(
     record.conversion === undefined ? made !== undefined : made?.origin === model.path,
   );
   const nameOf = namesAmong(siblings);
-  const allowance: Allowance = { mostBytes: LOCAL_BYTES, usedBytes: 0 };
+  const allowance = localAllowance();
   const contents = await describeContents({
     files: record.files,
     text: localTexts(directory),

@@ -54,9 +54,13 @@ const REMOTE_BYTES = 512 * 1024;
 /** Of what a model holds: headers of many parts, or of hundreds of experts, are megabytes and still next to nothing. */
 const REMOTE_SHARE = 1 / 1000;
 /** Of files here, which are read fast; what is held of one is bounded by {@link PART_BYTES}. */
-export const LOCAL_BYTES = 256 * 1024 * 1024;
+const LOCAL_BYTES = 256 * 1024 * 1024;
 /** Of one part: longer headers of safetensors are of no model. */
 export const PART_BYTES = 16 * 1024 * 1024;
+
+export function localAllowance(): Allowance {
+  return { mostBytes: LOCAL_BYTES, usedBytes: 0 };
+}
 
 /** @param bytes of all files that are listed */
 export function remoteAllowance(bytes: number): Allowance {
