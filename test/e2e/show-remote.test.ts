@@ -9,7 +9,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished }
 import * as v from 'valibot';
 import { gguf, LLAMA, text, texts, uint16, uint32 } from '../helpers/gguf.js';
 import { startHfHub, type HfHub } from '../helpers/hf-hub.js';
-import { listen, stop } from '../helpers/hf-server.js';
+import { listen, stop } from '../helpers/http-server.js';
 import { createWorld, type World } from '../helpers/program.js';
 import { safetensors } from '../helpers/safetensors.js';
 

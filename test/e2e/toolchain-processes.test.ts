@@ -1,6 +1,5 @@
 /** An environment that several processes make with the real venv and pip, one of which is killed midway. */
 import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { existsSync } from 'node:fs';
 import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,6 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { execa } from 'execa';
 import { afterAll, expect, onTestFinished } from 'vitest';
 import { transpile } from '../helpers/built.js';
+import { listen, stop } from '../helpers/http-server.js';
 import { quickPython } from '../helpers/interpreter.js';
 import { hasProgram, requirePeer } from '../helpers/require.js';
 import { temporaryDirectory } from '../helpers/store.js';
@@ -58,12 +58,8 @@ test('is made anew after a kill, by one of two that want it at once', async () =
       response.end(wheel.content);
     }
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
+  const port = await listen(server, 0);
+  onTestFinished(() => stop(server));
   const start = (action: string) =>
     execa(process.execPath, ['--input-type=module', '-e', PROGRAM, lock, directory, action], {
       extendEnv: false,

@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import { startServer, type Route, type TestServer } from '../hubs/server.js';
 import type { ServerFault } from '../hubs/conformance.js';
 import type { Certificate } from '../transfer/certificate.js';
-import { ranged } from './hf-server.js';
+import { ranged } from './http-server.js';
 
 export const ASSETS = 'ultralytics/assets';
 

@@ -11,7 +11,7 @@ import type { Answer, AskedHub, HubState } from './hf-access.js';
 import { apiAnswer } from './hf-api.js';
 import { resolveAnswer } from './hf-files.js';
 import { makeRepository, type HfRepo } from './hf-repo.js';
-import { bufferOf, listen, listener, ranged, readBody, send, stop } from './hf-server.js';
+import { bufferOf, listen, listener, ranged, readBody, send, stop } from './http-server.js';
 
 export type { HfFile, HfRepo } from './hf-repo.js';
 

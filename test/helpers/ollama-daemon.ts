@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { dirname, join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import * as v from 'valibot';
+import { listen, stop } from './http-server.js';
 import { sha256Of } from './ollama-registry.js';
 
 export interface OllamaDaemon {
@@ -59,16 +60,9 @@ async function startProgram(program: string, models: string): Promise<OllamaDaem
 
 async function freePort(): Promise<number> {
   const server = createServer();
-  const port = await listen(server);
-  await new Promise((resolve) => server.close(resolve));
+  const port = await listen(server, 0);
+  await stop(server);
   return port;
-}
-
-async function listen(server: ReturnType<typeof createServer>): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('Expected a port');
-  return address.port;
 }
 
 const pullSchema = v.object({
@@ -81,8 +75,8 @@ const layerSchema = v.object({ digest: v.string(), size: v.number() });
 const manifestSchema = v.object({ config: layerSchema, layers: v.array(layerSchema) });
 
 async function standIn(models: string): Promise<OllamaDaemon> {
-  let stop: () => void = () => undefined;
-  const stopped = new Promise<void>((resolve) => (stop = resolve));
+  let tellStopped: () => void = () => undefined;
+  const stopped = new Promise<void>((resolve) => (tellStopped = resolve));
   const server = createServer((request, response) => {
     const route = `${request.method ?? ''} ${request.url ?? ''}`;
     const answering =
@@ -102,7 +96,7 @@ async function standIn(models: string): Promise<OllamaDaemon> {
     response.once('close', () => {
       if (response.writableFinished) return;
       abort.abort();
-      stop();
+      tellStopped();
     });
     response.writeHead(200, { 'content-type': 'application/x-ndjson' });
     const say = (line: object): boolean => response.write(`${JSON.stringify(line)}\n`);
@@ -160,14 +154,11 @@ async function standIn(models: string): Promise<OllamaDaemon> {
     response.end(JSON.stringify({ models: found }));
   }
 
-  const port = await listen(server);
+  const port = await listen(server, 0);
   return {
     host: `127.0.0.1:${port}`,
     stopped: () => stopped,
-    async close() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
+    close: () => stop(server),
   };
 }
 

@@ -8,7 +8,7 @@ import type { IncomingMessage } from 'node:http';
 import type { ServerFault } from '../hubs/conformance.js';
 import { startServer, type Route, type TestServer } from '../hubs/server.js';
 import type { Certificate } from '../transfer/certificate.js';
-import { ranged } from './hf-server.js';
+import { ranged } from './http-server.js';
 
 const DOCKER = 'application/vnd.docker.distribution.manifest.v2+json';
 const TYPE = 'application/vnd.ollama.image';

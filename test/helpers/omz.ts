@@ -8,7 +8,7 @@ import { RELEASE, RELEASES } from '../../hubs/omz/names.js';
 import type { ServerFault } from '../hubs/conformance.js';
 import { startServer, type Route, type TestServer } from '../hubs/server.js';
 import type { Certificate } from '../transfer/certificate.js';
-import { ranged } from './hf-server.js';
+import { ranged } from './http-server.js';
 
 export const NEWEST = RELEASES[RELEASE] ?? '';
 

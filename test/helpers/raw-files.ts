@@ -1,5 +1,5 @@
 /** A local server of files by path, as raw.githubusercontent.com serves those of a repository: with ranges, without lists. */
-import { ranged } from './hf-server.js';
+import { ranged } from './http-server.js';
 import { startServer, type Route, type TestServer } from '../hubs/server.js';
 
 export interface RawFiles extends TestServer {

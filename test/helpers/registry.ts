@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { selfSigned, type Certificate } from '../transfer/certificate.js';
-import { listen, listener, readBody, stop } from './hf-server.js';
+import { listen, listener, readBody, stop } from './http-server.js';
 import { hasProgram, requirePeer } from './require.js';
 
 /** Query of the request that tells how far the log is. */

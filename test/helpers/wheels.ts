@@ -1,9 +1,9 @@
 /** Tiny wheels, and package indexes on this machine that serve them as the simple repository API has it (PEP 503). */
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
 import { zip } from '../transfer/make-archive.js';
+import { listen, stop } from './http-server.js';
 
 export interface Wheel {
   readonly name: string;
@@ -82,11 +82,7 @@ export async function packageIndex(
       response.end(`<!DOCTYPE html><html><body>${links.join('\n')}</body></html>`);
     } else response.writeHead(404).end();
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
+  const port = await listen(server, 0);
+  onTestFinished(() => stop(server));
   return { address: `http://127.0.0.1:${port}/simple`, requests };
 }

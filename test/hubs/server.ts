@@ -1,6 +1,7 @@
 /** A local server for a hub's tests: routes as a function, faults by a word, and a record of what was asked. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
+import { listen, stop } from '../helpers/http-server.js';
 import type { Certificate } from '../transfer/certificate.js';
 import type { ServerFault } from './conformance.js';
 
@@ -55,21 +56,16 @@ export async function startServer(
   }
 
   const server = certificate === undefined ? createServer(answer) : createSecureServer(certificate, answer);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('Expected a port');
+  const port = await listen(server, 0);
   return {
-    origin: `${certificate === undefined ? 'http' : 'https'}://127.0.0.1:${address.port}`,
+    origin: `${certificate === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     requests,
     setFault(kind) {
       fault = kind;
       arrival = new Promise<void>((resolve) => (arrived = resolve));
     },
     reached: () => arrival,
-    async close() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
+    close: () => stop(server),
   };
 }
 
